@@ -1,0 +1,13 @@
+"""Judges: stored responses -> verdicts. One file a family; `open_judge` finds them by the first word of their spec."""
+
+from __future__ import annotations
+
+from ..registry import judges
+from .base import Judge, parse_spec
+
+
+def open_judge(spec: str) -> Judge:
+    """`exact-match` or `string-match:MODE`. Raises InputError for an unknown judge or mode."""
+    kind, option = parse_spec(spec)
+    judge: Judge = judges.get(kind).load(option)
+    return judge

@@ -1,0 +1,30 @@
+"""What every judge is: something that turns stored responses into verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from ..errors import InputError
+from ..records import Response, Sample, Verdict
+
+Judged = tuple[Sample, Response]
+
+
+class Judge(Protocol):
+    """An opinion on responses. `name` is the spec it was made from; `version` changes whenever its verdicts can."""
+
+    name: str
+    version: str
+
+    def judge(self, items: Iterable[Judged]) -> Iterator[Verdict]:
+        """One verdict an item, in any order; what cannot be judged is an invalid verdict with its reason."""
+        ...
+
+
+def parse_spec(spec: str) -> tuple[str, str | None]:
+    """`string-match:holisafe` -> ("string-match", "holisafe"); `exact-match` -> ("exact-match", None)."""
+    kind, colon, option = spec.partition(":")
+    if not kind or (colon and not option):
+        raise InputError(f"judge {spec!r} is not written KIND or KIND:OPTION, such as string-match:normalised")
+    return kind, option or None

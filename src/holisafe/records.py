@@ -1,0 +1,215 @@
+"""The records that stages pass on: small, frozen, one line of JSON each on disk.
+
+    Sample -> Request -> Response -> Verdict
+
+Every stored line carries `schema`; `from_line` migrates older lines. A record never changes: a later line with the
+same key replaces an earlier one when a file is read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from PIL import Image
+
+from .errors import InputError
+from .taxonomy import Expected
+
+SCHEMA_VERSION = 1
+
+Finish = Literal["stop", "truncated", "filtered", "error"]
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One image-text pair of a benchmark, with what is expected of a model. Targets never see it whole.
+
+    `images` are names that the benchmark can open, none for text-only. `cluster` is what the bootstrap resamples.
+    """
+
+    benchmark: str
+    id: str
+    query: str
+    expected: Expected
+    images: tuple[str, ...] = ()
+    combination: str | None = None
+    category: str | None = None
+    subcategory: str | None = None
+    image_label: str | None = None
+    cluster: str | None = None
+    split: str = "test"
+    reference: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image by name, opened only when a target needs its pixels (RGB)."""
+
+    name: str
+    open: Callable[[], Image.Image] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation: its pictures come before its text."""
+
+    role: Role
+    text: str
+    pictures: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationSettings:
+    """How to decode. The default, greedy and at most 512 new tokens, is the one HoliSafe's release uses."""
+
+    max_new_tokens: int = 512
+    temperature: float = 0.0
+    seed: int = 0
+    system: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a target sees of a sample: the conversation and how to decode. It never carries a label."""
+
+    sample_id: str
+    messages: tuple[Message, ...]
+    settings: GenerationSettings = GenerationSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardReading:
+    """The Visual Guard Module's verdict on a request's images: one probability a label, summing to 1."""
+
+    probabilities: Mapping[str, float]
+
+    @property
+    def label(self) -> str:
+        return max(self.probabilities, key=lambda name: self.probabilities[name])
+
+    @property
+    def unsafe(self) -> float:
+        """1 - P(safe), the score that binary guard metrics use."""
+        return 1.0 - self.probabilities["safe"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Response:
+    """What a target answered. `finish == "error"` is no answer: it is never judged, and is asked again on resume."""
+
+    sample_id: str
+    target: str
+    text: str
+    finish: Finish = "stop"
+    reasoning: str | None = None
+    error: str | None = None
+    guard: GuardReading | None = None
+    usage: Mapping[str, int] = field(default_factory=dict)
+    latency_seconds: float | None = None
+
+    @property
+    def key(self) -> str:
+        return self.sample_id
+
+    @property
+    def hash(self) -> str:
+        """Identifies what was judged: the sample, the answer and how it ended, but neither time nor usage."""
+        return digest([self.sample_id, self.target, self.text, self.reasoning, self.finish])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One judge's opinion of one response. `label` is a key of `taxonomy.VERDICT_MEANING`, or None when `invalid`."""
+
+    sample_id: str
+    response_hash: str
+    judge: str
+    judge_version: str
+    label: str | None
+    invalid: str | None = None
+    raw: str | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.judge}\n{self.sample_id}"
+
+
+Record = TypeVar("Record", Sample, Response, Verdict)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value in canonical form, as 16 hexadecimal digits."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def to_line(record: Sample | Response | Verdict) -> str:
+    """One line of JSON without its newline; fields at their default are left out."""
+    body: dict[str, Any] = {"schema": SCHEMA_VERSION}
+    for spec in dataclasses.fields(record):
+        value = getattr(record, spec.name)
+        default = spec.default_factory() if spec.default_factory is not dataclasses.MISSING else spec.default
+        if value != default:
+            body[spec.name] = dataclasses.asdict(value) if isinstance(value, GuardReading) else value
+    return json.dumps(body, ensure_ascii=False)
+
+
+def from_line(kind: type[Record], line: str, where: str = "line", row: int | None = None) -> Record:
+    """Read one stored line. Raises InputError naming the place when it is no such record or from a newer schema."""
+    try:
+        body = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"not JSON ({error.msg})", where=where, row=row) from None
+    if not isinstance(body, dict):
+        raise InputError("not a JSON object", where=where, row=row)
+    schema = body.pop("schema", SCHEMA_VERSION)
+    if not isinstance(schema, int) or schema > SCHEMA_VERSION:
+        raise InputError(f"schema {schema!r} is newer than this holisafe reads", where=where, row=row, field="schema")
+    types_by_name = _FIELD_TYPES[kind]
+    for name in body:
+        if name not in types_by_name:
+            raise InputError(f"{kind.__name__} has no such field", where=where, row=row, field=name)
+    for spec in dataclasses.fields(kind):
+        needed = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
+        if needed and spec.name not in body:
+            raise InputError("missing", where=where, row=row, field=spec.name)
+    values = {name: _restore(types_by_name[name], value, where, row, name) for name, value in body.items()}
+    return kind(**values)
+
+
+def _restore(kind: Any, value: Any, where: str, row: int | None, name: str) -> Any:
+    """Turn JSON back into the field's type, checking it on the way."""
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if value is None and type(None) in options:
+        return None
+    for option in options:
+        origin = typing.get_origin(option)
+        if option is GuardReading and isinstance(value, dict) and isinstance(value.get("probabilities"), dict):
+            return GuardReading(probabilities=value["probabilities"])
+        if origin is Literal and value in typing.get_args(option):
+            return value
+        if origin is tuple and isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        if origin is Mapping and isinstance(value, dict):
+            return value
+        if option is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        if option in (str, int, bool) and type(value) is option:
+            return value
+    raise InputError(f"unusable value {str(value)[:60]!r}", where=where, row=row, field=name)
+
+
+_FIELD_TYPES: dict[type, dict[str, Any]] = {kind: typing.get_type_hints(kind) for kind in (Sample, Response, Verdict)}

@@ -1,0 +1,52 @@
+"""What every target is: something that answers requests and says what it can do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..errors import InputError
+from ..records import Request, Response
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a target can do. `images_per_request` None means any number."""
+
+    images_per_request: int | None = None
+    system_prompt: bool = True
+    likelihoods: bool = False
+    guard: bool = False
+
+
+class Target(Protocol):
+    """A model to measure. A batched local model and a concurrent API look alike.
+
+    `name` goes into every response; `describe()` is JSON that identifies the model and how it decodes: a run is only
+    resumed by a target that describes itself the same way.
+    """
+
+    name: str
+    capabilities: Capabilities
+
+    def describe(self) -> dict[str, Any]: ...
+
+    def respond(self, requests: AsyncIterable[Request]) -> AsyncIterator[Response]:
+        """Answer every request once, in any order. A failed call is a Response with `finish="error"`, never raised."""
+        ...
+
+
+def parse_spec(spec: str) -> tuple[str, str, dict[str, str]]:
+    """`hf/folder,dtype=float32` -> ("hf", "folder", {"dtype": "float32"}). Raises InputError on anything else."""
+    head, *options = spec.split(",")
+    kind, slash, name = head.partition("/")
+    if not slash or not name:
+        raise InputError(f"target {spec!r} is not written KIND/NAME, such as hf/FOLDER or replay/FILE")
+    pairs = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals or not key:
+            raise InputError(f"target option {option!r} is not written NAME=VALUE")
+        pairs[key] = value
+    return kind, name, pairs
