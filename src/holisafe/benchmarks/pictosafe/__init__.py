@@ -1,0 +1,96 @@
+"""PictoSafe: the embedded benchmark, drawn from emoji so that anyone may look at it.
+
+`pictosafe` is drawn in the seen style, `pictosafe-unseen` in a style no choice was ever made on,
+`pictosafe-development` in the style that choices are made on, and `pictosafe-utility` asks harmless questions with
+one right answer. A reader starts at `catalog.py` (pictograms), then `questions.py` (words), `scenes.py` (pixels) and
+`pairs.py` (what is asked about what).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image
+
+from ...errors import InputError
+from ...records import Sample
+from ...registry import benchmarks
+from ..base import Benchmark
+from .pairs import pairs
+from .scenes import Scene, render
+from .utility import utility_samples
+
+FACTS = {
+    "licence": "Apache-2.0 (text), sprites as in sprites/LICENSES.md",
+    "citation": "HoliSafe contributors",
+    "access": "embedded",
+}
+COMBINATIONS = "SSS SSU SUU USU UUU"
+
+
+def drawn(name: str, items: Iterable[tuple[Sample, Scene]]) -> Benchmark:
+    """A benchmark whose images are rendered when they are opened."""
+    kept = list(items)
+    scenes = {sample.images[0]: scene for sample, scene in kept}
+
+    def open_image(image: str) -> Image.Image:
+        if image not in scenes:
+            raise InputError(f"{name} has no image {image!r}")
+        return render(scenes[image])
+
+    return Benchmark(name, tuple(sample for sample, _ in kept), open_image)
+
+
+def in_style(name: str, style: str, splits: tuple[str, ...]) -> Benchmark:
+    """The pairs of some splits in one style; the train split also holds harmless utility questions."""
+    items = [(pair.sample(name, split), pair.scene) for split in splits for pair in pairs(split, style)]
+    if "train" in splits:
+        items += utility_samples("train", style, name)
+    return drawn(name, items)
+
+
+def embedded(name: str, root: Path | None) -> None:
+    """Raises InputError when a folder is given to a benchmark that has none."""
+    if root is not None:
+        raise InputError(f"{name} is embedded; read an exported folder with 'holisafe-bench --root {root}'")
+
+
+@benchmarks.register("pictosafe", size="1,272 test pairs", combinations=COMBINATIONS, **FACTS)
+def load_seen(root: Path | None) -> Benchmark:
+    """Train, validation and test splits drawn from Noto and Fluent."""
+    embedded("pictosafe", root)
+    return in_style("pictosafe", "seen", ("train", "validation", "test"))
+
+
+@benchmarks.register("pictosafe-development", size="560 validation pairs", combinations=COMBINATIONS, **FACTS)
+def load_development(root: Path | None) -> Benchmark:
+    """The validation split drawn from EmojiOne: for choices, never for training or testing."""
+    embedded("pictosafe-development", root)
+    return in_style("pictosafe-development", "development", ("validation",))
+
+
+@benchmarks.register("pictosafe-unseen", size="1,272 test pairs", combinations=COMBINATIONS, **FACTS)
+def load_unseen(root: Path | None) -> Benchmark:
+    """The test split drawn from Twemoji: for testing only."""
+    embedded("pictosafe-unseen", root)
+    return in_style("pictosafe-unseen", "unseen", ("test",))
+
+
+def utility_in_style(name: str, style: str, splits: tuple[str, ...]) -> Benchmark:
+    """The utility questions of some splits in one style."""
+    return drawn(name, (item for split in splits for item in utility_samples(split, style, name)))
+
+
+@benchmarks.register("pictosafe-utility", size="360 test questions", combinations="none", **FACTS)
+def load_utility(root: Path | None) -> Benchmark:
+    """Harmless questions with one right answer, in the seen style."""
+    embedded("pictosafe-utility", root)
+    return utility_in_style("pictosafe-utility", "seen", ("validation", "test"))
+
+
+@benchmarks.register("pictosafe-utility-unseen", size="360 test questions", combinations="none", **FACTS)
+def load_unseen_utility(root: Path | None) -> Benchmark:
+    """The same questions drawn from Twemoji: for testing only."""
+    embedded("pictosafe-utility-unseen", root)
+    return utility_in_style("pictosafe-utility-unseen", "unseen", ("test",))
