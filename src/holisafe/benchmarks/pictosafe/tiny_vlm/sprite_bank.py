@@ -1,7 +1,8 @@
 """Endless augmented scenes for training the tiny VLM's eye: sprites of many styles, distorted on the fly.
 
 Training draws on the seen styles of PictoSafe, on older and three-dimensional relatives of the same vendors, on other
-freely licensed sets, and on about 1,400 more emoji as auxiliary classes. The development and unseen styles never enter here.
+freely licensed sets, and on about 1,400 more emoji as auxiliary classes. The development and unseen styles never
+enter here.
 """
 
 from __future__ import annotations
