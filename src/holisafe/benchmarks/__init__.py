@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..registry import benchmarks
@@ -14,4 +15,4 @@ def open_benchmark(name: str, root: Path | None = None, split: str | None = None
     Raises InputError for an unknown name, a missing or faulty file, or a split it does not have.
     """
     benchmark: Benchmark = benchmarks.get(name).load(root)
-    return benchmark.only(split)
+    return replace(benchmark, reader=name, root=root).only(split)

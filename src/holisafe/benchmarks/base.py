@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from PIL import Image
 
@@ -15,11 +16,18 @@ from ..records import GenerationSettings, Message, Picture, Request, Sample, dig
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Samples in a fixed order. `open_image` takes a name from `Sample.images` and gives RGB pixels or InputError."""
+    """Samples in a fixed order. `open_image` takes a name from `Sample.images` and gives RGB pixels or InputError.
+
+    `reader` and `root` tell how to open it again: the name it was found by, and its folder, None for an embedded one.
+    `split` is the split it was narrowed to, None for all.
+    """
 
     name: str
     samples: tuple[Sample, ...]
     open_image: Callable[[str], Image.Image] = field(repr=False)
+    reader: str | None = None
+    root: Path | None = None
+    split: str | None = None
 
     def pictures(self, sample: Sample) -> tuple[Picture, ...]:
         """The sample's images, still closed."""
@@ -54,24 +62,31 @@ class Benchmark:
         if not kept:
             splits = ", ".join(sorted({sample.split for sample in self.samples}))
             raise InputError(f"{self.name} has no split {split!r}; it has: {splits}")
-        return replace(self, samples=kept)
+        return replace(self, samples=kept, split=split)
 
 
 def stratified(samples: Sequence[Sample], limit: int | None, seed: int) -> list[Sample]:
-    """At most `limit` samples, spread evenly over combinations and categories.
+    """At most `limit` samples: each combination has its share, and within it each subcategory or task.
 
-    Subsets nest: with the same seed a larger limit only adds samples. The result keeps the order of drawing, so a
-    growing run appends.
+    Subsets nest: with the same seed a larger limit only adds samples, at the end. Drawing samples with another seed
+    gives another order.
     """
-    strata: dict[tuple[str | None, str | None], list[Sample]] = {}
+    by_combination: dict[str | None, dict[str | None, list[Sample]]] = {}
     for sample in sorted(samples, key=lambda s: digest([seed, s.id])):
-        strata.setdefault((sample.combination, sample.subcategory or sample.category), []).append(sample)
-    spread = [
-        ((position + 0.5) / len(members), digest([seed, sample.id]), sample)
-        for members in strata.values()
-        for position, sample in enumerate(members)
+        groups = by_combination.setdefault(sample.combination, {})
+        kind = sample.subcategory or sample.category or sample.meta.get("task")
+        groups.setdefault(kind, []).append(sample)
+    return _interleaved([_interleaved(groups.values()) for groups in by_combination.values()])[:limit]
+
+
+def _interleaved(groups: Iterable[Sequence[Sample]]) -> list[Sample]:
+    """One list in which every beginning holds close to the same fraction of each group, in the group's own order."""
+    places = [
+        ((position + 0.5) / len(group), number, sample)
+        for number, group in enumerate(groups)
+        for position, sample in enumerate(group)
     ]
-    return [sample for _, _, sample in sorted(spread, key=lambda item: item[:2])][:limit]
+    return [sample for _, _, sample in sorted(places, key=lambda place: place[:2])]
 
 
 def unique_ids(samples: Iterable[Sample], where: str) -> tuple[Sample, ...]:

@@ -1,0 +1,238 @@
+"""HoliSafe-Bench in the form its authors release it, which any other benchmark can be written in too.
+
+    holisafe_bench.json      a list of records with exactly the eight fields of `FIELDS`
+    images/                  the pictures, by paths such as self_harm/suicide/suicide_8.jpg
+    holisafe_sidecar.jsonl   ours, optional: a line a sample with what the eight fields cannot hold
+
+In the release `id` is a number and `image_safety_label` the label's number in `taxonomy.IMAGE_LABELS`; names are read
+as well. `category` and `subcategory` describe the pair, not the image.
+
+A sidecar line is a stored Sample without the fields that the sample's record holds. A sample that no record can hold
+(without combination, without image, with several) stands in the sidecar alone, with the paths of its pictures in
+`files`; other readers of the format do not see it. When there is a sidecar it has a line for every record, and its
+order is the samples' order.
+
+Source: HoliSafe (arXiv 2506.04704), the benchmark's repository and dataset card.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..errors import InputError
+from ..images import inside, open_image
+from ..records import Sample, from_line
+from ..registry import benchmarks
+from ..store import read_json
+from ..taxonomy import COMBINATIONS, SAFE
+from .base import Benchmark
+from .holisafe_fields import IMAGES, SAMPLE_FIELD, parse, picture_path
+
+NAME = "holisafe-bench"
+RECORDS, SIDECAR = "holisafe_bench.json", "holisafe_sidecar.jsonl"
+PUBLISHED = (4_031, 1_796)
+"""Pairs and images of the current release."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a picture file is first named."""
+
+    where: Path
+    row: int
+    field: str
+
+
+@dataclass
+class Contents:
+    """What reading a folder found: samples in order, image name -> file, and every file that is named."""
+
+    samples: list[Sample] = field(default_factory=list)
+    file_of: dict[str, str] = field(default_factory=dict)
+    files: dict[str, Place] = field(default_factory=dict)
+
+
+@benchmarks.register(
+    NAME,
+    summary="All five safe/unsafe combinations of image and text, with image safety labels",
+    size="4,031 pairs, 1,796 images",
+    combinations="SSS SSU SUU USU UUU",
+    licence="CC BY-NC 4.0",
+    citation="Lee et al., HoliSafe, arXiv 2506.04704, CVPR 2026 Findings",
+    access="gated hub dataset etri-vilab/holisafe-bench; name its folder with --root",
+)
+def load(root: Path | None) -> Benchmark:
+    """Read a folder in the release's form. Pictures are opened later, when asked for.
+
+    Raises InputError, naming file, row (from 1) and field, at the first fault; `check_folder` lists them all.
+    """
+    root = _named(root)
+    contents = Contents()
+    for fault in faults(root, contents):
+        raise fault
+    names = {sample.benchmark for sample in contents.samples}
+
+    def open_named(name: str) -> Image.Image:
+        return _open_picture(root, contents.file_of[name], contents)
+
+    return Benchmark(names.pop() if len(names) == 1 else NAME, tuple(contents.samples), open_named)
+
+
+def check_folder(root: Path | None) -> tuple[list[InputError], list[str]]:
+    """Every fault of a folder in the order of its rows, each picture decoded once, and remarks that are no faults."""
+    root = _named(root)
+    contents = Contents()
+    found = list(faults(root, contents))
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        found += filter(None, pool.map(lambda file: _picture_fault(root, file, contents), contents.files))
+    found.sort(key=lambda fault: (str(fault.where), int(fault.row or 0)))
+    remarks = []
+    pairs, pictures = len(contents.samples), len(contents.files)
+    if not found and (pairs, pictures) != PUBLISHED:
+        remarks.append(
+            f"{pairs:,} pairs over {pictures:,} images; the published release has "
+            f"{PUBLISHED[0]:,} over {PUBLISHED[1]:,}"
+        )
+    labelled = [sample for sample in contents.samples if sample.combination and sample.image_label]
+    odd = [sample.id for sample in labelled if (str(sample.combination)[0] == "S") != (sample.image_label == SAFE)]
+    if odd:
+        remarks.append(
+            f"type and image label disagree on whether the image is safe in {len(odd):,}, the first with id {odd[0]!r}"
+        )
+    return found, remarks
+
+
+def _named(root: Path | None) -> Path:
+    if root is None:
+        raise InputError(f"{NAME} is not part of this package: download it, then name its folder with --root")
+    return root
+
+
+def faults(root: Path, contents: Contents) -> Iterator[InputError]:
+    """Read the records and the sidecar into `contents`, yielding every fault on the way; pictures stay closed."""
+    path = root / RECORDS
+    if not root.is_dir():
+        yield InputError("no such folder", where=root)
+        return
+    try:
+        records = read_json(path)
+    except InputError as fault:
+        yield fault
+        return
+    if not isinstance(records, list) or not records:
+        yield InputError("not a list of records" if records != [] else "holds no records", where=path)
+        return
+    rows: dict[str, dict[str, Any]] = {}
+    row_of: dict[str, int] = {}
+    for row, record in enumerate(records, start=1):
+        values, problems = parse(record, root)
+        for name, problem in problems:
+            yield InputError(problem, where=path, row=row, field=name)
+        if "image" in values:
+            contents.files.setdefault(values["image"], Place(path, row, "image"))
+        if "id" in values and values["id"] in row_of:
+            yield InputError(
+                f"duplicate id {values['id']!r}, first in row {row_of[values['id']]}", where=path, row=row, field="id"
+            )
+        elif "id" in values:
+            row_of[values["id"]] = row
+            if not problems:
+                rows[values["id"]] = values
+    if (root / SIDECAR).exists():
+        yield from _with_sidecar(root, rows, row_of, contents)
+        return
+    for values in rows.values():
+        contents.file_of[values["image"]] = values["image"]
+        contents.samples.append(
+            Sample(
+                benchmark=NAME,
+                id=values["id"],
+                expected=COMBINATIONS[values["type"]],
+                images=(values["image"],),
+                cluster=values["image"],
+                **{ours: values[theirs] for theirs, ours in SAMPLE_FIELD.items()},
+            )
+        )
+
+
+def _with_sidecar(
+    root: Path, rows: Mapping[str, Mapping[str, Any]], row_of: Mapping[str, int], contents: Contents
+) -> Iterator[InputError]:
+    """Join sidecar lines to the sound records, in the sidecar's order; lines of faulty records are passed over."""
+    path = root / SIDECAR
+    seen: set[str] = set()
+    for row, line in enumerate(path.read_bytes().removesuffix(b"\n").split(b"\n"), start=1):
+        try:
+            body = json.loads(line)
+        except ValueError:
+            body = None
+        identity = body.get("id") if isinstance(body, dict) else None
+        if not isinstance(identity, str):
+            yield InputError("not a JSON object with an id", where=path, row=row)
+            continue
+        if identity in seen:
+            yield InputError(f"duplicate id {identity!r}", where=path, row=row, field="id")
+            continue
+        seen.add(identity)
+        if identity in row_of and identity not in rows:
+            continue
+        try:
+            sample, files = _join(body, rows.get(identity), path, row, root)
+        except InputError as fault:
+            yield fault
+            continue
+        for name, file in zip(sample.images, files, strict=True):
+            contents.files.setdefault(file, Place(path, row, "files"))
+            if contents.file_of.setdefault(name, file) != file:
+                yield InputError(f"image name {name!r} stands for two files", where=path, row=row, field="images")
+        contents.samples.append(sample)
+    for identity, row in row_of.items():
+        if identity not in seen:
+            yield InputError(f"id {identity!r} has no line in {SIDECAR}", where=root / RECORDS, row=row, field="id")
+
+
+def _join(
+    body: dict[str, Any], values: Mapping[str, Any] | None, path: Path, row: int, root: Path
+) -> tuple[Sample, list[str]]:
+    """One sidecar line and its record, if it has one -> the sample and its picture files."""
+    files = body.pop("files", [])
+    if values is not None:
+        held = {ours: values[theirs] for theirs, ours in SAMPLE_FIELD.items()}
+        for name in body:
+            if name in held:
+                raise InputError(f"stands in {RECORDS} already", where=path, row=row, field=name)
+        body, files = {**body, **held}, [values["image"]]
+    sample = from_line(Sample, json.dumps(body), where=str(path), row=row)
+    if not isinstance(files, list) or len(files) != len(sample.images):
+        raise InputError("images and files differ in number", where=path, row=row, field="files")
+    if values is not None and sample.expected != COMBINATIONS[values["type"]]:
+        raise InputError(f"contradicts type {values['type']}", where=path, row=row, field="expected")
+    try:
+        return sample, [picture_path(root)(file) for file in files]
+    except InputError as fault:
+        raise InputError(fault.problem, where=path, row=row, field="files") from None
+
+
+def _open_picture(root: Path, file: str, contents: Contents) -> Image.Image:
+    """A picture by its path under `images/`. Raises InputError naming the record that asks for it."""
+    try:
+        return open_image(inside(root / IMAGES, file))
+    except InputError as fault:
+        place = contents.files[file]
+        problem = f"{IMAGES}/{file if file.isprintable() else ascii(file)}: {fault.problem}"
+        raise InputError(problem, where=place.where, row=place.row, field=place.field) from None
+
+
+def _picture_fault(root: Path, file: str, contents: Contents) -> InputError | None:
+    try:
+        _open_picture(root, file, contents)
+    except InputError as fault:
+        return fault
+    return None
