@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -105,6 +106,11 @@ class GuardReading:
         """1 - P(safe), the score that binary guard metrics use."""
         return 1.0 - self.probabilities["safe"]
 
+    @property
+    def finite(self) -> bool:
+        """False when the model broke down on the way and gave no numbers."""
+        return all(math.isfinite(value) for value in self.probabilities.values())
+
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
@@ -123,6 +129,11 @@ class Response:
     @property
     def key(self) -> str:
         return self.sample_id
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is an answer at all, if only an empty one."""
+        return self.finish != "error"
 
     @property
     def hash(self) -> str:
@@ -144,7 +155,12 @@ class Verdict:
 
     @property
     def key(self) -> str:
-        return f"{self.judge}\n{self.sample_id}"
+        return verdict_key(self.judge, self.sample_id)
+
+
+def verdict_key(judge: str, sample_id: str) -> str:
+    """What a judge's verdict on a sample is kept under."""
+    return f"{judge}\n{sample_id}"
 
 
 Record = TypeVar("Record", Sample, Response, Verdict)
@@ -153,26 +169,29 @@ Record = TypeVar("Record", Sample, Response, Verdict)
 def digest(value: Any) -> str:
     """SHA-256 of a JSON value in canonical form, as 16 hexadecimal digits."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def to_line(record: Sample | Response | Verdict) -> str:
-    """One line of JSON without its newline; fields at their default are left out."""
+    """One line of JSON without its newline; fields at their default are left out.
+
+    Half a surrogate pair, which no UTF-8 file can hold, becomes "?", and counts as "?" in every digest.
+    """
     body: dict[str, Any] = {"schema": SCHEMA_VERSION}
     for spec in dataclasses.fields(record):
         value = getattr(record, spec.name)
         default = spec.default_factory() if spec.default_factory is not dataclasses.MISSING else spec.default
         if value != default:
             body[spec.name] = dataclasses.asdict(value) if isinstance(value, GuardReading) else value
-    return json.dumps(body, ensure_ascii=False)
+    return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
 def from_line(kind: type[Record], line: str, where: str = "line", row: int | None = None) -> Record:
     """Read one stored line. Raises InputError naming the place when it is no such record or from a newer schema."""
     try:
         body = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"not JSON ({error.msg})", where=where, row=row) from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not JSON ({error})", where=where, row=row) from None
     if not isinstance(body, dict):
         raise InputError("not a JSON object", where=where, row=row)
     schema = body.pop("schema", SCHEMA_VERSION)
@@ -197,7 +216,7 @@ def _restore(kind: Any, value: Any, where: str, row: int | None, name: str) -> A
         return None
     for option in options:
         origin = typing.get_origin(option)
-        if option is GuardReading and isinstance(value, dict) and isinstance(value.get("probabilities"), dict):
+        if option is GuardReading and isinstance(value, dict) and _is_probabilities(value.get("probabilities")):
             return GuardReading(probabilities=value["probabilities"])
         if origin is Literal and value in typing.get_args(option):
             return value
@@ -210,6 +229,10 @@ def _restore(kind: Any, value: Any, where: str, row: int | None, name: str) -> A
         if option in (str, int, bool) and type(value) is option:
             return value
     raise InputError(f"unusable value {str(value)[:60]!r}", where=where, row=row, field=name)
+
+
+def _is_probabilities(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(number, float | int) for number in value.values())
 
 
 _FIELD_TYPES: dict[type, dict[str, Any]] = {kind: typing.get_type_hints(kind) for kind in (Sample, Response, Verdict)}

@@ -1,7 +1,7 @@
 """Names -> loaders. A plug-in is one file with one decorated function, in this package or in another's entry point.
 
     @benchmarks.register("figstep", summary="...")
-    def load(root: Path | None, split: str | None) -> Benchmark: ...
+    def load(root: Path | None) -> Benchmark: ...
 
 Modules are imported only when a name is first looked up; they keep heavy imports inside their functions.
 """
@@ -13,7 +13,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
 from .errors import InputError
@@ -52,13 +52,22 @@ class Registry(Generic[Loader]):
     def entries(self) -> dict[str, Entry[Loader]]:
         """Every known plug-in by name."""
         if not self._discovered:
-            self._discovered = True
             package = importlib.import_module(self.package)
             for module in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"{self.package}.{module.name}")
             for point in entry_points(group=f"holisafe.{self.kind}s"):
-                point.load()
+                self._load(point)
+            self._discovered = True
         return dict(sorted(self._entries.items()))
+
+    def _load(self, point: EntryPoint) -> None:
+        """Import another package's plug-in. A broken one is named: nobody should search for it in here."""
+        try:
+            point.load()
+        except Exception as error:
+            raise InputError(
+                f"the plug-in {point.name!r} ({point.value}) cannot be loaded: {type(error).__name__}: {error}"
+            ) from error
 
     def get(self, name: str) -> Entry[Loader]:
         """The plug-in of that name. Raises InputError that lists the names, the nearest first."""

@@ -12,7 +12,10 @@ Judged = tuple[Sample, Response]
 
 
 class Judge(Protocol):
-    """An opinion on responses. `name` is the spec it was made from; `version` changes whenever its verdicts can."""
+    """An opinion on responses. `name` is the spec it was made from; `version` changes whenever its verdicts can.
+
+    A judge that does not judge every safety pair, or that judges something else, also has `applies(sample) -> bool`.
+    """
 
     name: str
     version: str
@@ -20,6 +23,17 @@ class Judge(Protocol):
     def judge(self, items: Iterable[Judged]) -> Iterator[Verdict]:
         """One verdict an item, in any order; what cannot be judged is an invalid verdict with its reason."""
         ...
+
+
+def has_answer_key(sample: Sample) -> bool:
+    """A question with one right answer, such as those that show lost utility, rather than a safety pair."""
+    return sample.combination is None and sample.reference is not None
+
+
+def applies(judge: Judge, sample: Sample) -> bool:
+    """Whether a judge has something to say about a sample: its own `applies`, or else every safety pair."""
+    declared = getattr(judge, "applies", None)
+    return bool(declared(sample)) if declared is not None else not has_answer_key(sample)
 
 
 def parse_spec(spec: str) -> tuple[str, str | None]:
