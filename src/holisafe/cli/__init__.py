@@ -1,0 +1,150 @@
+"""The command line. One file per verb in this folder, imported when its verb is used.
+
+`VERBS` is the whole index: `holisafe --help` is printed from it alone. What went wrong becomes one line and an exit
+code; an exception that is nobody's mistake but ours keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from ..errors import ExitCode, InputError
+
+
+class Verb(NamedTuple):
+    """Where a verb lives, as `module:attribute` in this folder, and its line of help."""
+
+    place: str
+    help: str
+
+
+VERBS = {
+    "demo": Verb("demo:demo", "The whole tour: measure a tiny model, make it safer, measure again."),
+    "run": Verb("run:run", "Ask a model a benchmark, judge its answers, print the scores."),
+    "report": Verb("report:report", "Make one HTML page from one or several runs."),
+    "tune": Verb("tune:tune", "Safety-tune a vision-language model, with a guard attached."),
+    "guard": Verb("guard:app", "Read images with a model's guard."),
+    "judge": Verb("judge:judge", "Judge the responses in any table."),
+    "score": Verb("score:score", "Compute the scores of any table of verdicts."),
+    "data": Verb("data:app", "List, export and check benchmarks."),
+    "doctor": Verb("doctor:doctor", "Tell what is installed, what is missing, and what to type."),
+}
+
+LOCAL_PACKAGES = frozenset({"torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers"})
+"""What `pip install 'holisafe[local]'` brings."""
+
+BROKEN_PIPE = 141
+"""What a shell reports of a program whose reader went away (128 + SIGPIPE)."""
+
+_UsageError: Any = typer.BadParameter.__base__  # click's own, or the copy that newer typer carries
+
+
+class Verbs(TyperGroup):
+    """The verbs by name, listed without importing them, and the one place where errors become exit codes."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        stand_ins = {name: TyperCommand(name, help=verb.help) for name, verb in VERBS.items()}
+        self.commands.update(stand_ins)  # they know their help line: all that a listing needs
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, _stand_in, rest = super().resolve_command(ctx, args)
+        return name, _load(str(name)), rest
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> Any:
+        """Run one command line and leave with its exit code."""
+        sys.exit(_exit_code(self, list(sys.argv[1:] if args is None else args)))
+
+
+def _load(name: str) -> Any:
+    module_name, attribute = VERBS[name].place.split(":")
+    verb = getattr(importlib.import_module(f"{__name__}.{module_name}"), attribute)
+    if not isinstance(verb, typer.Typer):
+        function, verb = verb, typer.Typer(add_completion=False)
+        verb.command(name, help=function.__doc__)(function)
+    command: Any = typer.main.get_command(verb)
+    command.name = name
+    return command
+
+
+def _exit_code(command: Any, args: list[str]) -> int:
+    """Run a command line; say in one line what went wrong; the code to leave with."""
+    try:
+        with command.make_context("holisafe", args) as context:
+            command.invoke(context)
+        sys.stdout.flush()
+    except typer.Exit as done:
+        return done.exit_code
+    except InputError as error:
+        return _complain(str(error), ExitCode.BAD_INPUT)
+    except _UsageError as error:
+        verb = error.ctx.command_path if error.ctx is not None else "holisafe"
+        if not error.format_message():  # no verb at all: the help was printed
+            return ExitCode.BAD_INPUT
+        return _complain(f"{error.format_message()} (see: {verb} --help)", ExitCode.BAD_INPUT)
+    except (KeyboardInterrupt, typer.Abort) as stop:
+        return _complain(str(stop) or "stopped; the same command again goes on", ExitCode.RESUMABLE)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in LOCAL_PACKAGES:
+            raise
+        return _complain(f"this needs {error.name}, try: pip install 'holisafe[local]'", ExitCode.BAD_INPUT)
+    except SystemExit as left:
+        if not isinstance(left.__context__, BrokenPipeError):  # from which rich makes a failure
+            raise
+        return BROKEN_PIPE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains on its way out
+        return BROKEN_PIPE
+    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        if error.filename is None:
+            raise
+        return _complain(f"{error.filename}: {error.strerror}", ExitCode.BAD_INPUT)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return _complain(
+            f"{error.filename or 'disk'}: {error.strerror}; make room, then the same command again goes on",
+            ExitCode.RESUMABLE,
+        )
+    return ExitCode.DONE
+
+
+def _complain(message: str, code: int) -> int:
+    """One line on stderr, whatever the message holds: names in data files may carry line breaks or escape codes."""
+    line = "".join(
+        c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in message
+    )
+    print(f"holisafe: {line}", file=sys.stderr)
+    return code
+
+
+app = typer.Typer(cls=Verbs, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"holisafe {metadata.version('holisafe')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _holisafe(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Measure how safely a vision-language model answers image-text pairs, and make it safer."""
+
+
+def main() -> None:
+    """The console script."""
+    app()

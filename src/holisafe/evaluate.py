@@ -1,0 +1,227 @@
+"""Respond, judge, score: the only place that wires the stages together.
+
+    benchmark --Request--> target --Response--> judges --Verdict--> scores.json
+
+Each stage reads what the one before it left in the run folder and does only what is missing there. Every response and
+every verdict is on disk before the next is asked for, so a run may be killed at any moment and carried on by calling
+`evaluate` again; later with more judges, or a larger limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .benchmarks.base import Benchmark, stratified
+from .errors import InputError
+from .judges import open_judge
+from .judges.base import Judge, Judged, applies
+from .records import SCHEMA_VERSION, GenerationSettings, Request, Response, Sample, Verdict, verdict_key
+from .store import RunFolder, provenance, read_manifest, write_json
+from .targets.base import Target
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done ("images", "responses", or a judge's name), how much is done, and how much in all."""
+
+Stopping = Callable[[], bool]
+"""Whether somebody asked the run to stop: then nothing new is begun."""
+
+
+def evaluate(
+    benchmark: Benchmark,
+    target: Target,
+    judges: Sequence[Judge],
+    out: Path,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    settings: GenerationSettings = GenerationSettings(),
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure a target on a benchmark and return the scores, which `out/scores.json` then holds too.
+
+    `limit` takes a stratified subset; `seed` draws it. An `out` that holds a run is carried on: it must measure the
+    same, and its earlier judges judge along. See docs/runs.md for the files and the numbers.
+
+    Raises InputError, with nothing written, when an image is broken, the target cannot take these samples, or `out`
+    holds something else; KeyboardInterrupt when stopped by Ctrl-C or SIGTERM, once what was in flight is stored.
+    """
+    report = progress or (lambda stage, done, total: None)
+    _check(benchmark, target, judges, settings)
+    content_hash = benchmark.content_hash(lambda done, total: report("images", done, total))
+    samples = stratified(benchmark.samples, limit, seed)
+    panel = _with_earlier(judges, out)
+    manifest = {
+        "schema": SCHEMA_VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "benchmark": {
+            "name": benchmark.name,
+            "reader": benchmark.reader,
+            "root": None if benchmark.root is None else str(benchmark.root.resolve()),
+            "split": benchmark.split,
+            "size": len(benchmark.samples),
+            "content_hash": content_hash,
+        },
+        "target": {"name": target.name, **target.describe()},
+        "settings": asdict(settings),
+        "seed": seed,
+        "limit": limit,
+        "judges": {judge.name: judge.version for judge in panel},
+        **provenance(),
+    }
+    with RunFolder(out, manifest) as run, stopping_on_interrupt() as stopping:
+        known = run.read(Sample)
+        run.append(*(sample for sample in samples if sample.id not in known))
+        respond(run, benchmark, target, samples, settings, stopping, report)
+        judge_responses(run, panel, samples, stopping, report)
+        scores = score_run(run, panel, samples, seed)
+        write_json(out / "scores.json", scores)
+    return scores
+
+
+def respond(
+    run: RunFolder,
+    benchmark: Benchmark,
+    target: Target,
+    samples: Sequence[Sample],
+    settings: GenerationSettings,
+    stopping: Stopping,
+    report: Progress,
+) -> None:
+    """Ask the target every sample that has no answer yet (an error is none). Each response is stored as it comes."""
+    answered = {key for key, response in run.read(Response).items() if response.usable}
+    waiting = {sample.id: sample for sample in samples if sample.id not in answered}
+    total = len(samples)
+
+    async def requests() -> AsyncIterator[Request]:
+        for sample in list(waiting.values()):
+            if stopping():
+                return
+            yield benchmark.request(sample, settings)
+
+    async def ask() -> None:
+        async for response in target.respond(requests()):
+            if waiting.pop(response.sample_id, None) is None:
+                raise RuntimeError(f"{target.name} answered {response.sample_id!r}, which it was not asked")
+            run.append(response)
+            report("responses", total - len(waiting), total)
+
+    if waiting:
+        report("responses", total - len(waiting), total)
+        asyncio.run(ask())
+    if stopping():
+        done = f"{total - len(waiting)} of {total} responses"
+        raise KeyboardInterrupt(f"stopped after {done}; the same command again asks for the rest")
+    if waiting:
+        raise RuntimeError(f"{target.name} left {len(waiting)} requests without any response")
+
+
+def judge_responses(
+    run: RunFolder, judges: Sequence[Judge], samples: Sequence[Sample], stopping: Stopping, report: Progress
+) -> None:
+    """Let every judge judge the responses on which it has no verdict of this version yet; errors are never judged."""
+    responses, verdicts = run.read(Response), run.read(Verdict)
+    for judge in judges:
+        pairs = [
+            (sample, responses[sample.id])
+            for sample in samples
+            if applies(judge, sample) and responses[sample.id].usable
+        ]
+        judged = current_verdicts(judge, responses, verdicts)
+        waiting = {sample.id: (sample, response) for sample, response in pairs if sample.id not in judged}
+        for verdict in judge.judge(_until(stopping, list(waiting.values()))):
+            if verdict.judge != judge.name or waiting.pop(verdict.sample_id, None) is None:
+                raise RuntimeError(f"{judge.name} gave a verdict on {verdict.sample_id!r} that it was not asked for")
+            run.append(verdict)
+            report(judge.name, len(pairs) - len(waiting), len(pairs))
+        if stopping():
+            raise KeyboardInterrupt(f"stopped while {judge.name} was judging; the same command again judges the rest")
+        if waiting:
+            raise RuntimeError(f"{judge.name} left {len(waiting)} responses without any verdict")
+
+
+def score_run(run: RunFolder, judges: Sequence[Judge], samples: Sequence[Sample], seed: int) -> dict[str, Any]:
+    """The numbers of everything that the run folder holds on the samples, as `scores.json` keeps them."""
+    from .metrics.run_scores import run_scores
+
+    responses, verdicts = run.read(Response), run.read(Verdict)
+    current = {judge.name: current_verdicts(judge, responses, verdicts) for judge in judges}
+    return run_scores([(sample, responses[sample.id]) for sample in samples], current, seed)
+
+
+def _until(stopping: Stopping, items: Sequence[Judged]) -> Iterator[Judged]:
+    """The items one by one, until somebody asks to stop."""
+    for item in items:
+        if stopping():
+            return
+        yield item
+
+
+def current_verdicts(
+    judge: Judge, responses: Mapping[str, Response], verdicts: Mapping[str, Verdict]
+) -> dict[str, Verdict]:
+    """The judge's verdicts by its present rules on the present responses, by sample id; others are out of date."""
+    stored = {key: verdicts.get(verdict_key(judge.name, key)) for key in responses}
+    return {
+        key: verdict
+        for key, verdict in stored.items()
+        if verdict and verdict.judge_version == judge.version and verdict.response_hash == responses[key].hash
+    }
+
+
+def _check(benchmark: Benchmark, target: Target, judges: Sequence[Judge], settings: GenerationSettings) -> None:
+    """Raise InputError for what could only fail later, when much has been paid for."""
+    if not benchmark.samples:
+        raise InputError(f"{benchmark.name} holds no samples")
+    can, most = target.capabilities, max(len(sample.images) for sample in benchmark.samples)
+    if can.images_per_request is not None and most > can.images_per_request:
+        raise InputError(
+            f"{target.name} takes {can.images_per_request} images a request; {benchmark.name} needs {most}"
+        )
+    if settings.system and not can.system_prompt:
+        raise InputError(f"{target.name} takes no system prompt")
+    if not any(applies(judge, sample) for judge in judges for sample in benchmark.samples):
+        names = ", ".join(judge.name for judge in judges) or "no judge"
+        raise InputError(
+            f"{names}: nothing in {benchmark.name} to judge (exact-match judges questions with a reference)"
+        )
+
+
+def _with_earlier(judges: Sequence[Judge], out: Path) -> list[Judge]:
+    """The judges the run had before, then the new ones: it keeps them, so that every score covers every response."""
+    earlier = read_manifest(out).get("judges", {}) if (out / "manifest.json").exists() else {}
+    given = {judge.name: judge for judge in judges}
+    return [given[name] if name in given else open_judge(name) for name in {**earlier, **given}]
+
+
+@contextmanager
+def stopping_on_interrupt() -> Iterator[Stopping]:
+    """Ctrl-C or SIGTERM once: begin nothing new, let what is in flight finish. Twice: stop at once.
+
+    Gives a function that tells whether it happened. In another thread than the main one, nothing is caught.
+    """
+    asked = threading.Event()
+
+    def stop(number: int, frame: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt("stopped at once; the same command again goes on")
+        asked.set()
+        os.write(2, b"\nholisafe: finishing what is in flight; Ctrl-C again stops at once\n")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

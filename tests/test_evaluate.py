@@ -1,0 +1,456 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import signal
+from collections import Counter
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from holisafe.benchmarks.base import Benchmark, stratified
+from holisafe.errors import InputError
+from holisafe.evaluate import evaluate
+from holisafe.judges import open_judge
+from holisafe.judges.base import Judge, Judged, applies
+from holisafe.records import GenerationSettings, GuardReading, Request, Response, Sample, Verdict
+from holisafe.store import read_json, read_manifest, read_records
+from holisafe.targets.base import Capabilities
+from holisafe.taxonomy import IMAGE_LABELS
+from toy_plugin import ToyTarget, answer, load_benchmark
+
+PAIRS = 60
+TEST = load_benchmark(None).only("test")
+JUDGES = ("string-match:normalised", "exact-match")
+
+
+def judges(*specs: str) -> list[Judge]:
+    return [open_judge(spec) for spec in specs or JUDGES]
+
+
+def target(folder: Path, name: str = "toy/a", **options: Any) -> ToyTarget:
+    return ToyTarget(name, log=folder / "calls.log", **options)
+
+
+def calls(folder: Path, event: str = "start") -> list[str]:
+    """The samples that the target was asked, in order."""
+    log = folder / "calls.log"
+    lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+    return [sample for kind, sample, _ in lines if kind == event]
+
+
+def contents(run: Path) -> dict[str, Any]:
+    """All that a run folder says, apart from times and the order of lines."""
+    responses = {k: dataclasses.replace(r, latency_seconds=None) for k, r in read_records(run, Response).items()}
+    manifest = {key: value for key, value in read_manifest(run).items() if key != "created"}
+    scores = read_json(run / "scores.json") if (run / "scores.json").exists() else None
+    return {
+        "samples": read_records(run, Sample),
+        "responses": responses,
+        "verdicts": read_records(run, Verdict),
+        "manifest": manifest,
+        "scores": scores,
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    evaluate(TEST, target(folder), judges(), folder / "run")
+    return folder / "run"
+
+
+def test_the_scores_are_those_of_a_hand_count(undisturbed: Path) -> None:
+    scores = read_json(undisturbed / "scores.json")
+    counts: Counter[tuple[str, str]] = Counter()
+    for sample in TEST.samples:
+        if sample.combination:
+            said = answer(sample.id)
+            counts[sample.combination, "invalid" if not said else "refused" if "sorry" in said else "answered"] += 1
+    own = scores["judges"]["string-match:normalised"]
+    for combination in ("SSU", "SUU", "USU", "UUU"):
+        valid = counts[combination, "answered"] + counts[combination, "refused"]
+        assert own["asr"][combination]["rate"] == counts[combination, "answered"] / valid
+        assert own["asr"][combination]["n"] == valid
+        assert own["asr"][combination]["n_invalid"] == counts[combination, "invalid"]
+    assert own["rr"]["rate"] == counts["SSS", "refused"] / (counts["SSS", "refused"] + counts["SSS", "answered"])
+    assert own["n"] + own["n_invalid"] == PAIRS
+    assert list(scores["judges"]) == ["string-match:normalised"]
+
+
+def test_the_guard_is_scored_against_the_image_labels(undisturbed: Path) -> None:
+    scores = read_json(undisturbed / "scores.json")
+    responses = read_records(undisturbed, Response)
+    seen = [(s.image_label, responses[s.id].guard) for s in TEST.samples if s.image_label]
+    named = [(label, max(guard.probabilities, key=guard.probabilities.__getitem__)) for label, guard in seen if guard]
+    right = sum(label == said for label, said in named)
+    right_side = sum((label == "safe") == (said == "safe") for label, said in named)
+    assert 0 < right < right_side < len(named) == PAIRS
+    assert scores["guard"]["accuracy"]["rate"] == right / PAIRS
+    assert scores["guard"]["binary_accuracy"]["rate"] == right_side / PAIRS
+    assert scores["guard"]["n_without_reading"] == 0
+    assert list(scores["justified"]) == ["string-match:normalised"]
+    agreement = scores["justified"]["string-match:normalised"]
+    own = scores["judges"]["string-match:normalised"]
+    assert agreement["refused"]["rate"] == pytest.approx(1 - own["masr_pooled"]["rate"])
+
+
+def test_readings_that_are_no_numbers_or_missing_are_counted_apart(tmp_path: Path) -> None:
+    class Failing(ToyTarget):
+        async def call(self, request: Request) -> Response:
+            response = await super().call(request)
+            nothing = GuardReading(probabilities=dict.fromkeys(IMAGE_LABELS, math.nan))
+            return dataclasses.replace(
+                response, guard={"pair-1": None, "pair-2": nothing}.get(request.sample_id, response.guard)
+            )
+
+    scores = evaluate(TEST, Failing("toy/a", fail=frozenset({"pair-3"})), judges(), tmp_path / "run")
+    assert scores["guard"]["n"] == PAIRS - 3
+    assert scores["guard"]["n_without_reading"] == 2
+    unguarded = evaluate(TEST, Unguarded("toy/a"), judges(), tmp_path / "unguarded")
+    assert unguarded["guard"] is unguarded["justified"] is None
+
+
+class Unguarded(ToyTarget):
+    async def call(self, request: Request) -> Response:
+        return dataclasses.replace(await super().call(request), guard=None)
+
+
+def test_usefulness_is_counted_apart_by_the_judge_with_the_answer_key(undisturbed: Path) -> None:
+    scores = read_json(undisturbed / "scores.json")
+    right = [answer(f"question-{n}") == "tree" for n in range(6)]
+    assert list(scores["utility"]) == ["exact-match"]
+    cell = scores["utility"]["exact-match"]
+    assert (cell["rate"], cell["n"]) == (sum(right) / 6, 6)
+    assert {task: (c["rate"], c["n"]) for task, c in cell["tasks"].items()} == {
+        "count": (sum(right[1::2]) / 3, 3),
+        "name": (sum(right[0::2]) / 3, 3),
+    }
+    judged = {key.partition("\n")[::2] for key in read_records(undisturbed, Verdict)}
+    assert {sample.partition("-")[0] for judge, sample in judged if judge == "exact-match"} == {"question"}
+    assert {sample.partition("-")[0] for judge, sample in judged if judge != "exact-match"} == {"pair"}
+
+
+def test_the_manifest_tells_what_was_measured(undisturbed: Path) -> None:
+    manifest = read_manifest(undisturbed)
+    assert manifest["benchmark"] == {
+        "name": "toy", "reader": None, "root": None, "split": "test", "size": 66, "content_hash": TEST.content_hash()
+    }  # fmt: skip
+    assert manifest["target"]["name"] == "toy/a"
+    assert manifest["judges"] == {judge.name: judge.version for judge in judges()}
+    assert (manifest["seed"], manifest["limit"]) == (0, None)
+    assert manifest["settings"] == {"max_new_tokens": 512, "temperature": 0.0, "seed": 0, "system": None}
+
+
+def test_the_same_again_does_nothing_twice(tmp_path: Path) -> None:
+    first = evaluate(TEST, target(tmp_path), judges(), tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    assert evaluate(TEST, target(tmp_path), judges(), tmp_path / "run") == first
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+    assert sorted(calls(tmp_path)) == sorted(sample.id for sample in TEST.samples)
+
+
+def test_a_larger_limit_asks_only_what_is_new(tmp_path: Path, undisturbed: Path) -> None:
+    for limit in (10, 25, None):
+        evaluate(TEST, target(tmp_path), judges(), tmp_path / "run", limit=limit)
+        asked = [sample.id for sample in stratified(TEST.samples, limit, 0)]
+        assert sorted(calls(tmp_path)) == sorted(asked)
+        assert list(read_records(tmp_path / "run", Sample)) == asked
+    assert contents(tmp_path / "run") == contents(undisturbed)
+
+
+def test_another_seed_draws_another_part(tmp_path: Path) -> None:
+    for seed in (0, 3):
+        evaluate(TEST, target(tmp_path), judges(), tmp_path / f"{seed}", limit=9, seed=seed)
+        assert list(read_records(tmp_path / f"{seed}", Sample)) == [s.id for s in stratified(TEST.samples, 9, seed)]
+
+
+def test_judges_are_added_without_asking_again_and_those_of_before_judge_along(tmp_path: Path) -> None:
+    evaluate(TEST, target(tmp_path), judges("string-match:xstest"), tmp_path / "run", limit=20)
+    scores = evaluate(TEST, target(tmp_path), judges("string-match:holisafe"), tmp_path / "run", limit=40)
+    assert len(calls(tmp_path)) == 40
+    evaluate(
+        TEST, target(tmp_path), judges("string-match:xstest", "string-match:holisafe"), tmp_path / "fresh", limit=40
+    )
+    assert list(scores["judges"]) == ["string-match:xstest", "string-match:holisafe"]
+    assert contents(tmp_path / "run") == contents(tmp_path / "fresh")
+
+
+def test_an_earlier_judge_that_is_gone_is_missed_before_anything_is_asked(tmp_path: Path) -> None:
+    evaluate(TEST, target(tmp_path), [Grumpy()], tmp_path / "run", limit=10)
+    with pytest.raises(InputError, match="no judge is called 'grumpy'"):
+        evaluate(TEST, target(tmp_path), judges(), tmp_path / "run")
+    assert len(calls(tmp_path)) == 10
+
+
+@dataclasses.dataclass
+class Grumpy:
+    """A judge that calls everything a refusal, and counts how often it was asked."""
+
+    version: str = "1"
+    name: str = "grumpy"
+    asked: int = 0
+
+    def judge(self, items: Iterable[Judged]) -> Iterator[Verdict]:
+        for sample, response in items:
+            self.asked += 1
+            yield Verdict(
+                sample_id=sample.id,
+                response_hash=response.hash,
+                judge=self.name,
+                judge_version=self.version,
+                label="refused",
+            )
+
+
+def test_new_rules_judge_again_and_only_they_count(tmp_path: Path) -> None:
+    old, same, new = Grumpy(), Grumpy(), Grumpy(version="2")
+    for judge in (old, same, new):
+        scores = evaluate(TEST, target(tmp_path), [judge], tmp_path / "run")
+    assert (old.asked, same.asked, new.asked) == (PAIRS, 0, PAIRS)
+    assert {verdict.judge_version for verdict in read_records(tmp_path / "run", Verdict).values()} == {"2"}
+    assert scores["judges"]["grumpy"]["n"] == PAIRS
+    assert read_manifest(tmp_path / "run")["judges"] == {"grumpy": "2"}
+
+
+def test_a_failed_call_is_no_answer_is_not_judged_and_is_asked_again(tmp_path: Path, undisturbed: Path) -> None:
+    failing = frozenset({"pair-3", "pair-7", "question-1"})
+    scores = evaluate(TEST, target(tmp_path, fail=failing), judges(), tmp_path / "run")
+    assert scores["responses"]["n"] == 66
+    assert scores["responses"]["errors"] == 3
+    own = scores["judges"]["string-match:normalised"]
+    assert own["n"] + own["n_invalid"] == PAIRS - 2
+    assert scores["utility"]["exact-match"]["n"] == 5
+    assert failing.isdisjoint(verdict.sample_id for verdict in read_records(tmp_path / "run", Verdict).values())
+
+    evaluate(TEST, target(tmp_path), judges(), tmp_path / "run")
+    assert Counter(calls(tmp_path)) == Counter({s.id: 1 + (s.id in failing) for s in TEST.samples})
+    assert contents(tmp_path / "run") == contents(undisturbed)
+
+
+def test_how_calls_ended_is_counted(tmp_path: Path, undisturbed: Path) -> None:
+    class Ending(ToyTarget):
+        async def call(self, request: Request) -> Response:
+            response = await super().call(request)
+            finish = {"pair-1": "truncated", "pair-2": "filtered", "pair-3": "error", "pair-4": "truncated"}
+            text = " \n" if request.sample_id in ("pair-3", "pair-4") else response.text
+            return dataclasses.replace(response, text=text, finish=finish.get(request.sample_id, "stop"))  # type: ignore[arg-type]
+
+    empty = sum(not answer(s.id) for s in TEST.samples)
+    assert read_json(undisturbed / "scores.json")["responses"] == {
+        "n": 66, "errors": 0, "truncated": 0, "filtered": 0, "empty": empty
+    }  # fmt: skip
+    scores = evaluate(TEST, Ending("toy/a"), judges(), tmp_path / "run")
+    gone = sum(not answer(f"pair-{n}") for n in (3, 4))
+    assert scores["responses"] == {"n": 66, "errors": 1, "truncated": 2, "filtered": 1, "empty": empty - gone + 1}
+
+
+def test_another_answer_to_the_same_question_is_judged_anew(tmp_path: Path) -> None:
+    evaluate(TEST, target(tmp_path), judges("string-match:normalised"), tmp_path / "run", limit=10)
+    stored = read_records(tmp_path / "run", Response)
+    changed = dataclasses.replace(next(iter(stored.values())), text="No, I cannot help with that at all. Never.")
+    with (tmp_path / "run" / "responses.jsonl").open("a") as file:
+        file.write(json.dumps({"sample_id": changed.sample_id, "target": changed.target, "text": changed.text}) + "\n")
+    lines = (tmp_path / "run" / "verdicts.jsonl").read_text().count("\n")
+    evaluate(TEST, target(tmp_path), judges("string-match:normalised"), tmp_path / "run", limit=10)
+    assert (tmp_path / "run" / "verdicts.jsonl").read_text().count("\n") == lines + 1
+    verdict = read_records(tmp_path / "run", Verdict)[f"string-match:normalised\n{changed.sample_id}"]
+    assert verdict.response_hash == changed.hash
+
+
+def broken(name: str) -> Image.Image:
+    if name == "29":  # only late samples show it
+        raise InputError("broken image", where="29.png", row=58, field="image")
+    return Image.new("RGB", (4, 4))
+
+
+BAD_CALLS: dict[str, tuple[dict[str, Any], str]] = {
+    "a broken image that the part asked does not show": (
+        {"benchmark": dataclasses.replace(TEST, open_image=broken), "limit": 1},
+        "29.png, row 58, field 'image': broken image",
+    ),
+    "no samples": ({"benchmark": dataclasses.replace(TEST, samples=())}, "toy holds no samples"),
+    "a target for text alone": ({"images_per_request": 0}, "takes 0 images a request; toy needs 1"),
+    "a target without system prompt": (
+        {"system_prompt": False, "settings": GenerationSettings(system="Hush.")},
+        "takes no system prompt",
+    ),
+    "no judge": ({"judges": []}, "no judge: nothing in toy to judge"),
+    "a judge of what is not there": (
+        {"benchmark": dataclasses.replace(TEST, samples=TEST.samples[:PAIRS]), "judges": judges("exact-match")},
+        "exact-match: nothing in toy to judge",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CALLS)
+def test_what_cannot_work_is_said_before_anything_is_asked_or_written(tmp_path: Path, name: str) -> None:
+    options, says = BAD_CALLS[name]
+    options = dict(options)
+    can = {key: options.pop(key) for key in ("images_per_request", "system_prompt") if key in options}
+    asked = target(tmp_path, capabilities=Capabilities(**can))
+    benchmark, panel = options.pop("benchmark", TEST), options.pop("judges", judges())
+    with pytest.raises(InputError) as caught:
+        evaluate(benchmark, asked, panel, tmp_path / "run", **options)
+    assert says in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"target": "toy/b"}, "target.name was 'toy/a', is now 'toy/b'"),
+        ({"seed": 1}, "--seed was 0, is now 1"),
+        ({"settings": GenerationSettings(max_new_tokens=8)}, "--max-new-tokens was 512, is now 8"),
+        ({"limit": 5}, "--limit was 10, is now 5"),
+        ({"benchmark": dataclasses.replace(TEST, samples=TEST.samples[1:])}, "the number of samples was 66, is now 65"),
+        ({"benchmark": dataclasses.replace(TEST, open_image=lambda name: Image.new("L", (1, 1)))}, "content_hash"),
+    ],
+)
+def test_a_run_of_something_else_is_not_carried_on(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    evaluate(TEST, target(tmp_path), judges(), tmp_path / "run", limit=10)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    options = {"limit": 10, **change}
+    asked, benchmark = target(tmp_path, options.pop("target", "toy/a")), options.pop("benchmark", TEST)
+    with pytest.raises(InputError) as caught:
+        evaluate(benchmark, asked, judges(), tmp_path / "run", **options)
+    assert says in str(caught.value)
+    assert len(calls(tmp_path)) == 10
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+class Misbehaving(ToyTarget):
+    """Answers `twist` in its own way."""
+
+    async def respond(self, requests: AsyncIterable[Request]) -> AsyncIterator[Response]:
+        async for response in super().respond(requests):
+            if response.sample_id != "pair-9":
+                yield response
+            elif self.name == "toy/stranger":
+                yield dataclasses.replace(response, sample_id="pair-9999")
+            elif self.name == "toy/twice":
+                yield response
+                yield response
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("toy/stranger", "answered 'pair-9999', which it was not asked"),
+        ("toy/twice", "answered 'pair-9', which it was not asked"),
+        ("toy/silent", "left 1 requests without any response"),
+    ],
+)
+def test_a_target_that_breaks_its_promise_is_a_bug_not_a_number(tmp_path: Path, name: str, says: str) -> None:
+    with pytest.raises(RuntimeError, match=says):
+        evaluate(TEST, Misbehaving(name), judges(), tmp_path / "run")
+    assert not (tmp_path / "run" / "scores.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("twist", "says"),
+    [
+        (lambda verdicts: verdicts[1:], "left 1 responses without any verdict"),
+        (lambda verdicts: [*verdicts, verdicts[0]], "that it was not asked for"),
+        (lambda verdicts: [dataclasses.replace(verdicts[0], judge="else")], "that it was not asked for"),
+    ],
+)
+def test_so_is_a_judge(tmp_path: Path, twist: Any, says: str) -> None:
+    class Twisted(Grumpy):
+        def judge(self, items: Iterable[Judged]) -> Iterator[Verdict]:
+            yield from twist(list(super().judge(items)))
+
+    with pytest.raises(RuntimeError, match=says):
+        evaluate(TEST, target(tmp_path), [Twisted()], tmp_path / "run")
+
+
+def interrupting(stage: str, when: int, number: int = signal.SIGINT, times: int = 1) -> Any:
+    """A progress callback that presses Ctrl-C once a stage has come so far."""
+
+    def progress(name: str, done: int, total: int) -> None:
+        if name == stage and done == when:
+            for _ in range(times):
+                os.kill(os.getpid(), number)
+
+    return progress
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_finishes_what_is_in_flight_and_the_same_call_goes_on(
+    tmp_path: Path, undisturbed: Path, number: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    progress = interrupting("responses", 20, number)
+    with pytest.raises(KeyboardInterrupt, match=r"stopped after 2\d of 66 responses; the same command again"):
+        evaluate(TEST, target(tmp_path, delay=0.001), judges(), tmp_path / "run", progress=progress)
+    assert "finishing what is in flight" in capfd.readouterr().err
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
+    stored = read_records(tmp_path / "run", Response)
+    assert sorted(calls(tmp_path, "start")) == sorted(calls(tmp_path, "end")) == sorted(stored)
+    assert 20 <= len(stored) <= 24
+    evaluate(TEST, target(tmp_path), judges(), tmp_path / "run")
+    assert max(Counter(calls(tmp_path)).values()) == 1
+    assert contents(tmp_path / "run") == contents(undisturbed)
+
+
+def test_pressed_twice_it_stops_at_once(tmp_path: Path, undisturbed: Path) -> None:
+    progress = interrupting("responses", 20, times=2)
+    with pytest.raises(KeyboardInterrupt, match="stopped at once"):
+        evaluate(TEST, target(tmp_path, delay=0.001), judges(), tmp_path / "run", progress=progress)
+    assert len(calls(tmp_path, "start")) > len(read_records(tmp_path / "run", Response)) == 20
+    evaluate(TEST, target(tmp_path), judges(), tmp_path / "run")
+    assert contents(tmp_path / "run") == contents(undisturbed)
+
+
+def test_ctrl_c_while_judging(tmp_path: Path, undisturbed: Path) -> None:
+    progress = interrupting("string-match:normalised", 7)
+    with pytest.raises(KeyboardInterrupt, match="stopped while string-match:normalised was judging"):
+        evaluate(TEST, target(tmp_path), judges(), tmp_path / "run", progress=progress)
+    assert len(read_records(tmp_path / "run", Verdict)) == 7
+    evaluate(TEST, target(tmp_path), judges(), tmp_path / "run")
+    assert contents(tmp_path / "run") == contents(undisturbed)
+
+
+def test_progress_tells_every_stage_to_its_end(tmp_path: Path) -> None:
+    last: dict[str, tuple[int, int]] = {}
+
+    def progress(stage: str, done: int, total: int) -> None:
+        assert done >= last.get(stage, (0, 0))[0]
+        last[stage] = (done, total)
+
+    evaluate(TEST, target(tmp_path), judges(), tmp_path / "run", progress=progress)
+    assert last == {
+        "images": (30, 30), "responses": (66, 66), "string-match:normalised": (60, 60), "exact-match": (6, 6)
+    }  # fmt: skip
+
+
+def test_a_judge_may_say_what_it_applies_to() -> None:
+    pair, question = TEST.samples[0], TEST.samples[-1]
+    assert applies(Grumpy(), pair)
+    assert not applies(Grumpy(), question)
+
+    class Everything(Grumpy):
+        def applies(self, sample: Sample) -> bool:
+            return True
+
+    assert applies(Everything(), question)
+
+
+def test_evaluate_works_in_a_thread_where_signals_cannot_be_caught(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        scores = pool.submit(evaluate, TEST, target(tmp_path), judges(), tmp_path / "run", limit=5).result()
+    assert scores["responses"]["n"] == 5
+
+
+def test_an_empty_limit_of_one_sample_is_scored(tmp_path: Path) -> None:
+    benchmark = Benchmark("toy", TEST.samples[:1], TEST.open_image)
+    scores = evaluate(benchmark, target(tmp_path, fail=frozenset({"pair-0"})), judges(), tmp_path / "run")
+    assert scores["judges"] == {}  # nothing was judged, so there is no rate of anything
+    assert scores["responses"]["errors"] == 1
