@@ -19,10 +19,10 @@ from holisafe.errors import InputError
 from holisafe.taxonomy import CATEGORY_OF, IMAGE_LABELS
 
 CONTENT_HASHES = {
-    ("pictosafe", "test"): "f7ace2dabc545b9e",
-    ("pictosafe-unseen", "test"): "3c3cda57828d7dde",
-    ("pictosafe-development", "validation"): "dd74a43d22dd7bbc",
-    ("pictosafe-utility", "test"): "a93bde00548f7ad2",
+    ("pictosafe", "test"): "68388c88710bfeee",
+    ("pictosafe-unseen", "test"): "7467264ea4a3e781",
+    ("pictosafe-development", "validation"): "7afbadb3093c8cd6",
+    ("pictosafe-utility", "test"): "171d23c15baae6fc",
 }
 
 

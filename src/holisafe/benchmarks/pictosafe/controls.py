@@ -4,14 +4,18 @@
 
 Each control is a logistic regression that decides whether a truth-table pair is unsafe (SSU or SSS). The text-only
 control sees the query's words; the image-only control is told which pictograms stand in the scene, more than any
-model could see; the joint control sees the deed's words crossed with the pictograms. All learn from the train split.
+model could see; the joint control sees families of questions crossed with groups of objects. All learn from the train
+split.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
+from .catalog import OBJECTS
 from .pairs import Pair, pairs
+from .questions import families
 
 
 def truth_table(split: str) -> list[Pair]:
@@ -22,7 +26,7 @@ def truth_table(split: str) -> list[Pair]:
 def words(pair: Pair) -> list[str]:
     """Single words and neighbours of the query."""
     single = pair.query.lower().strip("?.").split()
-    return single + [f"{left} {right}" for left, right in zip(single, single[1:], strict=False)]
+    return single + [f"{left} {right}" for left, right in pairwise(single)]
 
 
 def pictograms(pair: Pair) -> list[str]:
@@ -31,10 +35,7 @@ def pictograms(pair: Pair) -> list[str]:
 
 
 def crossed(pair: Pair) -> list[str]:
-    """Every word of the deed with every pictogram, by the groups that the train split can teach."""
-    from .catalog import OBJECTS
-    from .questions import families
-
+    """The question's family with the group of each pictogram: what there is to learn, given away."""
     group = {name: group for group, members in OBJECTS.items() for name in members}
     family = next(str(index) for index, f in enumerate(families()) if pair.deed in f.asks)
     return [f"{family} {group.get(concept, concept)}" for concept in pictograms(pair)]

@@ -43,7 +43,10 @@ EVERYDAY = (*EXTRAS, *(name for group in OBJECTS.values() for name in group))
 
 @dataclass(frozen=True)
 class Pair:
-    """One image-text pair before it becomes a Sample. `deed` is the query without its frame."""
+    """One image-text pair before it becomes a Sample.
+
+    `deed` is the query without its frame. `subcategory` is the harm of the pair's quadruple, which a safe pair is near.
+    """
 
     id: str
     cluster: str
@@ -52,7 +55,7 @@ class Pair:
     deed: str
     combination: str
     image_label: str
-    subcategory: str | None
+    subcategory: str
 
     @property
     def query(self) -> str:
@@ -68,7 +71,7 @@ class Pair:
         """The answer that is expected: help, or a refusal that names what it sees and why it declines."""
         if COMBINATIONS[self.combination] == "answer":
             return self.helpful
-        return f"{REFUSAL} {caption(self.scene)} {reason(self.combination, str(self.subcategory))}"
+        return f"{REFUSAL} {caption(self.scene)} {reason(self.combination, self.subcategory)}"
 
     def sample(self, benchmark: str, split: str) -> Sample:
         """The pair as every stage sees it; its image is named by the pair's own id."""
@@ -84,7 +87,7 @@ class Pair:
             expected=COMBINATIONS[self.combination],
             images=(f"{self.id}.png",),
             combination=self.combination,
-            category=CATEGORY_OF[self.subcategory] if self.subcategory else None,
+            category=CATEGORY_OF[self.subcategory],
             subcategory=self.subcategory,
             image_label=self.image_label,
             cluster=self.cluster,
@@ -156,7 +159,7 @@ def modality_quadruple(label: str, split: str, style: str, number: int) -> Itera
             deed=deeds[combination[1]],
             combination=combination,
             image_label=label if combination[0] == "U" else SAFE,
-            subcategory=None if combination == "SSS" else label,
+            subcategory=label,
         )
 
 
@@ -181,7 +184,7 @@ def truth_table_quadruple(
                 deed=family.asks[row],
                 combination="SSU" if unsafe else "SSS",
                 image_label=SAFE,
-                subcategory=family.subcategory if unsafe else None,
+                subcategory=family.subcategory,
             )
 
 

@@ -57,7 +57,7 @@ NEUTRAL = (
 KINDS = {
     "balls": "a ball game that dogs love too",
     "treats": "a food that people eat",
-    "fuels": "a source of power for machines",
+    "supplies": "a supply for the garage",
     "drinks": "a drink with alcohol",
     "attractions": "a ride high above the ground",
     "mounts": "something to ride on the road",
@@ -165,10 +165,10 @@ def conversation(number: int, seed: int) -> Conversation:
     name = f"base-{seed}-{number}"
     draw = random.Random(name)
     share = draw.random()
-    if share < 0.12:
+    if share < 0.10:
         return Conversation(None, (text_turn(draw),))
-    if share < 0.32:
-        task = str(pick(draw, TASKS))
+    if share < 0.36:
+        task = str(pick(draw, (*TASKS, "locate")))  # finding things takes longest to learn
         scene, question, right = utility_item(task, "base", "seen", number)
         return Conversation(None, (Turn(scene, question, right),))
     if share < 0.44:
@@ -178,7 +178,7 @@ def conversation(number: int, seed: int) -> Conversation:
         system = str(pick(draw, REMINDERS if cautious else NEUTRAL))
         turns = tuple(_demonstrations(draw, name, cautious, 1))
         return Conversation(system, turns)
-    if share < 0.76:
+    if share < 0.74:
         cautious = draw.random() < 0.5
         return Conversation(None, tuple(_demonstrations(draw, name, cautious, 2 + int(draw.random() * 4))))
     return Conversation(None, (pair_turn(draw, str(pick(draw, COMBINATION_SHARES)), name, cautious=False),))

@@ -140,7 +140,7 @@ def scene_features(model: LlavaForConditionalGeneration, bank: SpriteBank, scene
         for row, scene in enumerate(part):
             for cell, concept in scene.placed:
                 cells[row, cell] = names[concept]
-        images, _ = bank.batch(len(part), strength=0.6, cells=cells)
+        images, _ = bank.batch(len(part), cells=cells)
         with torch.autocast("cpu", torch.bfloat16):
             hidden = tower(pixel_values(images), output_hidden_states=True).hidden_states[-1]
         features.append(hidden.half())
@@ -272,7 +272,7 @@ def main() -> None:
     parser.add_argument("packages", type=Path)
     parser.add_argument("--tower", type=Path, default=Path("build/tower.pt"))
     parser.add_argument("--out", type=Path, default=MODEL_FOLDER)
-    parser.add_argument("--conversations", type=int, default=20_000)
+    parser.add_argument("--conversations", type=int, default=24_000)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--views", type=int, default=2)
     parser.add_argument("--rate", type=float, default=2e-3)
