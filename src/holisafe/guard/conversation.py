@@ -1,0 +1,134 @@
+"""How a conversation becomes what a processor and its model take: the text of the prompt, then tensors.
+
+One place for asking (targets) and for training (tuning), so that a model is trained on the tokens it is asked with.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jinja2 import TemplateError
+from PIL.Image import Image
+from torch import Tensor
+
+from ..records import Message
+
+SEQUENCES = {"input_ids": None, "attention_mask": 0, "token_type_ids": 0, "mm_token_type_ids": 0, "labels": -100}
+"""Tensors with one value a token -> what they are padded with (None: the tokenizer's pad token)."""
+
+
+def prompt_text(processor: Any, messages: Sequence[Message]) -> str:
+    """The prompt as text, image placeholders included, up to where the model's answer starts.
+
+    Placeholders and other control tokens inside a message's text are broken up, so that data cannot write turns or
+    images. A template without room for a system prompt gets it at the head of the first user turn; a processor
+    without a chat template gets placeholders and texts line by line. Raises ValueError when the template loses text.
+    """
+    messages = [_plain(processor, message) for message in messages]
+    if not getattr(processor, "chat_template", None):
+        token = getattr(processor, "image_token", "")
+        return "\n".join(str(token) * len(message.pictures) + message.text for message in messages) + "\n"
+    for turns in (_listed(messages), _written(messages), _listed(_folded(messages)), _written(_folded(messages))):
+        try:
+            text: str = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        except (TemplateError, TypeError):
+            continue
+        if all(message.text.strip() in text for message in messages) and "'type': 'text'" not in text:
+            return text
+    raise ValueError("the chat template does not render this conversation whole")
+
+
+def answer_text(processor: Any, messages: Sequence[Message], answer: str) -> str:
+    """What follows `prompt_text` when the model answers so, with the template's end of turn where it writes one."""
+    said = [_plain(processor, message) for message in (*messages, Message("assistant", answer))]
+    if getattr(processor, "chat_template", None):
+        prompt = prompt_text(processor, messages)
+        for turns in (_listed(said), _written(said), _listed(_folded(said)), _written(_folded(said))):
+            try:
+                text: str = processor.apply_chat_template(turns, tokenize=False)
+            except (TemplateError, TypeError):
+                continue
+            if text.startswith(prompt) and said[-1].text.strip() in text[len(prompt) :]:
+                return text[len(prompt) :]
+    return said[-1].text
+
+
+def encode(processor: Any, texts: Sequence[str], images: Sequence[Sequence[Image]], *, side: str) -> dict[str, Tensor]:
+    """Run the processor on a batch: texts, and each one's images, padded on `side` ("left" to ask, "right" to train).
+
+    Like `apply_chat_template`, adds no second beginning-of-text token where the template already wrote one.
+    """
+    begin = processor.tokenizer.bos_token
+    added = {"add_special_tokens": False} if begin and texts[0].startswith(begin) else {}
+    given = {"images": [list(row) for row in images]} if any(images) else {}
+    encoded = processor(text=list(texts), **given, padding=True, padding_side=side, return_tensors="pt", **added)
+    return {name: value for name, value in encoded.items() if isinstance(value, Tensor)}
+
+
+def join(rows: Sequence[Mapping[str, Tensor]], *, pad_token: int, side: str) -> dict[str, Tensor] | None:
+    """One batch from conversations encoded one by one: sequences padded, everything else laid end to end.
+
+    None where that is not how the family batches (images padded to a common size or number, say): the tensors'
+    shapes then disagree, and the processor must see the whole batch.
+    """
+    batch: dict[str, Tensor] = {}
+    length = max(row["input_ids"].shape[1] for row in rows)
+    for name in dict.fromkeys(name for row in rows for name in row):
+        parts = [row[name] for row in rows if name in row]
+        if name in SEQUENCES:
+            if len(parts) != len(rows):
+                return None
+            fill = pad_token if SEQUENCES[name] is None else SEQUENCES[name]
+            gaps = [(length - part.shape[1], 0) if side == "left" else (0, length - part.shape[1]) for part in parts]
+            parts = [torch.nn.functional.pad(part, gap, value=fill) for part, gap in zip(parts, gaps, strict=True)]
+        elif len({(part.shape[1:], part.dtype) for part in parts}) > 1:
+            return None
+        batch[name] = torch.cat(parts)
+    return batch
+
+
+def _plain(processor: Any, message: Message) -> Message:
+    """The message with control tokens in its text broken up by a space after their first character."""
+    text = message.text
+    for token in (*_control_tokens(processor.tokenizer), str(getattr(processor, "image_token", None) or "")):
+        if len(token) > 1 and token in text:
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+    return Message(message.role, text, message.pictures) if text != message.text else message
+
+
+@functools.lru_cache(maxsize=4)
+def _control_tokens(tokenizer: Any) -> tuple[str, ...]:
+    """The tokenizer's special tokens, longest first."""
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return tuple(sorted({*added, *tokenizer.all_special_tokens}, key=lambda token: (-len(token), token)))
+
+
+def _listed(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Turns whose content is a list of parts, as multimodal templates read them: pictures first."""
+    return [
+        {
+            "role": message.role,
+            "content": [{"type": "image"} for _ in message.pictures] + [{"type": "text", "text": message.text}],
+        }
+        for message in messages
+    ]
+
+
+def _written(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """The same with plain text where a turn has no picture: some templates want the system prompt so."""
+    return [
+        {**turn, "content": message.text} if not message.pictures else turn
+        for turn, message in zip(_listed(messages), messages, strict=True)
+    ]
+
+
+def _folded(messages: Sequence[Message]) -> list[Message]:
+    """The system prompt at the head of the first user turn."""
+    system = "\n\n".join(message.text for message in messages if message.role == "system")
+    rest = [message for message in messages if message.role != "system"]
+    if system and rest:
+        rest[0] = Message(rest[0].role, f"{system}\n\n{rest[0].text}", rest[0].pictures)
+    return rest

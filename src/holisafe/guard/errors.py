@@ -1,0 +1,40 @@
+"""What the guard refuses to do, and what the libraries under it say about broken folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from ..errors import InputError
+
+
+class GuardError(InputError, ValueError):
+    """The guard cannot be attached, saved or loaded this way; the message says why."""
+
+
+LIBRARY_ERRORS = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    RuntimeError,
+    AttributeError,
+    ImportError,
+    SafetensorError,
+)
+"""What transformers, PEFT and safetensors raise on a folder that they cannot read."""
+
+
+@contextmanager
+def one_line(where: str | Path, problem: str = "cannot be loaded") -> Iterator[None]:
+    """Around calls that open or use what lies in a user's folder: what they raise becomes one line of InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except LIBRARY_ERRORS as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise InputError(f"{problem}: {lines[0] if lines else type(error).__name__}", where=where) from error

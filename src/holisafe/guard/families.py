@@ -1,0 +1,67 @@
+"""What the guard must know of a model, read from its config: image token ids, the text decoder, the hidden size.
+
+A family needs an entry in a table here only where its config does not tell.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from .errors import GuardError
+
+TOKEN_ID_FIELDS: Final = (
+    "image_token_id",
+    "image_token_index",
+    "image_patch_id",
+    "video_token_id",
+    "video_token_index",
+)
+"""Config fields that name the placeholder token of an image (or of a video's frames)."""
+
+DEFAULT_POOL: Final = {"gemma3": "visual"}
+"""Families whose default is not "hidden". Gemma 3's published guard reads the projected image features."""
+
+NO_IMAGE_POSITIONS: Final = {"mllama"}
+"""Families whose images enter through cross-attention: no position of the sequence holds an image feature."""
+
+
+def default_pool(config: Any) -> str:
+    """Where the guard reads unless told otherwise: "hidden" or "visual"."""
+    return DEFAULT_POOL.get(config.model_type, "hidden")
+
+
+def image_token_ids(config: Any) -> tuple[int, ...]:
+    """Ids of the placeholder tokens that image features replace, ascending. Raises GuardError when there are none."""
+    named = {getattr(config, field, None) for field in TOKEN_ID_FIELDS}
+    ids = sorted(value for value in named if isinstance(value, int) and value >= 0)
+    if not ids or config.model_type in NO_IMAGE_POSITIONS:
+        raise GuardError(f"{config.model_type}: no token of its sequence stands for an image, so nothing can be pooled")
+    return tuple(ids)
+
+
+def text_decoder(model: PreTrainedModel) -> nn.Module:
+    """The innermost text decoder: its `inputs_embeds` hold the projected image features, its output the last hidden
+    state after the final norm. Raises GuardError when the model has none of its own.
+
+    The outer language models of some families are passed by when the model generates; the innermost never is.
+    """
+    if model.config.is_encoder_decoder:
+        raise GuardError(f"{model.config.model_type}: encoder-decoder models are not supported")
+    outer, decoder = model, cast(nn.Module, model.get_decoder())
+    while isinstance(decoder, PreTrainedModel) and decoder is not outer:
+        outer, decoder = decoder, cast(nn.Module, decoder.get_decoder())
+    if decoder is model:
+        raise GuardError(f"{type(model).__name__} has no text decoder inside it")
+    return decoder
+
+
+def hidden_size(config: Any) -> int:
+    """Width of the text decoder. Raises GuardError when the config does not tell."""
+    text = config.get_text_config()
+    for field in ("hidden_size", "d_model", "n_embd"):
+        if isinstance(getattr(text, field, None), int):
+            return int(getattr(text, field))
+    raise GuardError(f"{config.model_type}: the config does not tell the text decoder's hidden size")

@@ -1,0 +1,121 @@
+"""Model folders: where a name leads, what files are there, and what is wrong with them before anything is loaded."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from ..errors import InputError
+from ..store import read_json
+
+SHIPPED: Final = "pictovlm"
+"""Name of the tiny model inside the package."""
+
+_HUB_ID: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def shipped_folder() -> Path:
+    """Where the tiny model lies."""
+    return Path(__file__).parents[1] / "benchmarks" / "pictosafe" / "tiny_vlm" / "model"
+
+
+def locate(path: str | Path) -> str:
+    """A folder's path or a hub id, from what a user wrote. Raises InputError when it can be neither."""
+    if str(path) == SHIPPED:
+        path = shipped_folder()
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return str(folder)
+    if folder.exists():
+        raise InputError("is a file, not a model folder", where=folder)
+    if isinstance(path, Path) or not _HUB_ID.fullmatch(path) or path.startswith("."):
+        raise InputError("no such model folder", where=path)
+    _require_hub(path)
+    return path
+
+
+def _require_hub(name: str) -> None:
+    """Raise InputError when a hub id is neither cached nor can be asked for: transformers would try for minutes."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if any(isinstance(try_to_load_from_cache(name, file), str) for file in ("config.json", "adapter_config.json")):
+        return
+    problem = "no such model folder, nor is a hub model of that name on this machine"
+    if constants.HF_HUB_OFFLINE:
+        raise InputError(f"{problem}, and HF_HUB_OFFLINE is set", where=name)
+    if not getproxies():
+        try:
+            socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+        except OSError:
+            raise InputError(f"{problem}, and the hub cannot be reached", where=name) from None
+
+
+def find_file(source: str, name: str) -> Path | None:
+    """A file of a folder or hub model, downloaded if need be; None when it has no such file or cannot be reached."""
+    if os.path.isdir(source):  # noqa: PTH112 - a hub id is no path
+        file = Path(source, name)
+        return file if file.is_file() else None
+    from transformers.utils.hub import cached_file
+
+    found = cached_file(
+        source,
+        name,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return Path(found) if found else None
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """A JSON file's object. Raises InputError when it is none."""
+    value = read_json(file)
+    if not isinstance(value, dict):
+        raise InputError("not a JSON object", where=file)
+    return value
+
+
+def check_weights(source: str, stem: str, needed: str) -> None:
+    """Raise InputError when a folder lacks the file `needed` or has no safetensors weights called `stem`.
+
+    Weights in pickles are refused: opening one runs whatever code it holds. A hub id is left to the download.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        return
+    if not (folder / needed).is_file():
+        raise InputError(f"holds no model: {needed} is missing", where=folder)
+    weights = [*folder.glob(f"{stem}*.safetensors"), *folder.glob(f"{stem}.safetensors.index.json")]
+    if weights:
+        return
+    pickles = sorted(file.name for kind in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in folder.glob(kind))
+    if pickles:
+        raise InputError(f"weights must be safetensors; {pickles[0]} is a pickle and is not opened", where=folder)
+    raise InputError(f"holds no weights: {stem}.safetensors is missing", where=folder)
+
+
+def weight_shapes(source: str, stem: str) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every tensor in the `stem` safetensors files of a folder or hub model; reads headers only.
+
+    Raises InputError when a file is cut short or is no safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    folder = Path(source)
+    local = sorted(folder.glob(f"{stem}*.safetensors"))
+    files = local if folder.is_dir() else [find_file(source, f"{stem}.safetensors")]
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in files:
+        if file is None:
+            raise InputError(f"holds no weights: {stem}.safetensors is missing", where=source)
+        try:
+            with safe_open(file, framework="pt") as opened:
+                shapes |= {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"broken safetensors file ({error})", where=file) from None
+    return shapes

@@ -1,0 +1,191 @@
+"""Load what a folder or hub id holds, guarded when it has a guard, and make sure that every weight came along."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
+
+from ..errors import InputError
+from .adapters import PREFIX, SETTINGS_FILE
+from .attach import attach_settings, is_guarded
+from .errors import one_line
+from .families import hidden_size
+from .folders import check_weights, find_file, locate, read_object, weight_shapes
+from .head import HEAD, SafetyHead
+from .model import guarded_class
+from .quiet import quiet
+from .settings import GuardSettings, describes_guard, read_settings
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+def load_model(
+    path: str | Path,
+    *,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+    trust_remote_code: bool = False,
+) -> Any:
+    """The image-text-to-text model in a folder or behind a hub id, in eval mode: guarded when it holds a guard, else
+    stock. A PEFT adapter comes on its base model. `pictovlm` is the tiny model that ships with the package.
+
+    dtype  None: float32 on a CPU, else the checkpoint's
+    device None: the GPU if there is one, else the CPU
+
+    Raises InputError, one line naming the folder, when the config or the weights are missing, broken, pickled or do
+    not fit together: no weight is ever left at its random start, and no weight of a guard is left out.
+    """
+    source = locate(path)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device is None else device
+    if dtype is None:
+        dtype = torch.float32 if str(device) == "cpu" else "auto"
+    options = {"dtype": dtype, "device": device, "trust_remote_code": trust_remote_code}
+    adapter = find_file(source, ADAPTER_CONFIG)
+    with quiet(bars=sys.stderr.isatty()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PEFT's about missing keys: they are refused in words
+        return (_load_adapter(source, adapter, options) if adapter else _load_full(source, options)).eval()
+
+
+def load_guarded(
+    path: str | Path,
+    *,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+    trust_remote_code: bool = False,
+) -> Any:
+    """As `load_model`, for a folder or hub id that must hold a guard: a full guarded model, or a PEFT adapter with the
+    head. Raises InputError as `load_model` does, and when there is no guard."""
+    source = locate(path)
+    config = None if find_file(source, ADAPTER_CONFIG) else find_file(source, "config.json")
+    if config:
+        _require_guard(describes_guard(read_object(config)), source)  # before minutes are spent on the weights
+    model = load_model(path, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    _require_guard(is_guarded(model), source)
+    return model
+
+
+def _require_guard(found: bool, source: str) -> None:
+    if not found:
+        raise InputError("the model has no guard (attach one with holisafe tune or attach_guard)", where=source)
+
+
+def _load_full(source: str, options: dict[str, Any]) -> Any:
+    """A full model. The guarded class is built with its head, so that transformers' loader fills and checks it too."""
+    check_weights(source, "model", "config.json")
+    remote = options["trust_remote_code"]
+    with one_line(source):
+        config = AutoConfig.from_pretrained(source, trust_remote_code=remote)
+    cls = _stock_class(config, source, remote)
+    fields = config.to_dict()
+    if describes_guard(fields):
+        read_settings(fields, config, where=source)
+        cls = guarded_class(cls)
+    placed = {} if str(options["device"]) == "cpu" else {"device_map": options["device"]}
+    with one_line(source):
+        model, report = cls.from_pretrained(
+            source,
+            config=config,
+            dtype=options["dtype"],
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are refused below, in words
+            output_loading_info=True,
+            **placed,
+        )
+    _check_report(report, source, strict=is_guarded(model))
+    return model
+
+
+def _stock_class(config: Any, source: str, trust_remote_code: bool) -> Any:
+    """The class that AutoModelForImageTextToText would take."""
+    remote = getattr(config, "auto_map", {}).get("AutoModelForImageTextToText")
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
+    if remote and trust_remote_code:
+        from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+        return get_class_from_dynamic_module(remote, source)
+    raise InputError(f"{config.model_type!r} is no image-text-to-text model that transformers knows", where=source)
+
+
+def _check_report(report: dict[str, Any], source: str, *, strict: bool) -> None:
+    """Raise InputError unless every weight of the model came from the files and, where strict, the other way round."""
+    mismatched = [f"{name} {tuple(is_)} instead of {tuple(must)}" for name, is_, must in report["mismatched_keys"]]
+    unexpected = [name for name in report["unexpected_keys"] if strict or name.startswith(HEAD)]
+    for problem, names in (
+        ("weights are missing", report["missing_keys"]),
+        ("weights have the wrong shape", mismatched),
+        ("weights have no place in this model", unexpected),
+    ):
+        if names:
+            raise InputError(f"{problem}: {_some(names)}", where=source)
+
+
+def _load_adapter(source: str, adapter_config: Path, options: dict[str, Any]) -> Any:
+    """A PEFT adapter on its base model; its head first gets a place in the base, which PEFT would not mind lacking."""
+    check_weights(source, "adapter_model", ADAPTER_CONFIG)
+    adapter = read_object(adapter_config)
+    base_name = adapter.get("base_model_name_or_path")
+    if not base_name:
+        raise InputError("does not name the base model", where=adapter_config, field="base_model_name_or_path")
+    shapes = {name.removeprefix(PREFIX): shape for name, shape in weight_shapes(source, "adapter_model").items()}
+    head = {name: shape for name, shape in shapes.items() if name.startswith(HEAD)}
+    recorded = find_file(source, SETTINGS_FILE)
+    if (recorded or HEAD in (adapter.get("modules_to_save") or ())) and not head:
+        raise InputError(f"the guard was dropped when the adapter was saved: no {HEAD} in its weights", where=source)
+
+    model = _load_full(locate(base_name), options)
+    if is_guarded(model) and not head:
+        raise InputError(f"the adapter holds no {HEAD}, which its base model has: it was dropped", where=source)
+    if head:
+        _prepare_head(model, head, read_object(recorded) if recorded else None, source)
+    from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+
+    with one_line(source):
+        config = PeftConfig.from_pretrained(source)
+        config.base_model_name_or_path = model.name_or_path  # where it was found; PEFT would look on the hub
+        wrapped = PeftModel.from_pretrained(model, source, config=config)
+    placed = {name.removeprefix(PREFIX) for name in get_peft_model_state_dict(wrapped)}
+    report = {"missing_keys": placed - shapes.keys(), "unexpected_keys": shapes.keys() - placed, "mismatched_keys": []}
+    _check_report(report, source, strict=True)
+    return wrapped
+
+
+def _prepare_head(model: Any, head: dict[str, tuple[int, ...]], fields: dict[str, Any] | None, source: str) -> None:
+    """Attach the guard that the adapter's head was trained in, or check that it fits the one the base already has."""
+    own = read_settings(fields, model.config, where=source) if fields else None
+    base = read_settings(model.config.to_dict(), model.config, where=source) if is_guarded(model) else None
+    settings = own or base
+    if settings is None:
+        raise InputError(f"{SETTINGS_FILE} is missing, so the labels of the adapter's guard are unknown", where=source)
+    if own and base and own.labels != base.labels:
+        raise InputError("the adapter's guard has other labels than its base model's", where=source)
+    expected = _head_shapes(model, settings)
+    mismatched = [(name, head[name], shape) for name, shape in expected.items() if head.get(name, shape) != shape]
+    report = {
+        "missing_keys": expected.keys() - head.keys(),
+        "unexpected_keys": head.keys() - expected.keys(),
+        "mismatched_keys": mismatched,
+    }
+    _check_report(report, source, strict=True)
+    if base is None:
+        attach_settings(model, settings)
+
+
+def _head_shapes(model: Any, settings: GuardSettings) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        head = SafetyHead(
+            hidden_size(model.config), len(settings.labels), settings.hidden_scale, settings.hidden_layers
+        )
+    return {f"{HEAD}.{name}": tuple(tensor.shape) for name, tensor in head.state_dict().items()}
+
+
+def _some(names: Iterable[str], shown: int = 4) -> str:
+    names = sorted(names)
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

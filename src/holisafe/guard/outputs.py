@@ -1,0 +1,53 @@
+"""What a guarded model returns: the stock output with the guard's fields added, and the guard's fields alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from transformers.utils.generic import ModelOutput
+
+FIELDS = ("img_safety_logits", "img_safety_probs", "img_safety_valid", "lm_loss", "safety_loss")
+
+
+@dataclass
+class Safety(ModelOutput):
+    """The guard's reading of a batch: `model.last_safety` after generate. Keys and attributes alike.
+
+    Logits and probabilities (float32) are [B, K]; valid is [B], False where a sample had no image: its row then means
+    nothing.
+    """
+
+    img_safety_logits: Tensor | None = None
+    img_safety_probs: Tensor | None = None
+    img_safety_valid: Tensor | None = None
+
+
+_classes: dict[type, type] = {}
+
+
+def guarded_class_of(stock: type) -> type:
+    """A dataclass derived from the stock output with the guard's fields, so that pytree users (DDP, FSDP) know it."""
+    if stock not in _classes:
+        fields = [(name, "Tensor | None", dataclasses.field(default=None)) for name in FIELDS]
+        namespace = {"__reduce__": _reduce, "__module__": __name__}
+        _classes[stock] = dataclasses.make_dataclass(
+            f"Guarded{stock.__name__}", fields, bases=(stock,), namespace=namespace
+        )
+    return _classes[stock]
+
+
+def guarded_output(stock: ModelOutput, **fields: Tensor | None) -> Any:
+    """The stock output's fields with the guard's; a field of the stock output given here is replaced."""
+    return guarded_class_of(type(stock))(**{**stock, **fields})
+
+
+def _reduce(output: Any) -> tuple[Any, ...]:
+    """Pickle through the stock class: the derived one exists only once it was asked for."""
+    return _rebuild, (type(output).__mro__[1], dict(output))
+
+
+def _rebuild(stock: type, fields: dict[str, Any]) -> Any:
+    return guarded_class_of(stock)(**fields)

@@ -1,0 +1,97 @@
+"""The guard's settings, and the config fields that carry them (names as in the published checkpoints)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .. import taxonomy
+from ..errors import InputError
+from .errors import GuardError
+from .families import default_pool
+from .pooling import SOURCES
+
+SCHEMA: Final = 1
+LABELS: Final = "safety_categories"
+FIELDS: Final = (
+    LABELS,
+    "num_safety_categories",
+    "safety_head_hidden_scale",
+    "safety_num_hidden_layers",
+    "safety_loss_lambda",
+    "safety_pool",
+    "safety_head_dropout",
+    "safety_schema",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardSettings:
+    """Everything but the weights. Raises GuardError on values that make no head."""
+
+    pool: str
+    labels: tuple[str, ...] = taxonomy.IMAGE_LABELS
+    hidden_scale: float = 0.5
+    hidden_layers: int = 1
+    dropout: float = 0.1
+    loss_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        faults = {
+            "needs at least two labels": len(self.labels) < 2,
+            "a label occurs twice": len(set(self.labels)) < len(self.labels),
+            "labels must be names": not all(isinstance(label, str) and label for label in self.labels),
+            f"pool {self.pool!r} is none of {', '.join(SOURCES)}": self.pool not in SOURCES,
+            "hidden_scale must be above 0": not self.hidden_scale > 0,
+            "hidden_layers must be at least 1": self.hidden_layers < 1,
+            "dropout must lie in [0, 1)": not 0 <= self.dropout < 1,
+            "loss_weight must not be negative": not self.loss_weight >= 0,
+        }
+        for fault, found in faults.items():
+            if found:
+                raise GuardError(f"guard settings: {fault}")
+
+    def as_fields(self) -> dict[str, Any]:
+        """Config field -> value; JSON."""
+        values = (
+            list(self.labels),
+            len(self.labels),
+            self.hidden_scale,
+            self.hidden_layers,
+            self.loss_weight,
+            self.pool,
+            self.dropout,
+            SCHEMA,
+        )
+        return dict(zip(FIELDS, values, strict=True))
+
+
+def describes_guard(fields: Mapping[str, Any]) -> bool:
+    """Whether a config (as a dict) says that its model has a guard."""
+    return bool(fields.get(LABELS))
+
+
+def read_settings(fields: Mapping[str, Any], model_config: Any, where: str) -> GuardSettings:
+    """The settings in a config's fields; what the published checkpoints leave out takes its default.
+
+    Raises InputError naming the field when the labels and their number disagree or the schema is from later.
+    """
+    labels, number = fields[LABELS], fields.get("num_safety_categories")
+    if not isinstance(labels, list | tuple):
+        raise InputError("is no list of labels", where=where, field=LABELS)
+    if number is not None and number != len(labels):
+        raise InputError(f"is {number}, but {LABELS} names {len(labels)}", where=where, field="num_safety_categories")
+    if fields.get("safety_schema", SCHEMA) > SCHEMA:
+        raise InputError("written by a newer holisafe", where=where, field="safety_schema")
+    try:
+        return GuardSettings(
+            labels=tuple(labels),
+            pool=fields.get("safety_pool") or default_pool(model_config),
+            hidden_scale=fields.get("safety_head_hidden_scale", 0.5),
+            hidden_layers=fields.get("safety_num_hidden_layers", 1),
+            dropout=fields.get("safety_head_dropout", 0.1),
+            loss_weight=fields.get("safety_loss_lambda", 1.0),
+        )
+    except (GuardError, TypeError) as error:
+        raise InputError(f"unusable guard settings ({error})", where=where) from None

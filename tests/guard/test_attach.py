@@ -1,0 +1,210 @@
+"""Attaching: what is refused and why, what stays, and callers that come in by other doors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MllamaConfig,
+    MllamaForConditionalGeneration,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+import holisafe
+from holisafe import taxonomy
+from holisafe.errors import InputError
+from holisafe.guard import is_guarded, labels_of, pooling
+from holisafe.guard.families import image_token_ids
+
+from .tiny_families import FAMILIES, IMAGE, TEXT, VIDEO, VISION, build
+
+
+def test_importing_holisafe_loads_no_torch() -> None:
+    code = "import holisafe, sys; holisafe.__version__; print('torch' in sys.modules, 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split() == ["False"] * 2
+
+
+def test_settings_are_written_to_the_config(stock: Any) -> None:
+    model = holisafe.attach_guard(
+        stock, ("safe", "b", "c"), hidden_scale=2.0, hidden_layers=2, dropout=0.2, loss_weight=3
+    )
+    assert model is stock
+    assert model.config.safety_categories == ["safe", "b", "c"]
+    assert model.config.num_safety_categories == 3
+    assert model.config.safety_head_hidden_scale == 2.0
+    assert model.config.safety_num_hidden_layers == 2
+    assert model.config.safety_loss_lambda == 3
+    assert model.config.safety_pool == "hidden"
+    assert model.config.safety_head_dropout == 0.2
+    assert [tuple(p.shape) for p in model.img_safety_head.parameters() if p.dim() == 2] == [
+        (128, 64),
+        (128, 128),
+        (3, 128),
+    ]
+    assert labels_of(model) == ("safe", "b", "c")
+    assert model.img_safety_head.mlp[2].p == 0.2
+
+
+def test_labels_in_the_model_cards_spelling(guarded: Any) -> None:
+    assert labels_of(guarded) == taxonomy.IMAGE_LABELS
+    guarded.config.safety_categories[1] = "gender_discrimination"
+    assert labels_of(guarded) == taxonomy.IMAGE_LABELS
+
+
+def test_only_a_guarded_model_is_guarded(stock: Any) -> None:
+    assert not is_guarded(stock)
+    with pytest.raises(InputError, match="has no guard"):
+        labels_of(stock)
+    assert is_guarded(torch.nn.Sequential()) is False
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"labels": ("safe",)}, "at least two labels"),
+        ({"labels": ("safe", "safe")}, "occurs twice"),
+        ({"labels": ("safe", "")}, "must be names"),
+        ({"pool": "everything"}, "'everything' is none of hidden, visual"),
+        ({"hidden_scale": 0}, "hidden_scale must be above 0"),
+        ({"hidden_scale": 0.001}, "leaves no hidden unit"),
+        ({"hidden_layers": 0}, "hidden_layers must be at least 1"),
+        ({"dropout": 1.0}, "dropout must lie"),
+        ({"loss_weight": -1}, "loss_weight must not be negative"),
+    ],
+)
+def test_refuses_settings_that_make_no_head(stock: Any, settings: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        holisafe.attach_guard(stock, **settings)
+    assert not is_guarded(stock)
+    assert not hasattr(stock.config, "safety_categories")
+
+
+def test_refuses_models_that_cannot_carry_it(guarded: Any, stock: Any) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    text = LlamaForCausalLM(LlamaConfig(**TEXT))
+    encoder_decoder = T5ForConditionalGeneration(T5Config(d_model=8, d_ff=8, num_layers=1, num_heads=2, vocab_size=32))
+    encoder_decoder.config.image_token_id = 5
+    mllama = MllamaForConditionalGeneration(
+        MllamaConfig(
+            text_config={**TEXT, "num_hidden_layers": 2, "cross_attention_layers": [1]},
+            vision_config={
+                **VISION,
+                "num_global_layers": 1,
+                "intermediate_layers_indices": [0],
+                "vision_output_dim": 64,
+            },
+        )
+    )
+    wrapped = get_peft_model(stock, LoraConfig(target_modules=["q_proj"]))
+    for model, reason in (
+        (guarded, "already has a guard"),
+        (wrapped, "before PEFT"),
+        (wrapped.get_base_model(), "before adapters"),
+        (torch.nn.Linear(2, 2), "no transformers model"),
+        (text, "no token of its sequence stands for an image"),
+        (mllama, "no token of its sequence stands for an image"),
+        (encoder_decoder, "encoder-decoder"),
+    ):
+        with pytest.raises(InputError, match=reason) as caught:
+            holisafe.attach_guard(model)
+        assert isinstance(caught.value, ValueError)
+
+
+def test_after_accelerate_put_its_hooks_on(stock: Any, batch: dict[str, torch.Tensor]) -> None:
+    """`device_map` leaves a bound stock forward in the instance, which would go on hiding the guard's."""
+    from accelerate.hooks import ModelHook, add_hook_to_module
+
+    class Counting(ModelHook):
+        calls = 0
+
+        def pre_forward(self, module: Any, *args: Any, **kwargs: Any) -> Any:
+            Counting.calls += 1
+            return args, kwargs
+
+    add_hook_to_module(stock, Counting())
+    model = holisafe.attach_guard(stock).eval()
+    assert model(**batch).img_safety_probs.shape == (3, 20)
+    assert Counting.calls == 1
+
+
+def test_embeddings_instead_of_ids(guarded: Any, batch: dict[str, torch.Tensor]) -> None:
+    by_ids = guarded(**batch)
+    embeddings = guarded.get_input_embeddings()(batch.pop("input_ids"))
+    by_embeddings = guarded(**batch, inputs_embeds=embeddings)
+    assert torch.equal(by_ids.img_safety_logits, by_embeddings.img_safety_logits)
+
+
+def test_positional_arguments(guarded: Any, batch: dict[str, torch.Tensor]) -> None:
+    positional = guarded(batch["input_ids"], batch["pixel_values"], batch["attention_mask"])
+    assert torch.equal(positional.img_safety_logits, guarded(**batch).img_safety_logits)
+
+
+def test_decode_steps_and_later_turns(guarded: Any, batch: dict[str, torch.Tensor]) -> None:
+    first = guarded(**batch, use_cache=True)
+    mask = torch.cat([batch["attention_mask"], torch.ones(3, 1, dtype=torch.long)], dim=1)
+    step = guarded(
+        input_ids=torch.full((3, 1), 7), attention_mask=mask, past_key_values=first.past_key_values, use_cache=True
+    )
+    assert "img_safety_logits" not in step
+    mask = torch.cat([mask, torch.ones(3, 2, dtype=torch.long)], dim=1)
+    turn = guarded(input_ids=torch.full((3, 2), 7), attention_mask=mask, past_key_values=step.past_key_values)
+    assert turn.img_safety_valid.tolist() == [False] * 3
+
+
+def test_video_frames_count_as_images() -> None:
+    """Published: the mean runs over the positions whose id is the image or the video token."""
+    config = build(FAMILIES["qwen2_5_vl"]).config
+    assert image_token_ids(config) == (IMAGE, VIDEO)
+    assert image_token_ids(build(FAMILIES["llava-clip"]).config) == (IMAGE,)
+
+
+@pytest.mark.parametrize(("settings", "reads"), [({}, 1), ({"use_cache": False}, 1), ({"do_safety": False}, 0)])
+def test_the_prefill_is_read_once(
+    guarded: Any, batch: dict[str, torch.Tensor], settings: Any, reads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, seen = pooling.pool, []
+    monkeypatch.setattr(pooling, "pool", lambda *given: seen.append(1) or plain(*given))
+    guarded.generate(**batch, max_new_tokens=3, **settings)
+    assert len(seen) == reads
+
+
+def test_labels_need_the_guard(guarded: Any, batch: dict[str, torch.Tensor]) -> None:
+    with pytest.raises(ValueError, match="do_safety is False"):
+        guarded(**batch, do_safety=False, safety_labels=torch.tensor([0, 0, 0]))
+    with pytest.raises(ValueError, match="one id a sample"):
+        guarded(**batch, safety_labels=torch.tensor([0, 0]))
+
+
+def test_left_out_labels(guarded: Any, batch: dict[str, torch.Tensor]) -> None:
+    output = guarded(**batch, safety_labels=torch.tensor([-100, 4, 4]))
+    expected = torch.nn.functional.cross_entropy(output.img_safety_logits[1:2], torch.tensor([4]))
+    torch.testing.assert_close(output.safety_loss, expected)
+    torch.testing.assert_close(output.loss, expected)
+    assert output.lm_loss is None
+
+
+def test_a_failed_generate_leaves_nothing_behind(guarded: Any, batch: dict[str, torch.Tensor]) -> None:
+    guarded.generate(**batch, max_new_tokens=1)
+    assert guarded.last_safety is not None
+    with pytest.raises(ValueError, match="not_an_argument"):
+        guarded.generate(**batch, max_new_tokens=1, not_an_argument=1)
+    assert guarded.last_safety is None
+    assert guarded(**batch).img_safety_logits is not None
+
+
+def test_output_is_a_pytree(guarded: Any, batch: dict[str, torch.Tensor]) -> None:
+    """DDP and FSDP walk through outputs; a dictionary with extra keys would lose the guard's there."""
+    output = guarded(**batch)
+    leaves, tree = torch.utils._pytree.tree_flatten(output)
+    assert any(leaf is output.img_safety_logits for leaf in leaves)
+    again = torch.utils._pytree.tree_unflatten(leaves, tree)
+    assert type(again) is type(output)
+    assert again.img_safety_logits is output.img_safety_logits

@@ -1,0 +1,28 @@
+"""The head's size, layout and settings."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from holisafe.guard import SafetyHead
+
+
+def test_published_size() -> None:
+    with torch.device("meta"):
+        head = SafetyHead(3584, 20)
+    assert sum(parameter.numel() for parameter in head.parameters()) == 6_460_180
+    assert list(head.state_dict()) == ["mlp.0.weight", "mlp.0.bias", "mlp.3.weight", "mlp.3.bias"]
+
+
+@pytest.mark.parametrize(("layers", "scale"), [(1, 0.5), (2, 0.25), (3, 2.0)])
+def test_depth_and_width(layers: int, scale: float) -> None:
+    head, hidden, labels = SafetyHead(16, 5, scale, layers), 16, 5
+    inner = int(hidden * scale)
+    expected = (hidden + 1) * inner + (layers - 1) * (inner + 1) * inner + (inner + 1) * labels
+    assert sum(parameter.numel() for parameter in head.parameters()) == expected
+    assert head(torch.randn(3, hidden)).shape == (3, labels)
+
+
+def test_takes_float32_features_into_bfloat16_weights() -> None:
+    assert SafetyHead(16, 5).to(torch.bfloat16)(torch.randn(2, 16)).dtype == torch.bfloat16
