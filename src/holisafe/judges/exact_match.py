@@ -1,0 +1,68 @@
+"""Right or wrong against a reference answer, after taking away what does not matter in a short answer."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ..errors import InputError
+from ..records import Sample, Verdict
+from ..registry import judges
+from .base import Judge, Judged, has_answer_key
+
+_FINAL = " .!?,;:"
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+
+
+@dataclass
+class ExactMatch:
+    """The judge of questions with one right answer. Invalid without a reference, and for an empty response."""
+
+    name: str = "exact-match"
+    version: str = "1"
+
+    def applies(self, sample: Sample) -> bool:
+        return has_answer_key(sample)
+
+    def judge(self, items: Iterable[Judged]) -> Iterator[Verdict]:
+        for sample, response in items:
+            reference, label, invalid = sample.reference or "", None, None
+            if not reference.strip():
+                invalid = "the sample has no reference"
+            elif not response.text.strip():
+                invalid = "empty response"
+            else:
+                label = "correct" if is_match(response.text, reference) else "incorrect"
+            yield Verdict(
+                sample_id=sample.id,
+                response_hash=response.hash,
+                judge=self.name,
+                judge_version=self.version,
+                label=label,
+                invalid=invalid,
+            )
+
+
+@judges.register("exact-match", summary="equal to the reference but for case, articles, final punctuation and spaces")
+def load(option: str | None) -> Judge:
+    """`exact-match`, which takes no option; InputError when one is given."""
+    if option is not None:
+        raise InputError(f"exact-match takes no option, but was given {option!r}")
+    return ExactMatch()
+
+
+def is_match(answer: str, reference: str) -> bool:
+    """Whether the two say the same, by `normalise`."""
+    return normalise(answer) == normalise(reference)
+
+
+def normalise(answer: str) -> str:
+    """Case folded (Unicode NFKC); articles and final punctuation removed; runs of spaces made one.
+
+    What would leave nothing is not removed: the answers "A" and "the" differ, and so do "?" and "!".
+    """
+    folded = " ".join(unicodedata.normalize("NFKC", answer).casefold().split())
+    ended = folded.rstrip(_FINAL) or folded
+    return " ".join(_ARTICLES.sub(" ", ended).split()) or ended
