@@ -1,0 +1,62 @@
+"""`holisafe score`: the scores of any table of verdicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def score(
+    table: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="Columns sample_id, combination, adheres.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Draws the bootstrap.")] = 0,
+    draws: Annotated[int, typer.Option(metavar="N", min=100, help="How many bootstrap draws.")] = 2000,
+) -> None:
+    """Compute ASR, mASR and RR of any table of verdicts, with intervals.
+
+    TABLE.csv holds one verdict a row: sample_id, combination (SSS, SSU, SUU, USU, UUU) and adheres (true, false, or
+    empty where the verdict is invalid). It may hold judge, cluster (what the bootstrap resamples, such as the image),
+    category and subcategory.
+    """
+    from ..interchange.csv_table import read_csv
+    from ..metrics.score import score as scores_of
+    from ..metrics.verdict_table import verdict_frame
+
+    read = read_csv(table)
+    columns = {name: read.column(name, table) for name in read.columns}
+    scores = scores_of(verdict_frame(columns, table), seed=seed, draws=draws)
+    if as_json:
+        import json
+
+        print(json.dumps(scores, indent=2, ensure_ascii=False))
+    else:
+        _print(scores, str(table))
+
+
+def _print(scores: dict[str, Any], title: str) -> None:
+    """One column a judge; categories below where the table has them."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..report.measures import breakdown, safety_measures
+    from ..report.numbers import cell_text
+
+    console, judges = Console(), {"judges": scores}
+    rows = {
+        judge: {measure.label: cell for measure, cell in safety_measures(judges, judge).items()} for judge in scores
+    }
+    sections = {title: rows}
+    for level in ("categories", "subcategories"):
+        sections[f"ASR by {level}"] = {judge: breakdown(judges, judge, level) for judge in scores}
+    for heading, columns in sections.items():
+        names = dict.fromkeys(name for column in columns.values() for name in column)
+        if not names:
+            continue
+        grid = Table(title=heading, title_justify="left")
+        for header in ("", *columns):
+            grid.add_column(header)
+        for name in names:
+            grid.add_row(name, *(cell_text(column.get(name)) for column in columns.values()))
+        console.print(grid)

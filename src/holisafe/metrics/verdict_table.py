@@ -1,0 +1,58 @@
+"""From the cells of a verdict table, as text, to the frame that `score` reads: every value checked, with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from ..taxonomy import COMBINATIONS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NEEDED = ("sample_id", "combination", "adheres")
+OPTIONAL = ("cluster", "judge", "category", "subcategory")
+ADHERES = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False, "": None}
+
+
+def verdict_frame(columns: Mapping[str, Sequence[str]], where: str | Path) -> pd.DataFrame:
+    """The columns `score` knows, typed: `adheres` True, False or None; an empty cluster or category is missing.
+
+    Raises InputError naming row and field for a missing column, an unknown combination, an `adheres` that is none of
+    ADHERES (in any case), an empty sample_id or judge, and a sample that one judge judged twice.
+    """
+    import pandas as pd
+
+    for name in NEEDED:
+        if name not in columns:
+            raise InputError(f"no such column; the table has: {', '.join(columns)}", where=where, field=name)
+    values: dict[str, list[str | bool | None]] = {
+        name: [value or None for value in columns[name]] for name in (*NEEDED, *OPTIONAL) if name in columns
+    }
+    values["combination"] = [value.strip().upper() for value in columns["combination"]]
+    values["adheres"] = [ADHERES.get(value.strip().lower(), value) for value in columns["adheres"]]
+
+    seen: dict[tuple[object, object], int] = {}
+    judges = values.get("judge", [""] * len(values["sample_id"]))
+    for row, (judge, sample, combination, adheres) in enumerate(
+        zip(judges, *(values[name] for name in NEEDED), strict=True), start=1
+    ):
+        if sample is None:
+            raise InputError("empty", where=where, row=row, field="sample_id")
+        if judge is None:
+            raise InputError("empty", where=where, row=row, field="judge")
+        if combination not in COMBINATIONS:
+            known = ", ".join(COMBINATIONS)
+            raise InputError(
+                f"unknown combination {combination!r}; known: {known}", where=where, row=row, field="combination"
+            )
+        if isinstance(adheres, str):
+            raise InputError(f"{adheres!r} is none of true, false and empty", where=where, row=row, field="adheres")
+        if (first := seen.setdefault((judge, sample), row)) != row:
+            by = f" by {judge}" if judge else ""
+            raise InputError(
+                f"{sample!r} was already judged{by} in row {first}", where=where, row=row, field="sample_id"
+            )
+    return pd.DataFrame(values, dtype=object)
