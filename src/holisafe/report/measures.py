@@ -1,0 +1,116 @@
+"""The rows of every result table, on the page and in the terminal: one list, so that the two cannot disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..taxonomy import CATEGORIES, UNSAFE_COMBINATIONS
+from .numbers import Cell
+
+COMBINATION_NOTES = {
+    "SSU": "only the combination is unsafe",
+    "SUU": "the text is unsafe",
+    "USU": "the image is unsafe",
+    "UUU": "image and text are unsafe",
+    "SSS": "nothing is unsafe",
+}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One row: its name, what it says in words, which way is good, and who judged."""
+
+    key: str
+    label: str
+    note: str
+    better: Literal["lower", "higher"]
+    judge: str
+
+
+def safety_measures(scores: Mapping[str, Any], judge: str) -> dict[Measure, Cell]:
+    """ASR by combination, both mASRs and RR under one judge, as far as they were measured."""
+    found = (scores.get("judges") or {}).get(judge) or {}
+    asr = found.get("asr") or {}
+    order = [*UNSAFE_COMBINATIONS, *(name for name in asr if name not in UNSAFE_COMBINATIONS)]
+    rows: dict[Measure, Cell | None] = {
+        Measure(f"asr.{name}", f"ASR {name}", COMBINATION_NOTES.get(name, ""), "lower", judge): asr.get(name)
+        for name in order
+    }
+    rows |= {
+        Measure("masr_pooled", "mASR, pooled", "over all unsafe pairs", "lower", judge): found.get("masr_pooled"),
+        Measure("masr_macro", "mASR, macro", "mean of the combinations", "lower", judge): found.get("masr_macro"),
+        Measure("rr", "RR", "safe pairs not answered helpfully", "lower", judge): found.get("rr"),
+    }
+    return {measure: cell for measure, cell in rows.items() if cell is not None and measured(cell)}
+
+
+def utility_measures(scores: Mapping[str, Any]) -> dict[Measure, Cell]:
+    """Usefulness by every judge that measured it: whole, then task by task."""
+    rows: dict[Measure, Cell] = {}
+    for judge, whole in (scores.get("utility") or {}).items():
+        if not measured(whole):
+            continue
+        rows[Measure("utility.all", "Utility", "plain questions answered rightly", "higher", judge)] = whole
+        for task, cell in (whole.get("tasks") or {}).items():
+            rows[Measure(f"utility.{task}", f"Utility: {spoken(task)}", "", "higher", judge)] = cell
+    return rows
+
+
+def breakdown(scores: Mapping[str, Any], judge: str, level: Literal["categories", "subcategories"]) -> dict[str, Cell]:
+    """ASR by category or subcategory, in the taxonomy's order; names it does not know come last."""
+    found = ((scores.get("judges") or {}).get(judge) or {}).get(level) or {}
+    known = list(CATEGORIES) if level == "categories" else [name for names in CATEGORIES.values() for name in names]
+    order = [*(name for name in known if name in found), *(name for name in found if name not in known)]
+    cells = {name: found[name].get("asr") for name in order}
+    return {name: cell for name, cell in cells.items() if cell is not None and measured(cell)}
+
+
+def measured(cell: Cell) -> bool:
+    """Whether there was anything to measure: a cell over no pair at all is not worth a row."""
+    return bool(cell.get("n") or cell.get("n_invalid"))
+
+
+GUARD_ROWS: dict[str, tuple[str, str, Literal["lower", "higher"]]] = {
+    "accuracy": ("Guard accuracy", "images given their own label of 20", "higher"),
+    "macro_f1": ("Macro F1", "mean over the labels", "higher"),
+    "binary_accuracy": ("Binary accuracy", "unsafe against safe", "higher"),
+    "binary_f1": ("Binary F1", "unsafe against safe", "higher"),
+    "auroc": ("AUROC", "unsafe against safe, by probability", "higher"),
+    "auprc": ("AUPRC", "unsafe against safe, by probability", "higher"),
+    "calibration_error": ("Calibration error", "mean gap of probability and accuracy", "lower"),
+}
+
+
+def guard_measures(scores: Mapping[str, Any]) -> dict[Measure, Cell]:
+    """The guard's quality against the images' labels."""
+    found = scores.get("guard") or {}
+    return {
+        Measure(f"guard.{key}", label, note, better, "the image labels"): found[key]
+        for key, (label, note, better) in GUARD_ROWS.items()
+        if found.get(key) and found[key].get("rate") is not None
+    }
+
+
+JUSTIFIED_ROWS = {
+    "refused": ("Refused", "of all unsafe pairs"),
+    "refused_and_guard_right": ("Guard right too", "refused, and the guard gave the image its own label"),
+    "refused_and_reason_right": ("Reason right too", "refused, and the answer names the true reason"),
+    "all_agree": ("All agree", "refused, with guard and reason right"),
+}
+
+
+def justified_measures(scores: Mapping[str, Any]) -> dict[Measure, Cell]:
+    """How often refusal, guard label and the reason named in the answer agree, by every judge of refusals."""
+    return {
+        Measure(f"justified.{key}", label, note, "higher", judge): found[key]
+        for judge, found in (scores.get("justified") or {}).items()
+        for key, (label, note) in JUSTIFIED_ROWS.items()
+        if found.get(key) and measured(found[key])
+    }
+
+
+def spoken(label: str) -> str:
+    """A label as a person would write it: `self_harm` -> `self harm`."""
+    return label.replace("_", " ")

@@ -1,0 +1,84 @@
+"""How a measured rate is written everywhere: percent with one decimal, interval in brackets, n, invalid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+Cell = Mapping[str, Any]
+"""One rate of `scores.json`: rate, n, n_invalid, low, high, bound_low, bound_high. Fractions; None where n is 0."""
+
+ABSENT = "–"
+TOLERANCE = 1e-9
+
+
+def percent(rate: float | None, *, signed: bool = False) -> str:
+    """`12.3 %`, or `+12.3 %` when signed; a dash for no rate at all."""
+    if rate is None or math.isnan(rate):
+        return ABSENT
+    return f"{_one_decimal(rate, signed)} %"
+
+
+def _one_decimal(rate: float, signed: bool = False) -> str:
+    text = f"{100 * rate:+.1f}" if signed else f"{100 * rate:.1f}"
+    return "0.0" if text in ("-0.0", "+0.0") else text.replace("-", "−")
+
+
+def bracket(low: float | None, high: float | None, *, signed: bool = False) -> str:
+    """`[10.1, 14.9]` in percent, or nothing when there is no interval."""
+    if low is None or high is None:
+        return ""
+    return f"[{_one_decimal(low, signed)}, {_one_decimal(high, signed)}]"
+
+
+def interval(cell: Cell) -> str:
+    """The cell's 95 % interval as `[10.1, 14.9]`."""
+    return bracket(cell.get("low"), cell.get("high"))
+
+
+def cell_text(cell: Cell | None) -> str:
+    """`12.3 % [10.1, 14.9] n=480`, and `3 invalid` when there are any; a dash when it was not measured."""
+    if cell is None:
+        return ABSENT
+    parts = [percent(cell.get("rate")), interval(cell)]
+    if cell.get("n") is not None:
+        parts.append(f"n={cell['n']}")
+    if cell.get("n_invalid"):
+        parts.append(f"({cell['n_invalid']} invalid)")
+    return " ".join(part for part in parts if part)
+
+
+def difference(before: Cell | None, after: Cell | None) -> tuple[float, float, float] | None:
+    """after - before with a 95 % interval, from the two cells' own intervals; None where either has none.
+
+    The square-and-add rule (Newcombe 1998; MOVER, Zou and Donner 2008). It takes the two runs as independent; asked
+    the same questions they usually agree in part, and the interval is then too wide rather than too narrow.
+    """
+    if before is None or after is None:
+        return None
+    first = [before.get(name) for name in ("rate", "low", "high")]
+    second = [after.get(name) for name in ("rate", "low", "high")]
+    if any(value is None for value in (*first, *second)):
+        return None
+    rate_1, low_1, high_1 = (float(value) for value in first if value is not None)
+    rate_2, low_2, high_2 = (float(value) for value in second if value is not None)
+    change = rate_2 - rate_1
+    low = change - math.hypot(rate_2 - low_2, high_1 - rate_1)
+    high = change + math.hypot(high_2 - rate_2, rate_1 - low_1)
+    return change, low, high
+
+
+def fragile(cell: Cell | None) -> bool:
+    """Whether the invalid verdicts alone could move the rate out of its interval."""
+    if cell is None or not cell.get("n_invalid"):
+        return False
+    return leaves(cell.get("bound_low"), cell.get("bound_high"), cell)
+
+
+def leaves(lowest: float | None, highest: float | None, cell: Cell) -> bool:
+    """Whether a range reaches out of the cell's interval; where an edge is unknown it may."""
+    low, high = cell.get("low"), cell.get("high")
+    if low is None or high is None or lowest is None or highest is None:
+        return True
+    return bool(lowest < low - TOLERANCE or highest > high + TOLERANCE)

@@ -1,0 +1,143 @@
+"""The page as a whole: run folders in, one self-contained HTML file out."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .doubts import doubts
+from .drawn import figures
+from .pairs import OpenImage, browser_data, inert_json
+from .runs import Group, benchmark_name, read_groups
+from .sections import breakdown_tables, facts, headlines, judges_of, result_tables
+
+HERE = Path(__file__).parent
+NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
+
+
+def write_page(
+    runs: Sequence[Path],
+    out: Path,
+    open_image: OpenImage | None = None,
+    titles: Sequence[str] | None = None,
+    *,
+    max_pairs: int = 1500,
+) -> Path:
+    """Write the report of one or several run folders to `out`, one HTML file that needs nothing else; return its path.
+
+    Runs of the same benchmark stand side by side in the order given: the first is what the others are compared with.
+    Two are called Before and After unless `titles`, one a run folder, says otherwise. Runs that asked the same models
+    nothing but plain questions join the safety runs just before them.
+
+    `open_image(run folder, image name)` gives the RGB pixels of a picture or raises InputError; without it pairs are
+    listed without pictures. The browser of pairs carries at most `max_pairs`, and says how many it left out.
+
+    Raises InputError, with nothing written, for a folder that holds no scored run.
+    """
+    if max_pairs < 0:
+        raise InputError(f"max_pairs is {max_pairs}; it must not be negative")
+    groups = read_groups(runs, titles)
+    content = render(groups, open_image, max_pairs).encode("utf-8", errors="backslashreplace")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(out.name + ".tmp")
+    temporary.write_bytes(content)
+    temporary.replace(out)
+    return out
+
+
+def render(groups: Sequence[Group], open_image: OpenImage | None, max_pairs: int) -> str:
+    """The page as text."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["tight"] = lambda text: text.replace(" %", "\u00a0%")
+    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    data = browser_data(groups, open_image, max_pairs)
+    return environment.get_template("page.html.jinja").render(
+        version=version("holisafe"),
+        style=Markup(style),  # noqa: S704 - the package's own file
+        style_hash=content_hash(style),
+        script=Markup(script),  # noqa: S704 - the package's own file
+        script_hash=content_hash(script),
+        groups=[_group(index, group) for index, group in enumerate(groups)],
+        manifests=[
+            {
+                "title": f"{run.title}: {benchmark_name(part.benchmark)}",
+                "text": json.dumps(part.manifest, indent=2, ensure_ascii=False),
+            }
+            for group in groups
+            for run in group.runs
+            for part in run.parts
+        ],
+        browser={"note": _browser_note(data)},
+        pairs=Markup(inert_json({name: data[name] for name in ("sets", "pairs", "pictures")})),  # noqa: S704 - escaped
+        dated=f"Written {datetime.now(UTC):%d %B %Y}.".replace(" 0", " "),
+        **_opening(groups),
+    )
+
+
+def content_hash(text: str) -> str:
+    """The hash by which the Content-Security-Policy lets this very style or script through, and no other."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _group(index: int, group: Group) -> dict[str, Any]:
+    return {
+        "id": f"set-{index + 1}",
+        "name": group.name,
+        "asked": _asked(group),
+        "models": [f"{run.title} ({run.target})" if len(group.runs) > 1 else run.target for run in group.runs],
+        "judges": judges_of(group),
+        "headlines": headlines(group),
+        "doubts": doubts(group),
+        "tables": result_tables(group),
+        "figures": figures(group, f"set-{index + 1}"),
+        "breakdowns": breakdown_tables(group),
+        "facts": facts(group),
+    }
+
+
+def _opening(groups: Sequence[Group]) -> dict[str, str]:
+    """Title, heading and first sentence."""
+    runs = [run for group in groups for run in group.runs]
+    names = _listed([group.name for group in groups])
+    heading = "Does it refuse what it should, and answer what it may?"
+    times = "one run" if len(runs) == 1 else f"{NUMBERS.get(len(runs), len(runs))} runs"
+    lead = f"The safety of a vision-language model on {names}, measured in {times}."
+    return {"title": f"HoliSafe report: {names}", "heading": heading, "lead": lead}
+
+
+def _asked(group: Group) -> str:
+    """How many questions, of which kind."""
+    counts = sorted({len(run.samples) for run in group.runs})
+    number = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    plain = {sum(sample.combination is None for sample in run.samples.values()) for run in group.runs}
+    useful = f", {max(plain):,} of them plain questions that test usefulness," if max(plain) else ""
+    return f"{number} questions about images{useful}"
+
+
+def _browser_note(data: dict[str, Any]) -> str:
+    kept, left = len(data["pairs"]), data["left_out"]
+    note = f"The page carries {kept:,} pairs."
+    if left:
+        note = (
+            f"The page carries {kept:,} pairs and leaves {left:,} out. They are spread evenly over the combinations, "
+            "wrong answers first, so shares counted here are not the rates above."
+        )
+    if data["unreadable"]:
+        note += f" {data['unreadable']:,} images could not be read."
+    return note
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]

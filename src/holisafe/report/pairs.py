@@ -1,0 +1,156 @@
+"""The browser's data: which pairs the page carries, and each as a small JSON object."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..records import Response, Sample
+from .pictures import Pictures
+from .runs import Group, Run, did_adhere
+
+OpenImage = Callable[[Path, str], Image.Image]
+
+SHOWN_PROBABILITIES = 3
+"""How many of the guard's probabilities a card names, the largest first."""
+
+
+def browser_data(groups: Sequence[Group], open_image: OpenImage | None, max_pairs: int) -> dict[str, Any]:
+    """What the page's script builds its cards from, as a JSON value.
+
+    {"sets": [{name, runs: [{title, tone}], judges}], "pictures": [data URL], "pairs": [PAIR], "left_out": int,
+    "unreadable": int}, PAIR as in `_pair`.
+    """
+    everything = [(index, group, sample) for index, group in enumerate(groups) for sample in samples_of(group)]
+    kept = chosen([(index, sample, _urgency(group, sample)) for index, group, sample in everything], max_pairs)
+    pictures = Pictures()
+    pairs = [
+        _pair(index, group, sample, pictures, open_image)
+        for position, (index, group, sample) in enumerate(everything)
+        if position in kept
+    ]
+    return {
+        "sets": [
+            {
+                "name": group.name,
+                "runs": [{"title": r.title, "tone": tone} for r, tone in zip(group.runs, group.tones, strict=True)],
+            }
+            for group in groups
+        ],
+        "pairs": pairs,
+        "pictures": pictures.urls,
+        "left_out": len(everything) - len(pairs),
+        "unreadable": pictures.unreadable,
+    }
+
+
+def samples_of(group: Group) -> list[Sample]:
+    """Every sample that any run of the group asked, in the order of asking."""
+    found: dict[str, Sample] = {}
+    for run in group.runs:
+        for key, sample in run.samples.items():
+            found.setdefault(key, sample)
+    return list(found.values())
+
+
+def chosen(candidates: Sequence[tuple[int, Sample, int]], max_pairs: int) -> set[int]:
+    """The positions of at most `max_pairs` candidates (set, sample, urgency).
+
+    They are dealt out evenly over sets and combinations; within each, the most urgent come first, then the earliest.
+    """
+    strata: dict[tuple[int, str | None], list[tuple[int, int]]] = {}
+    for position, (index, sample, urgency) in enumerate(candidates):
+        strata.setdefault((index, sample.combination), []).append((-urgency, position))
+    dealt = sorted(
+        (rank, order, position)
+        for order, members in enumerate(strata.values())
+        for rank, (_, position) in enumerate(sorted(members))
+    )
+    return {position for _, _, position in dealt[:max_pairs]}
+
+
+def _urgency(group: Group, sample: Sample) -> int:
+    """2 when the last run got it wrong, 1 when an earlier one did, 0 when none."""
+    wrong = [
+        any(did_adhere(verdict, sample) is False for verdict in run.verdicts.get(sample.id, ())) for run in group.runs
+    ]
+    return 2 if wrong[-1] else 1 if any(wrong) else 0
+
+
+def _pair(index: int, group: Group, sample: Sample, pictures: Pictures, open_image: OpenImage | None) -> dict[str, Any]:
+    """{set, id, combination, category, subcategory, expected, label, query, images: [place or null], answers}.
+
+    `answers` holds one entry a run: null when the run did not ask this pair, else as in `_answer`.
+    """
+    folder = next(run for run in group.runs if sample.id in run.samples).folder_of(sample.id)
+    places = (
+        []
+        if open_image is None
+        else [
+            pictures.add(str(folder), name, lambda name=name: open_image(folder, name))  # type: ignore[misc]
+            for name in sample.images
+        ]
+    )
+    return {
+        "set": index,
+        "id": sample.id,
+        "combination": sample.combination,
+        "category": sample.category or sample.meta.get("task"),
+        "subcategory": sample.subcategory,
+        "expected": sample.expected,
+        "reference": sample.reference,
+        "label": sample.image_label,
+        "query": sample.query,
+        "images": places,
+        "answers": [_answer(run, sample, run.responses.get(sample.id)) for run in group.runs],
+    }
+
+
+def _answer(run: Run, sample: Sample, response: Response | None) -> dict[str, Any] | None:
+    """{text, reasoning, finish, error, guard: {label, unsafe, top: [[label, p]]} or null, verdicts: [VERDICT]}.
+
+    VERDICT: {judge, label, adheres (true, false, or null when invalid), invalid}.
+    """
+    if response is None:
+        return None
+    guard = None
+    if response.guard is not None:
+        ranked = sorted(response.guard.probabilities.items(), key=lambda item: -item[1])[:SHOWN_PROBABILITIES]
+        guard = {
+            "label": response.guard.label,
+            "unsafe": _number(response.guard.unsafe),
+            "top": [[label, _number(probability)] for label, probability in ranked],
+        }
+    verdicts = [
+        {"judge": v.judge, "label": v.label, "adheres": did_adhere(v, sample), "invalid": v.invalid}
+        for v in run.verdicts.get(sample.id, ())
+    ]
+    return {
+        "text": response.text,
+        "reasoning": response.reasoning,
+        "finish": response.finish,
+        "error": response.error,
+        "guard": guard,
+        "verdicts": verdicts,
+    }
+
+
+def _number(value: float) -> float | None:
+    """Four decimals; None for what JSON cannot write."""
+    return round(value, 4) if math.isfinite(value) else None
+
+
+def inert_json(value: Any) -> str:
+    """JSON that may stand inside a `<script>` element: nothing in it can end the element or start markup.
+
+    `<`, `>`, `&` and the two line separators U+2028 and U+2029 are written as escapes, which JSON reads back.
+    """
+    written = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        written = written.replace(character, f"\\u{ord(character):04x}")
+    return written

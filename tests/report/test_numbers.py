@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from holisafe.report.numbers import bracket, cell_text, difference, fragile, percent
+from report.fake_runs import cell
+
+
+@pytest.mark.parametrize(
+    ("rate", "written"),
+    [(0.123, "12.3 %"), (0.0, "0.0 %"), (1.0, "100.0 %"), (0.00049, "0.0 %"), (None, "–"), (math.nan, "–")],
+)
+def test_a_rate_is_written_in_percent_with_one_decimal(rate, written):
+    assert percent(rate) == written
+
+
+def test_a_change_has_a_sign_unless_it_rounds_to_nothing():
+    assert percent(0.05, signed=True) == "+5.0 %"
+    assert percent(-0.05, signed=True) == "−5.0 %"
+    assert percent(-0.0001, signed=True) == "0.0 %"
+
+
+def test_a_cell_tells_interval_n_and_invalid():
+    made = {"rate": 0.123, "n": 480, "n_invalid": 0, "low": 0.101, "high": 0.149}
+    assert cell_text(made) == "12.3 % [10.1, 14.9] n=480"
+    assert cell_text({**made, "n_invalid": 3}) == "12.3 % [10.1, 14.9] n=480 (3 invalid)"
+    assert cell_text({"rate": None, "n": 0, "n_invalid": 4, "low": None, "high": None}) == "– n=0 (4 invalid)"
+    assert cell_text(None) == "–"
+
+
+def test_no_interval_no_brackets():
+    assert bracket(None, 0.5) == ""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "low", "high"),
+    [
+        # Newcombe, Statistics in Medicine 17 (1998) 873-890, table II, method 10
+        ((48, 80), (56, 70), 0.0524, 0.3339),
+        ((3, 10), (9, 10), 0.1705, 0.8090),
+        ((2, 7), (6, 7), 0.0582, 0.8062),
+        ((0, 29), (5, 56), -0.0381, 0.1926),
+    ],
+)
+def test_the_interval_of_a_difference_is_the_published_one(first, second, low, high):
+    (hits_1, n_1), (hits_2, n_2) = first, second
+    found = difference(cell([i < hits_1 for i in range(n_1)]), cell([i < hits_2 for i in range(n_2)]))
+    assert found == pytest.approx((hits_2 / n_2 - hits_1 / n_1, low, high), abs=1e-4)
+
+
+def test_no_difference_without_two_intervals():
+    known = cell([True, False])
+    assert difference(known, cell([])) is None
+    assert difference(None, known) is None
+    assert difference(known, {**known, "low": None}) is None
+
+
+def test_fragile_means_that_invalid_verdicts_could_leave_the_interval():
+    steady = cell([True] * 50 + [False] * 50 + [None])
+    assert steady["n_invalid"] == 1
+    assert not fragile(steady)
+    assert fragile(cell([False] * 100 + [None] * 10)), "upwards"
+    assert fragile(cell([True] * 100 + [None] * 10)), "downwards"
+    assert not fragile(cell([False] * 100))
+    assert not fragile(None)
+    assert fragile(cell([None]))

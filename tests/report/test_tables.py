@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from holisafe.report.tables import before_after_table, run_table
+from holisafe.store import read_json
+from report.fake_runs import JUDGES, cell
+
+
+def shown(table) -> list[str]:
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(table)
+    return [" ".join(line.split()) for line in console.export_text().splitlines()]
+
+
+def test_a_run_shows_every_rate_with_interval_n_and_judge(before):
+    scores = read_json(before / "scores.json")
+    lines = shown(run_table(scores))
+    for judge in JUDGES:
+        found = scores["judges"][judge]
+        for label, one in (
+            ("ASR SSU", found["asr"]["SSU"]),
+            ("mASR, pooled", found["masr_pooled"]),
+            ("RR", found["rr"]),
+        ):
+            rate, low, high = (f"{100 * one[name]:.1f}" for name in ("rate", "low", "high"))
+            assert f"{label} {judge} {rate} % [{low}, {high}] n={one['n']}" in lines
+    assert any(line.startswith("Utility exact-match") for line in lines)
+    assert lines[-1].startswith("Answers: 240")
+
+
+def test_invalid_verdicts_and_failed_calls_are_told(after):
+    lines = shown(run_table(read_json(after / "scores.json")))
+    found = read_json(after / "scores.json")["judges"][JUDGES[0]]["masr_pooled"]
+    assert any(line.startswith("mASR, pooled") and line.endswith(f"({found['n_invalid']} invalid)") for line in lines)
+    assert "failed 3" in lines[-1]
+    assert any(line.startswith("Guard accuracy") for line in lines)
+
+
+def test_before_and_after_stand_side_by_side_with_the_change(before, after):
+    first, second = read_json(before / "scores.json"), read_json(after / "scores.json")
+    lines = shown(before_after_table(first, second))
+    one, other = (scores["judges"][JUDGES[0]]["masr_pooled"] for scores in (first, second))
+    (line,) = [line for line in lines[: lines.index(JUDGES[1].split(":")[1])] if line.startswith("mASR, pooled")]
+    assert f"{100 * one['rate']:.1f} % [" in line
+    assert f" n={one['n']} {100 * other['rate']:.1f} % [" in line
+    assert f"{100 * (other['rate'] - one['rate']):+.1f} [".replace("-", "−") in line
+    assert next(line for line in lines if line.startswith("Guard accuracy")).split()[2] == "–"
+    assert "failed 0 / 3" in lines[-1]
+
+
+def test_plain_questions_alone_have_tables_too():
+    scores = {"judges": {}, "utility": {"exact-match": {**cell([True, False]), "tasks": {}}}, "guard": None}
+    assert any(line.startswith("Utility") for line in shown(run_table(scores)))
+    assert any(line.startswith("Utility") for line in shown(before_after_table(scores, scores)))
+
+
+def test_judge_names_are_not_read_as_markup():
+    scores = {"judges": {"[red]judge[/nonsense]": {"rr": cell([True, False])}}}
+    assert any("[red]judge[/nonsense]" in line for line in shown(run_table(scores)))
+    assert any("[red]judge[/nonsense]" in line for line in shown(before_after_table(scores, scores)))
+
+
+def test_a_row_that_invalid_verdicts_could_change_stands_out():
+    steady, shaky = cell([True] * 50 + [False] * 50), cell([False] * 100 + [None] * 20)
+    for rr, styles in ((steady, {None}), (shaky, {None, "yellow"})):
+        scores = {"judges": {"judge": {"rr": rr, "masr_pooled": steady}}}
+        for made in (run_table(scores), before_after_table(scores, scores)):
+            assert {row.style for row in made.rows} == styles
+
+
+def test_a_narrow_terminal_breaks_no_interval(before):
+    scores = read_json(before / "scores.json")
+    console = Console(width=70, record=True, file=io.StringIO())
+    console.print(before_after_table(scores, scores))
+    assert all(line.count("[") == line.count("]") for line in console.export_text().splitlines())
