@@ -24,7 +24,7 @@ def test_a_run_names_its_folder_and_what_comes_next(tmp_path: Path, capfd: pytes
     base, data, out = tiny_models.llava(tmp_path / "base"), colour_file(tmp_path / "data"), tmp_path / "out"
     given = ("--base", str(base), "--data", str(data), "--recipe", "demo", "--out", str(out))
     capfd.readouterr()
-    quick = ("--set", "optimiser.max_steps=2", "--set", "optimiser.batch_size=4")
+    quick = ("--set", "optimiser.max_steps=2", "--set", "optimiser.batch_size=4", "--set", "data.shares={}")
     code, said, complaints = holisafe(capfd, "tune", *given, "--seed", "3", *quick)
     assert (code, complaints) == (0, ""), "nothing on standard error where nobody watches"
     assert said.startswith(f"{out} holds the tuned model")

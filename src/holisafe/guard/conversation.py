@@ -31,7 +31,7 @@ def prompt_text(processor: Any, messages: Sequence[Message]) -> str:
     if not getattr(processor, "chat_template", None):
         token = getattr(processor, "image_token", "")
         return "\n".join(str(token) * len(message.pictures) + message.text for message in messages) + "\n"
-    for turns in (_listed(messages), _written(messages), _listed(_folded(messages)), _written(_folded(messages))):
+    for turns in (_listed(messages), _written(messages), _listed(_folded(messages))):
         try:
             text: str = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
         except (TemplateError, TypeError):
@@ -46,7 +46,7 @@ def answer_text(processor: Any, messages: Sequence[Message], answer: str) -> str
     said = [_plain(processor, message) for message in (*messages, Message("assistant", answer))]
     if getattr(processor, "chat_template", None):
         prompt = prompt_text(processor, messages)
-        for turns in (_listed(said), _written(said), _listed(_folded(said)), _written(_folded(said))):
+        for turns in (_listed(said), _written(said), _listed(_folded(said))):
             try:
                 text: str = processor.apply_chat_template(turns, tokenize=False)
             except (TemplateError, TypeError):
@@ -118,9 +118,9 @@ def _listed(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 
 def _written(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """The same with plain text where a turn has no picture: some templates want the system prompt so."""
+    """The same with the system prompt as plain text, as some templates want it."""
     return [
-        {**turn, "content": message.text} if not message.pictures else turn
+        {**turn, "content": message.text} if message.role == "system" else turn
         for turn, message in zip(_listed(messages), messages, strict=True)
     ]
 

@@ -1,0 +1,104 @@
+"""What a tuning step costs, and what the Trainer, the vision cache and the attention kernel add or save.
+
+    python benches/bench_tuning.py [--base pictovlm] [--steps 30] [--rounds 3]
+
+Each setting runs in turn, round after round, on the same batches, so that a busy machine slows all of them; printed are
+the median CPU milliseconds a step after the first epoch, and the ratio to the bare loop of the same round (median,
+lowest and highest).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from contextlib import nullcontext
+
+import torch
+from transformers import set_seed
+from transformers.utils import logging
+
+from holisafe.guard import load_processor
+from holisafe.tuning.data import load_examples, select
+from holisafe.tuning.parts import set_trainable
+from holisafe.tuning.recipe import load_recipe
+from holisafe.tuning.train import _load_base, with_guard
+from holisafe.tuning.trainer import make_trainer
+
+EPOCH = 20
+"""Steps in which every image is seen once: they fill the caches and are not counted."""
+
+CASES = {
+    "bare loop": [],
+    "Trainer": [],
+    "Trainer, vision tower in every step": ["compute.cache_vision=false"],
+    "Trainer, sdpa attention": ["compute.attention=sdpa"],
+    "Trainer, float32": ["compute.bf16=false"],
+    "Trainer, no guard": ["guard.enabled=false"],
+}
+
+
+def step_seconds(base: str, case: str, examples: list, steps: int) -> list[float]:
+    """CPU seconds of each step after the first epoch."""
+    recipe = load_recipe("demo").with_settings([f"optimiser.max_steps={EPOCH + steps}", *CASES[case]])
+    set_seed(0)
+    model = _load_base(base, recipe)
+    model = set_trainable(with_guard(model, recipe) if recipe.guard.enabled else model, recipe)
+    marks: list[float] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = make_trainer(
+            model, load_processor(base), examples, recipe, scratch, lambda *_: marks.append(time.process_time())
+        )
+        with trainer.collator.vision.on() if trainer.collator.vision else nullcontext():
+            if case == "bare loop":
+                bare_loop(trainer, recipe, marks)
+            else:
+                trainer.train()
+    return [after - before for before, after in zip(marks[EPOCH:], marks[EPOCH + 1 :], strict=False)]
+
+
+def bare_loop(trainer, recipe, marks: list[float]) -> None:
+    """The same work without the Trainer: collate, forward, backward, clip, step, schedule."""
+    model, optimiser, size = trainer.model, trainer.create_optimizer(), recipe.optimiser.batch_size
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.optimiser.max_steps)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.train()
+    for step in range(recipe.optimiser.max_steps):
+        order = torch.randperm(len(trainer.examples)).tolist() if step % EPOCH == 0 else order  # noqa: F821
+        place = size * (step % EPOCH)
+        batch = trainer.collator([trainer.examples[i] for i in order[place : place + size]])
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.compute.bf16):
+            loss = model(**batch).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, recipe.optimiser.max_grad_norm)
+        optimiser.step()
+        schedule.step()
+        optimiser.zero_grad()
+        marks.append(time.process_time())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--base", default="pictovlm")
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    examples = select(load_examples("pictosafe"), {}, 32 * EPOCH)
+    times: dict[str, list[float]] = {case: [] for case in CASES}
+    for _ in range(given.rounds):
+        for case in CASES:
+            times[case].append(statistics.median(step_seconds(given.base, case, examples, given.steps)))
+    for case, values in times.items():
+        ratios = [value / bare for value, bare in zip(values, times["bare loop"], strict=True)]
+        print(
+            f"{case:38}{1000 * statistics.median(values):7.0f} ms   "
+            f"x {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,305 @@
+"""`hf/ID_OR_FOLDER`: any image-text-to-text model of transformers, asked in batches on this machine.
+
+Requests are gathered in a bounded window, sorted by prompt length and decoded with left padding. Each conversation is
+prepared by itself, so a bad image fails its own sample only; a batch that fails is asked again one by one, and one
+that runs out of memory in halves. Decoding is greedy, or plain sampling at a temperature: the model's own generation
+settings (penalties, top-p) are set aside but for its end tokens, because they would make a sample's answer depend on
+its neighbours. The guard's reading comes from the same prefill.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from ..records import GenerationSettings, GuardReading, Request, Response
+from ..registry import targets
+from .base import Capabilities
+from .fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+OPTIONS = ("batch_size", "device", "dtype", "trust_remote_code")
+DTYPES = ("float32", "bfloat16", "float16")
+WINDOW = 4
+"""Batches' worth of requests that are gathered and sorted by length."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request made ready by itself: its prompt with image placeholders, its open images, its tensors [1, ...]."""
+
+    request: Request
+    prompt: str
+    images: list[Image]
+    tensors: dict[str, Tensor]
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Requests decoded together share settings and their number of images, and are alike in length."""
+        settings = self.request.settings
+        return (settings.max_new_tokens, settings.temperature, settings.seed, len(self.images))
+
+    @property
+    def length(self) -> int:
+        return int(self.tensors["input_ids"].shape[1])
+
+
+class HuggingFaceTarget:
+    """A model and its processor in this process. `batch_size` is the most conversations decoded together."""
+
+    def __init__(self, name: str, model: Any, processor: Any, settings: GenerationSettings, batch_size: int = 8):
+        from ..guard import is_guarded, labels_of
+        from ..guard.attach import unwrap
+
+        self.name, self.model, self.processor = name, model.eval(), processor
+        self.inner = unwrap(model)  # without the wrapper of an adapter
+        self.settings, self.batch_size = settings, batch_size
+        self.labels = labels_of(model) if is_guarded(model) else None
+        self.capabilities = Capabilities(guard=self.labels is not None)
+        tokenizer, generation = processor.tokenizer, self.inner.generation_config
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        ends = generation.eos_token_id if generation.eos_token_id is not None else tokenizer.eos_token_id
+        self.ends: list[int] = [ends] if isinstance(ends, int) else list(ends or [])
+        self.inner.generation_config = type(generation)(
+            do_sample=False,
+            bos_token_id=generation.bos_token_id,
+            eos_token_id=self.ends or None,
+            pad_token_id=tokenizer.pad_token_id,
+            decoder_start_token_id=generation.decoder_start_token_id,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """JSON: the model with its content, and how it decodes. Batch size and device are left free to change."""
+        generation = {
+            "max_new_tokens": self.settings.max_new_tokens,
+            "temperature": self.settings.temperature,
+            "seed": self.settings.seed if self.settings.temperature > 0 else None,
+            "system": self.settings.system,
+            "end_tokens": self.ends,
+        }
+        return {
+            "kind": "hf",
+            "model": self.name.removeprefix("hf/"),
+            "class": type(self.inner).__name__,
+            "dtype": str(self.inner.dtype).removeprefix("torch."),
+            "generation": generation,
+            "guard_labels": list(self.labels) if self.labels is not None else None,
+            "fingerprint": model_fingerprint(self.name.removeprefix("hf/"), self.inner),
+        }
+
+    async def respond(self, requests: AsyncIterable[Request]) -> AsyncIterator[Response]:
+        """Answer each request once, batch by batch, shortest prompts of a window first."""
+        waiting: list[Request] = []
+        async for request in requests:
+            waiting.append(request)
+            if len(waiting) >= WINDOW * self.batch_size:
+                for response in self._window(waiting):
+                    yield response
+                waiting = []
+        for response in self._window(waiting):
+            yield response
+
+    def _window(self, requests: Sequence[Request]) -> Iterator[Response]:
+        """Prepare, sort and decode one window."""
+        ready: list[Prepared] = []
+        for request in requests:
+            try:
+                ready.append(self._prepare(request))
+            except Exception as error:  # noqa: BLE001 - whatever a sample does to a processor is that sample's error
+                yield self._failed(request, error)
+        ready.sort(key=lambda item: (*item.kind, item.length))
+        while ready:
+            batch = [item for item in ready[: self.batch_size] if item.kind == ready[0].kind]
+            del ready[: len(batch)]
+            yield from self._answer(batch)
+
+    def _prepare(self, request: Request) -> Prepared:
+        from ..guard.conversation import encode, prompt_text
+
+        prompt = prompt_text(self.processor, request.messages)
+        images = [picture.open() for message in request.messages for picture in message.pictures]
+        return Prepared(request, prompt, images, encode(self.processor, [prompt], [images], side="left"))
+
+    def _answer(self, batch: Sequence[Prepared]) -> list[Response]:
+        """Decode a batch; on failure its parts, on failure of a single conversation an error response."""
+        try:
+            return self._decode(batch)
+        except Exception as error:  # noqa: BLE001 - models fail in their own ways; each becomes a response
+            if len(batch) == 1:
+                return [self._failed(batch[0].request, error)]
+            parts = [[item] for item in batch]
+            if out_of_memory(error):
+                half = len(batch) // 2
+                self.batch_size = min(self.batch_size, half)
+                parts = [list(batch[:half]), list(batch[half:])]
+        _free_memory()  # out here the failed batch's frames, and the tensors in them, are gone
+        return [response for part in parts for response in self._answer(part)]
+
+    def _decode(self, batch: Sequence[Prepared]) -> list[Response]:
+        import torch
+
+        started = time.perf_counter()
+        tensors = self._batched(batch)
+        settings = batch[0].request.settings
+        with torch.inference_mode():
+            sequences = self.model.generate(
+                **tensors,
+                max_new_tokens=settings.max_new_tokens,
+                logits_processor=_sampling(batch) if settings.temperature > 0 else None,
+            )
+        prompt = tensors["input_ids"]
+        if torch.equal(sequences[:, : prompt.shape[1]], prompt):
+            sequences = sequences[:, prompt.shape[1] :]
+        elif self.inner.config.is_encoder_decoder:
+            sequences = sequences[:, 1:]  # the decoder's start token
+        readings = self._readings(len(batch)) if batch[0].images else [None] * len(batch)
+        spent = (time.perf_counter() - started) / len(batch)
+        return [
+            self._response(item, row, reading, spent)
+            for item, row, reading in zip(batch, sequences.tolist(), readings, strict=True)
+        ]
+
+    def _batched(self, batch: Sequence[Prepared]) -> dict[str, Tensor]:
+        """The batch's tensors on the model's device, floats in its dtype."""
+        from ..guard.conversation import encode, join
+
+        rows = [item.tensors for item in batch]
+        tensors = join(rows, pad_token=self.processor.tokenizer.pad_token_id, side="left")
+        if tensors is None:
+            tensors = encode(
+                self.processor, [item.prompt for item in batch], [item.images for item in batch], side="left"
+            )
+        device, dtype = self.inner.device, self.inner.dtype
+        return {name: value.to(device, dtype if value.is_floating_point() else None) for name, value in tensors.items()}
+
+    def _readings(self, count: int) -> list[GuardReading | None]:
+        """The guard's probabilities from the prefill just run, six digits each."""
+        safety = self.inner.last_safety if self.labels is not None else None
+        if safety is None or self.labels is None:
+            return [None] * count
+        rows = safety["img_safety_probs"].float().tolist()
+        return [
+            GuardReading(probabilities={name: round(p, 6) for name, p in zip(self.labels, row, strict=True)})
+            if valid
+            else None
+            for row, valid in zip(rows, safety["img_safety_valid"].tolist(), strict=True)
+        ]
+
+    def _response(self, item: Prepared, row: list[int], guard: GuardReading | None, seconds: float) -> Response:
+        """One conversation's answer, up to its first end token; without one it was cut at the limit."""
+        end = next((place for place, token in enumerate(row) if token in self.ends), None)
+        said = row if end is None else row[:end]
+        text = self.processor.tokenizer.decode(said, skip_special_tokens=True).strip()
+        thought, closed, answer = text.partition("</think>")
+        if not closed and text.startswith("<think>"):
+            answer = ""  # cut before the answer began
+        elif not closed:
+            thought, answer = "", text
+        return Response(
+            sample_id=item.request.sample_id,
+            target=self.name,
+            text=answer.strip(),
+            finish="truncated" if end is None else "stop",
+            reasoning=thought.removeprefix("<think>").strip() or None,
+            guard=guard,
+            usage={
+                "input_tokens": int(item.tensors["attention_mask"].sum()),
+                "output_tokens": len(row) if end is None else end + 1,
+            },
+            latency_seconds=round(seconds, 4),
+        )
+
+    def _failed(self, request: Request, error: Exception) -> Response:
+        first = next(iter(str(error).strip().splitlines()), "")
+        line = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {first}"
+        return Response(sample_id=request.sample_id, target=self.name, text="", finish="error", error=line[:300])
+
+
+@targets.register("hf", summary="a model of transformers, by hub id or local folder, run on this machine")
+def load(name: str, options: dict[str, str], settings: GenerationSettings) -> HuggingFaceTarget:
+    """`hf/FOLDER,dtype=bfloat16,device=cuda,batch_size=16,trust_remote_code=true`; `hf/pictovlm` is the shipped model.
+
+    Raises InputError for an unknown option or value, or a folder that holds no usable model and processor.
+    """
+    for option in options:
+        if option not in OPTIONS:
+            raise InputError(f"hf has no option {option!r}; known: {', '.join(OPTIONS)}")
+    size, dtype = options.get("batch_size", "8"), options.get("dtype")
+    trust = options.get("trust_remote_code", "false").lower()
+    if not size.isdecimal() or int(size) < 1:
+        raise InputError(f"batch_size={size} is not a whole number above 0")
+    if dtype is not None and dtype not in DTYPES:
+        raise InputError(f"dtype={dtype} is none of {', '.join(DTYPES)}")
+    if trust not in ("true", "false"):
+        raise InputError(f"trust_remote_code={trust} is neither true nor false")
+
+    import torch
+
+    from ..guard import load_model, load_processor
+    from ..guard.quiet import quiet
+
+    with quiet():
+        processor = load_processor(name, trust_remote_code=trust == "true")
+        precision = getattr(torch, dtype) if dtype is not None else None
+        model = load_model(name, dtype=precision, device=options.get("device"), trust_remote_code=trust == "true")
+    return HuggingFaceTarget(f"hf/{name}", model, processor, settings, int(size))
+
+
+def model_fingerprint(name: str, model: Any) -> str:
+    """The content of the folder behind `name` and, for an adapter, of its base model's; a hub model's local copy."""
+    from ..guard.folders import find_file, locate
+
+    marks = []
+    for source in dict.fromkeys((locate(name), str(model.name_or_path))):
+        config = find_file(source, "config.json") or find_file(source, "adapter_config.json")
+        marks.append(fingerprint(config.parent) if config else source)
+    return "+".join(marks)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an exception says that the device or the machine had no memory left."""
+    import torch
+
+    said = str(error).lower()
+    return (
+        isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in said or "can't allocate" in said
+    )
+
+
+def _free_memory() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _sampling(batch: Sequence[Prepared]) -> Any:
+    """Plain sampling at a temperature as a logits processor, by the Gumbel-max rule: greedy over logits / T + noise.
+
+    Each row draws from its own generator, seeded with the seed and the sample's id, so that a sample's answer depends
+    neither on its neighbours nor on where a run was resumed.
+    """
+    import torch
+    from transformers import LogitsProcessor, LogitsProcessorList
+
+    temperature = batch[0].request.settings.temperature
+    generators = []
+    for item in batch:
+        seed = hashlib.sha256(f"{item.request.settings.seed}\n{item.request.sample_id}".encode()).digest()[:8]
+        generators.append(torch.Generator().manual_seed(int.from_bytes(seed, "big") >> 1))
+
+    class Gumbel(LogitsProcessor):
+        def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+            uniform = torch.stack([torch.rand(scores.shape[-1], generator=own) for own in generators])
+            noise = -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
+            return scores.float() / temperature + noise.to(scores.device)
+
+    return LogitsProcessorList([Gumbel()])

@@ -1,0 +1,125 @@
+"""`replay/FILE`: answers that already exist, from JSONL or CSV, asked again by sample id.
+
+    id,response                      or one JSON object a line: {"id": "a-1", "response": "..."}
+
+Columns `id` (or `sample_id`) and `response` (or `text`), other names by the options `id=` and `text=`; `finish` where
+the answers have one (stop, truncated, filtered, error). Other columns are ignored. A run's `responses.jsonl` is such a
+file: there, as everywhere in a run folder, the last line of an id wins; in any other file a second line is an error.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from ..errors import InputError
+from ..records import Finish, GenerationSettings, Request, Response, digest
+from ..registry import targets
+from .base import Capabilities
+
+ABSENT = "no response for this sample"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One row of the file. `text` None is a row without an answer, which an empty answer is not."""
+
+    text: str | None
+    finish: Finish = "stop"
+
+
+class ReplayTarget:
+    """Answers from a file. An empty answer stays one; an id without an answer is an error response."""
+
+    capabilities = Capabilities()
+
+    def __init__(self, name: str, answers: dict[str, Answer]) -> None:
+        self.name, self.answers = name, answers
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "replay", "content": digest([[key, a.text, a.finish] for key, a in self.answers.items()])}
+
+    async def respond(self, requests: AsyncIterable[Request]) -> AsyncIterator[Response]:
+        async for request in requests:
+            answer = self.answers.get(request.sample_id, Answer(None))
+            if answer.text is None or answer.finish == "error":
+                yield Response(sample_id=request.sample_id, target=self.name, text="", finish="error", error=ABSENT)
+            else:
+                yield Response(sample_id=request.sample_id, target=self.name, text=answer.text, finish=answer.finish)
+
+
+@targets.register("replay", summary="answers from a JSONL or CSV file, by sample id")
+def load(name: str, options: dict[str, str], settings: GenerationSettings) -> ReplayTarget:
+    """Read the whole file. Raises InputError naming row and field for a fault; a file without rows is one."""
+    del settings  # these answers were decoded elsewhere
+    for option in options:
+        if option not in ("id", "text"):
+            raise InputError(f"replay has no option {option!r}; known: id, text")
+    path = Path(name)
+    return ReplayTarget(f"replay/{name}", read_answers(path, options.get("id"), options.get("text")))
+
+
+def read_answers(path: Path, id_column: str | None = None, text_column: str | None = None) -> dict[str, Answer]:
+    """Sample id -> answer, in file order. Columns not named are found among their usual names."""
+    answers: dict[str, Answer] = {}
+    for row, record in _rows(path):
+        key_field = _column(record, (id_column,) if id_column else ("id", "sample_id"), path, row)
+        text_field = _column(record, (text_column,) if text_column else ("response", "text"), path, row)
+        key, text, finish = record[key_field], record[text_field], record.get("finish") or "stop"
+        if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
+            raise InputError("an id is text or a whole number", where=path, row=row, field=key_field)
+        if text is not None and not isinstance(text, str):
+            raise InputError("a response is text", where=path, row=row, field=text_field)
+        if finish not in get_args(Finish):
+            raise InputError(f"is none of {', '.join(get_args(Finish))}", where=path, row=row, field="finish")
+        if str(key) in answers and "schema" not in record:
+            raise InputError(f"duplicate id {str(key)!r}", where=path, row=row, field=key_field)
+        answers[str(key)] = Answer(text, cast(Finish, finish))
+    if not answers:
+        raise InputError("holds no rows", where=path)
+    return answers
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The file's rows, counted from 1 without a CSV's header."""
+    if not path.is_file():
+        raise InputError("no such file", where=path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if path.suffix.lower() in (".jsonl", ".json", ".ndjson"):
+                for row, line in enumerate(file, start=1):
+                    if line.strip():
+                        yield row, _object(line, path, row)
+            else:
+                csv.field_size_limit(2**27)
+                reader = csv.DictReader(file, strict=True)
+                for row, record in enumerate(reader, start=1):
+                    if None in record or None in record.values():
+                        raise InputError("has more or fewer cells than the header", where=path, row=row)
+                    yield row, dict(record)
+    except UnicodeDecodeError:
+        raise InputError("not UTF-8", where=path) from None
+    except csv.Error as error:
+        raise InputError(f"broken CSV ({error})", where=path) from None
+
+
+def _object(line: str, path: Path, row: int) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"not JSON ({error.msg})", where=path, row=row) from None
+    if not isinstance(record, dict):
+        raise InputError("not a JSON object", where=path, row=row)
+    return record
+
+
+def _column(record: dict[str, Any], names: tuple[str, ...], path: Path, row: int) -> str:
+    """The first of the names that the row has."""
+    for name in names:
+        if name in record:
+            return name
+    raise InputError(f"the row has none; it has: {', '.join(record)}", where=path, row=row, field=" or ".join(names))

@@ -1,0 +1,151 @@
+"""Examples -> one training batch: the conversation's tokens, labels on the answer alone, image tensors, guard labels.
+
+      prompt (system, images, query)      answer and end of turn     padding (right)
+    [ t  t  i  i  i  i  t  t  t  t  t  |  a   a   a   a   end     |  p   p ]   input_ids
+    [ -  -  -  -  -  -  -  -  -  -  -  |  a   a   a   a   end     |  -   - ]   labels (- is -100)
+
+Every example is prepared by itself, once, and kept within a memory budget; a family that batches in its own way
+(images padded to a common size or number) has its processor run on the whole batch instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..guard.conversation import answer_text, encode, join, prompt_text
+from .data import Example
+from .vision_cache import VisionCache
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Written:
+    """An example as text, image placeholders not yet expanded; its last tokens, `learned`, are the answer's."""
+
+    text: str
+    learned: tuple[int, ...]
+
+
+def end_tokens(model: Any, processor: Any) -> frozenset[int]:
+    """Ids that end an answer when the model generates."""
+    named = (model.generation_config.eos_token_id, processor.tokenizer.eos_token_id)
+    return frozenset(
+        token for ids in named if ids is not None for token in (ids if isinstance(ids, list | tuple) else (ids,))
+    )
+
+
+def write(processor: Any, example: Example, ends: Iterable[int]) -> Written:
+    """Prompt and answer as text, and the tokens of their joint tokenisation that start within the answer.
+
+    Where the chat template writes no end token after an answer, the tokenizer's own is added, or the model would
+    never learn to stop.
+    """
+    tokenizer = processor.tokenizer
+    prompt = prompt_text(processor, example.messages)
+    answer = answer_text(processor, example.messages, example.answer)
+
+    def tokens_of_answer(answer: str) -> list[int]:
+        encoded = tokenizer(prompt + answer, add_special_tokens=False, return_offsets_mapping=True)
+        pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        return [token for token, (start, _) in pairs if start >= len(prompt)]
+
+    learned = tokens_of_answer(answer)
+    if not set(learned) & set(ends):
+        answer += tokenizer.eos_token
+        learned = tokens_of_answer(answer)
+    return Written(prompt + answer, tuple(learned))
+
+
+class Collator:
+    """Callable on a list of examples; gives what `model.forward` takes.
+
+    `labels` names the guard's classes in order (None: no guard, no `safety_labels`). With a `vision` cache, the image
+    tensors carry look-up numbers instead of pixels.
+    """
+
+    def __init__(
+        self,
+        processor: Any,
+        *,
+        ends: Iterable[int] = (),
+        labels: Sequence[str] | None = None,
+        vision: VisionCache | None = None,
+        cache_bytes: int = 2**30,
+    ) -> None:
+        self.processor, self.ends, self.vision = processor, frozenset(ends), vision
+        self.label_ids = {name: place for place, name in enumerate(labels)} if labels is not None else None
+        self.room = cache_bytes
+        self._kept: dict[int, tuple[Example, Written, dict[str, Tensor]]] = {}
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """Tensors of a batch: input_ids, attention_mask, labels [B, L], safety_labels [B], the processor's others."""
+        prepared = [self._prepare(example) for example in examples]
+        pad = self.processor.tokenizer.pad_token_id
+        batch = join([tensors for _, _, tensors in prepared], pad_token=pad, side="right")
+        if batch is None:
+            batch = self._together(examples, [written for _, written, _ in prepared])
+        if self.label_ids is not None:
+            batch["safety_labels"] = torch.tensor([self.label_id(example) for example in examples])
+        return batch
+
+    def label_id(self, example: Example) -> int:
+        """The guard's class of an example, -100 where it has no image or no label.
+
+        Raises InputError for a label that the guard does not have.
+        """
+        label = example.image_label
+        if label is None or not example.pictures or self.label_ids is None:
+            return IGNORED
+        if label not in self.label_ids:
+            raise InputError(
+                f"{example.id!r} is labelled {label!r}, which the guard does not have", where=example.source
+            )
+        return self.label_ids[label]
+
+    def _prepare(self, example: Example) -> tuple[Example, Written, dict[str, Tensor]]:
+        """The example's own tensors [1, ...], from memory where they were kept."""
+        if id(example) in self._kept:
+            return self._kept[id(example)]
+        written = write(self.processor, example, self.ends)
+        images = [picture.open() for picture in example.pictures]
+        tensors = encode(self.processor, [written.text], [images], side="right")
+        tensors["labels"] = _mask(tensors, [written], [example])
+        if self.vision is not None:
+            tensors = self.vision.admit(tensors)
+        size = sum(value.nbytes for value in tensors.values())
+        entry = (example, written, tensors)
+        if self.vision is not None or size <= self.room:  # looked-up images must keep their numbers
+            self.room -= size
+            self._kept[id(example)] = entry
+        return entry
+
+    def _together(self, examples: Sequence[Example], written: Sequence[Written]) -> dict[str, Tensor]:
+        """The processor on the whole batch."""
+        if self.vision is not None:
+            raise InputError("this family batches images in its own way: set cache_vision to false", where="recipe")
+        images = [[picture.open() for picture in example.pictures] for example in examples]
+        batch = encode(self.processor, [one.text for one in written], images, side="right")
+        batch["labels"] = _mask(batch, written, examples)
+        return batch
+
+
+def _mask(batch: dict[str, Tensor], written: Sequence[Written], examples: Sequence[Example]) -> Tensor:
+    """Labels [B, L]: each row's answer, which its real tokens end with; everything else ignored.
+
+    Raises InputError where a processor puts something else at the end.
+    """
+    labels = torch.full_like(batch["input_ids"], IGNORED)
+    for row, (one, example) in enumerate(zip(written, examples, strict=True)):
+        end = int(batch["attention_mask"][row].sum())
+        answer = batch["input_ids"][row, end - len(one.learned) : end]
+        if tuple(answer.tolist()) != one.learned:
+            raise InputError(f"{example.id!r}: its tokens do not end with the answer's", where=example.source)
+        labels[row, end - len(one.learned) : end] = answer
+    return labels

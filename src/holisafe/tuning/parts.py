@@ -1,0 +1,112 @@
+"""Which weights belong to what, and which of them train.
+
+guard        the Visual Guard Module's head
+vision       the image encoder
+language     the text decoder with its embeddings and output layer
+projector    everything else: what carries image features into the decoder
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from torch import nn
+
+from ..errors import InputError
+from ..guard.families import text_decoder
+from ..guard.head import HEAD
+from .recipe import Lora, Recipe
+
+TOWERS = ("vision_tower", "visual", "vision_model", "vision_encoder", "image_tower")
+"""Names under which transformers keeps an image encoder."""
+
+
+def vision_tower(model: Any) -> nn.Module | None:
+    """The image encoder, None where it is not found under a usual name."""
+    for holder in (model, model.base_model):
+        for name in TOWERS:
+            module = getattr(holder, name, None)
+            if isinstance(module, nn.Module):
+                return module
+    return None
+
+
+def part_of(model: Any) -> dict[str, str]:
+    """Parameter name -> the part it belongs to, for a model that no adapter wraps."""
+    tower, head = vision_tower(model), getattr(model, HEAD, None)
+    language = (text_decoder(model), model.get_input_embeddings(), model.get_output_embeddings())
+    owners = {"guard": (head,), "vision": (tower,), "language": language}
+    known = {
+        id(parameter): part
+        for part, modules in owners.items()
+        for module in modules
+        if module is not None
+        for parameter in module.parameters()
+    }
+    return {name: known.get(id(parameter), "projector") for name, parameter in model.named_parameters()}
+
+
+def set_trainable(model: Any, recipe: Recipe) -> Any:
+    """Freeze what the recipe leaves alone; give back the model to train: itself, or wrapped with LoRA adapters.
+
+    Raises InputError when LoRA finds no layer, or when the vision tower is to train and there is none.
+    """
+    settings, parts = recipe.trainable, part_of(model)
+    if settings.vision and "vision" not in parts.values():
+        raise InputError("this model has no vision tower of its own", where="recipe", field="trainable.vision")
+    if settings.method == "lora":
+        model = _with_adapters(model, parts, recipe)
+        if not recipe.guard.enabled and hasattr(model.get_base_model(), HEAD):
+            getattr(model.get_base_model(), HEAD).requires_grad_(False)
+        return model
+    train = {
+        "guard": recipe.guard.enabled,
+        "vision": settings.vision,
+        "language": True,
+        "projector": settings.projector,
+    }
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(train[parts[name]])
+    return model
+
+
+def _with_adapters(model: Any, parts: dict[str, str], recipe: Recipe) -> Any:
+    """The model wrapped by PEFT: adapters on the language model; head, projector and tower as whole trained copies."""
+    from peft import LoraConfig, get_peft_model
+
+    lora, settings = recipe.trainable.lora, recipe.trainable
+    wanted = {"guard": True, "vision": settings.vision, "projector": settings.projector, "language": False}
+    whole = {_child_of(model, name) for name, part in parts.items() if wanted[part]} - {""}
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=_linear_layers(model, lora),
+        modules_to_save=sorted(whole) or None,
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)
+
+
+def _linear_layers(model: Any, lora: Lora) -> list[str]:
+    """Full names of the text decoder's linear layers that the pattern picks."""
+    try:
+        pattern = re.compile(lora.targets)
+    except re.error as error:
+        raise InputError(f"not a pattern ({error})", where="recipe", field="trainable.lora.targets") from None
+    inside = {id(module) for module in text_decoder(model).modules() if isinstance(module, nn.Linear)}
+    linear = [name for name, module in model.named_modules() if id(module) in inside]
+    chosen = [name for name in linear if pattern.fullmatch(name.rpartition(".")[2])]
+    if not chosen:
+        known = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
+        raise InputError(
+            f"matches no layer of the language model; it has: {known}", where="recipe", field="trainable.lora.targets"
+        )
+    return chosen
+
+
+def _child_of(model: Any, name: str) -> str:
+    """The child of the base model (or of the model) that holds a parameter; "" for one that no child holds."""
+    path, depth = name.split("."), 2 if name.startswith(f"{model.base_model_prefix}.") else 1
+    return ".".join(path[:depth]) if len(path) > depth else ""

@@ -1,0 +1,205 @@
+"""transformers' Trainer, set up for safety tuning. Nothing below the loss is our own."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+from ..errors import InputError
+from ..guard import labels_of
+from ..guard.head import HEAD
+from .collator import Collator, end_tokens
+from .data import Example
+from .parts import vision_tower
+from .recipe import Recipe
+from .vision_cache import VisionCache
+
+LOSSES = ("loss", "lm_loss", "safety_loss")
+
+Progress = Callable[[int, int, dict[str, float]], None]
+"""Called after every optimiser step with the step, the number of steps and the latest losses."""
+
+
+def make_trainer(
+    model: Any,
+    processor: Any,
+    examples: Sequence[Example],
+    recipe: Recipe,
+    scratch: str,
+    progress: Progress | None = None,
+) -> SafetyTrainer:
+    """A Trainer that is ready to run. `scratch` is a folder it may write to."""
+    compute, steps = recipe.compute, recipe.optimiser
+    if processor.tokenizer.pad_token_id is None:
+        processor.tokenizer.pad_token = processor.tokenizer.eos_token
+    inner = model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
+    labels = labels_of(model) if recipe.guard.enabled else None
+    vision = None
+    if compute.cache_vision:
+        tower = vision_tower(inner)
+        if tower is None:
+            raise InputError("this model's vision tower is not known", where="recipe", field="compute.cache_vision")
+        pictures = sum(len(example.pictures) for example in {id(example): example for example in examples}.values())
+        vision = VisionCache(tower, pictures, compute.cache_megabytes * 2**20)
+    collator = Collator(
+        processor,
+        ends=end_tokens(inner, processor),
+        labels=labels,
+        vision=vision,
+        cache_bytes=compute.cache_megabytes * 2**20,
+    )
+    if labels is not None:
+        for example in examples:
+            collator.label_id(example)
+    arguments = TrainingArguments(
+        output_dir=scratch,
+        num_train_epochs=steps.epochs,
+        max_steps=steps.max_steps or -1,
+        per_device_train_batch_size=steps.batch_size,
+        gradient_accumulation_steps=steps.gradient_accumulation,
+        learning_rate=steps.learning_rate,
+        lr_scheduler_type=steps.schedule if steps.schedule != "constant" else "constant_with_warmup",
+        warmup_steps=steps.warmup_ratio,
+        weight_decay=steps.weight_decay,
+        adam_beta1=steps.betas[0],
+        adam_beta2=steps.betas[1],
+        max_grad_norm=steps.max_grad_norm,
+        seed=recipe.seed,
+        data_seed=recipe.seed,
+        bf16=compute.bf16,
+        use_cpu=not torch.accelerator.is_available(),
+        **_checkpointing(compute.gradient_checkpointing),
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+        label_names=["labels", "safety_labels"],
+        logging_strategy="no",
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+    )
+    return SafetyTrainer(model, arguments, examples, collator, recipe, progress)
+
+
+def _checkpointing(wanted: bool) -> dict[str, Any]:
+    """The arguments for gradient checkpointing, which transformers is about to rename."""
+    if not wanted:
+        return {}
+    known = {field.name for field in dataclasses.fields(TrainingArguments)}
+    name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+    return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
+
+
+class SafetyTrainer(Trainer):
+    """transformers' Trainer with the guard's learning rate, the two losses kept apart, and a frozen tower left in
+    evaluation mode. `lines` is the training log: one dict every `log_every` steps."""
+
+    def __init__(
+        self,
+        model: Any,
+        arguments: TrainingArguments,
+        examples: Sequence[Example],
+        collator: Collator,
+        recipe: Recipe,
+        progress: Progress | None,
+    ) -> None:
+        self.recipe, self.collator = recipe, collator
+        self.examples, self.lines = list(examples), list[dict[str, float]]()
+        self._sums: dict[str, Tensor] = {}
+        self._count, self._began = 0, time.perf_counter()
+        self._tower = (
+            None if recipe.trainable.vision else vision_tower(getattr(model, "get_base_model", lambda: model)())
+        )
+        super().__init__(model=model, args=arguments, train_dataset=self.examples, data_collator=collator)
+        self.model_accepts_loss_kwargs = False  # micro-batches count alike, with a guard and without
+        self.remove_callback(PrinterCallback)
+        self.add_callback(Notes(self, progress))
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Shuffled; or alike lengths together, by characters and pictures."""
+        if not self.recipe.compute.group_by_length:
+            return super()._get_train_sampler(train_dataset)
+        lengths = [
+            sum(len(message.text) for message in example.messages) + len(example.answer) + 1000 * len(example.pictures)
+            for example in self.examples
+        ]
+        size = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        generator = torch.Generator().manual_seed(self.args.seed)
+        return LengthGroupedSampler(size, lengths=lengths, generator=generator)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW; biases and norms do not decay, and the guard's head may have a learning rate of its own."""
+        if self.optimizer is None:
+            network: Any = self.model if model is None else model
+            decaying = set(self.get_decay_parameter_names(network))
+            groups: dict[tuple[bool, bool], list[Tensor]] = {}
+            for name, parameter in network.named_parameters():
+                if parameter.requires_grad:
+                    groups.setdefault((name in decaying, f"{HEAD}." in name), []).append(parameter)
+            kind, settings = self.get_optimizer_cls_and_kwargs(self.args, network)
+            own = self.recipe.guard.learning_rate or self.args.learning_rate
+            self.optimizer = kind(
+                [
+                    {
+                        "params": parameters,
+                        "weight_decay": self.args.weight_decay if decays else 0.0,
+                        "lr": own if head else self.args.learning_rate,
+                    }
+                    for (decays, head), parameters in groups.items()
+                ],
+                **settings,
+            )
+        return self.optimizer
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The model's own joint loss, noted down on the way."""
+        if self._tower is not None:
+            self._tower.eval()
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        for name in LOSSES:
+            value = outputs.get(name)
+            if value is not None:
+                self._sums[name] = self._sums.get(name, 0.0) + value.detach().float()
+        self._count += 1
+        return (loss, outputs) if return_outputs else loss
+
+    def note(self) -> dict[str, float]:
+        """Means of the losses since the last note, added to the log. Raises InputError when one is not a number."""
+        line = {
+            "step": self.state.global_step,
+            "epoch": round(float(self.state.epoch or 0.0), 4),
+            **{name: round(float(value) / self._count, 6) for name, value in self._sums.items()},
+            "learning_rate": self._get_learning_rate(),
+            "seconds": round(time.perf_counter() - self._began, 2),
+        }
+        if not math.isfinite(line["loss"]):
+            raise InputError(
+                f"the loss is no number any more at step {line['step']}; lower optimiser.learning_rate", where="recipe"
+            )
+        self.lines.append(line)
+        self._sums, self._count = {}, 0
+        return line
+
+
+class Notes(TrainerCallback):
+    """Writes the log's lines and tells the caller how far it is."""
+
+    def __init__(self, trainer: SafetyTrainer, progress: Progress | None) -> None:
+        self.trainer, self.progress = trainer, progress
+        self.latest: dict[str, float] = {}
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        if state.global_step % self.trainer.recipe.compute.log_every == 0 or state.global_step == state.max_steps:
+            line = self.trainer.note()
+            self.latest = {name: line[name] for name in LOSSES if name in line}
+        if self.progress is not None:
+            self.progress(state.global_step, state.max_steps, self.latest)

@@ -1,0 +1,103 @@
+"""Replayed answers: what is read, what is refused, and that nothing is invented."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from holisafe.errors import InputError
+from holisafe.records import GenerationSettings, Message, Request, Response, to_line
+from holisafe.targets import open_target
+
+SETTINGS = GenerationSettings()
+
+
+def ask(spec: str, *ids: str) -> list[Response]:
+    async def requests():
+        for name in ids:
+            yield Request(sample_id=name, messages=(Message("user", "?"),))
+
+    async def collect() -> list[Response]:
+        return [response async for response in open_target(spec, SETTINGS).respond(requests())]
+
+    return asyncio.run(collect())
+
+
+def test_csv_with_quotes_line_breaks_and_a_byte_order_mark(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text('\ufeffid,response,note\n1,"a, ""b""\nc",x\n2,,y\n', encoding="utf-8")
+    first, second = ask(f"replay/{file}", "1", "2")
+    assert (first.text, first.finish, first.target) == ('a, "b"\nc', "stop", f"replay/{file}")
+    assert (second.text, second.finish, second.error) == ("", "stop", None), "an empty answer is an answer"
+
+
+def test_jsonl_with_other_names_whole_number_ids_and_finish(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    rows = [{"key": 7, "said": "x", "finish": "truncated"}, {"key": "8", "said": None}, {"key": "9", "said": ""}]
+    file.write_text("\n".join(map(json.dumps, rows)) + "\n\n", encoding="utf-8")
+    seven, eight, nine, ten = ask(f"replay/{file},id=key,text=said", "7", "8", "9", "10")
+    assert (seven.text, seven.finish) == ("x", "truncated")
+    assert eight.finish == ten.finish == "error"
+    assert ten.error == "no response for this sample"
+    assert (nine.text, nine.finish) == ("", "stop")
+
+
+def test_a_runs_own_responses_replay_and_its_last_line_wins(tmp_path: Path) -> None:
+    file = tmp_path / "responses.jsonl"
+    lines = [
+        Response(sample_id="a", target="t", text="", finish="error", error="timeout"),
+        Response(sample_id="b", target="t", text="", finish="error", error="timeout"),
+        Response(sample_id="a", target="t", text="yes", finish="truncated"),
+    ]
+    file.write_text("".join(to_line(line) + "\n" for line in lines), encoding="utf-8")
+    a, b = ask(f"replay/{file}", "a", "b")
+    assert (a.text, a.finish) == ("yes", "truncated")
+    assert b.finish == "error"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "row", "field"),
+    [
+        ("a.csv", "id,response\n1,x\n1,y\n", 2, "id"),
+        ("a.csv", "id,answer\n1,x\n", 1, "response or text"),
+        ("a.csv", "key,response\n1,x\n", 1, "id or sample_id"),
+        ("a.csv", "id,response\n1,x,z\n", 1, None),
+        ("a.csv", "id,response\n,x\n", 1, "id"),
+        ("a.csv", "id,response\n", None, None),
+        ("a.csv", "", None, None),
+        ("a.jsonl", '{"id": 1, "text": "x"}\n{"id": 2}\n', 2, "response or text"),
+        ("a.jsonl", '{"id": 1, "text": "x"}\n{"id": 2, "te', 2, None),
+        ("a.jsonl", '{"id": 1, "text": 5}\n', 1, "text"),
+        ("a.jsonl", '{"id": true, "text": "x"}\n', 1, "id"),
+        ("a.jsonl", '{"id": 1, "text": "x", "finish": "done"}\n', 1, "finish"),
+        ("a.jsonl", "[1]\n", 1, None),
+    ],
+)
+def test_faults_name_file_row_and_field(
+    tmp_path: Path, name: str, content: str, row: int | None, field: str | None
+) -> None:
+    file = tmp_path / name
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        open_target(f"replay/{file}", SETTINGS)
+    assert (caught.value.where, caught.value.row, caught.value.field) == (file, row, field)
+
+
+def test_a_missing_file_bad_bytes_and_an_unknown_option(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"id,response\n1,\xff\n")
+    for spec in (f"replay/{tmp_path}/none.csv", f"replay/{tmp_path}/a.csv", f"replay/{tmp_path}/a.csv,column=x"):
+        with pytest.raises(InputError):
+            open_target(spec, SETTINGS)
+
+
+def test_description_follows_the_content_not_the_layout(tmp_path: Path) -> None:
+    def content(name: str, text: str) -> str:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return open_target(f"replay/{tmp_path / name}", SETTINGS).describe()["content"]
+
+    same = content("a.csv", "id,response\n1,x\n2,y\n")
+    assert content("b.jsonl", '{"id": 1, "text": "x"}\n{"id": 2, "text": "y"}\n') == same
+    assert content("c.csv", "id,response\n1,x\n2,z\n") != same
