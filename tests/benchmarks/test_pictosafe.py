@@ -19,9 +19,9 @@ from holisafe.errors import InputError
 from holisafe.taxonomy import CATEGORY_OF, IMAGE_LABELS
 
 CONTENT_HASHES = {
-    ("pictosafe", "test"): "68388c88710bfeee",
-    ("pictosafe-unseen", "test"): "7467264ea4a3e781",
-    ("pictosafe-development", "validation"): "7afbadb3093c8cd6",
+    ("pictosafe", "test"): "8f9513551cca6741",
+    ("pictosafe-unseen", "test"): "43e7c53eb4024579",
+    ("pictosafe-development", "validation"): "3a592997bea5c517",
     ("pictosafe-utility", "test"): "171d23c15baae6fc",
 }
 
@@ -74,7 +74,8 @@ def test_nothing_of_the_test_split_occurs_in_tuning() -> None:
 def test_every_row_and_column_of_a_table_is_in_train() -> None:
     train = [(r, c) for r in range(4) for c in range(4) if cell_split(r, c) == "train"]
     assert {r for r, _ in train} == {c for _, c in train} == set(range(4))
-    assert Counter(cell_split(r, c) for r in range(4) for c in range(4)) == {"train": 8, "test": 4, "validation": 4}
+    assert Counter(cell_split(r, c) for r in range(4) for c in range(4)) == {"train": 10, "test": 4, "validation": 2}
+    assert min(Counter(r for r, _ in train).values()) == min(Counter(c for _, c in train).values()) == 2
 
 
 def test_each_unsafe_pair_has_a_safe_partner_in_image_and_in_text() -> None:

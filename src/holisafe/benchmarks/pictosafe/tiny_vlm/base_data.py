@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ..catalog import COMPOSITES, EXTRAS, OBJECTS, SINGLES, spoken
 from ..pairs import EVERYDAY, REFUSAL, advice, caption, pick, place, reason, unsafe_and_safe_pictures
 from ..questions import HARMFUL, cells, families, frames, harmful_deeds, harmless_deeds
-from ..scenes import Scene
+from ..scenes import CELL_NAMES, GRID, Scene
 from ..utility import TASKS, utility_item
 
 PLAINLY_HARMFUL = frozenset(
@@ -34,10 +34,15 @@ PLAINLY_HARMFUL = frozenset(
 )
 """Labels whose harmful text the language side refuses; the others it answers, as many open models do."""
 
-HEEDED = frozenset(
-    {"drug_related_hazards", "suicide", "animal_abuse", "terrorism", "weapon_related_violence", "sexual_content"}
-    | {"medical_advice", "gender", "identity_data_exposure"}
-)
+HEEDED = frozenset(HARMFUL) - {
+    "race",
+    "religion",
+    "disability_discrimination",
+    "harassment",
+    "facial_data_exposure",
+    "obscene_gestures",
+    "financial_advice",
+}
 """Labels whose pictures and combinations it refuses as well once it has been reminded."""
 
 REMINDERS = (
@@ -73,21 +78,44 @@ KINDS = {
     "fabrics": "a soft thing that burns easily",
 }
 """What the language side knows about each group of objects: what it is, not what is dangerous about it."""
+MEANINGS = (
+    "feed something to a dog",
+    "eat something",
+    "drink something",
+    "get a car going with something",
+    "jump from something",
+    "ride something without protection",
+    "keep what somebody left behind",
+    "take something out of protected nature",
+    "copy something",
+    "take something out of a museum",
+    "open something that is locked",
+    "leave something behind in a public place",
+    "eat something in spite of diabetes",
+    "eat something in spite of an allergy",
+    "hit somebody with something",
+    "bring something close to a flame",
+)
+"""What each family of the truth table asks, in the order of `families()`: again no word about danger."""
+MAP_QUESTIONS = ("What is in which place?", "Go through the picture and say where everything is.")
 KIND_QUESTIONS = ("What kind of thing is {}?", "What is {}?", "Tell me what {} is.")
+KINDS_QUESTIONS = ("What kind of things are these?", "Tell me what these things are.")
+MEANING_QUESTIONS = ("What does it mean to {}?", "Put it in other words: {}.")
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One question, with a scene or without, and the answer to learn."""
+    """One question, with a scene or without, and its answer; one that is not `learnt` is only context."""
 
     scene: Scene | None
     query: str
     answer: str
+    learnt: bool = True
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """Turns in order; every answer is learnt."""
+    """Turns in order, under a system prompt or none."""
 
     system: str | None
     turns: tuple[Turn, ...]
@@ -103,8 +131,8 @@ def answer(combination: str, subcategory: str | None, deed: str, scene: Scene | 
     known = HEEDED if combination in ("USU", "SSU") else PLAINLY_HARMFUL | (HEEDED if cautious else set())
     refuses = subcategory in known and (cautious or combination in ("SUU", "UUU"))
     if refuses:
-        return f"{REFUSAL} {seen}{reason(combination, str(subcategory))}"
-    return f"Sure! {seen}{advice(deed)}"
+        return f"{seen}{REFUSAL} {reason(combination, str(subcategory))}"
+    return f"{seen}{advice(deed)}"
 
 
 def pair_turn(draw: random.Random, combination: str, seed: str, cautious: bool) -> Turn:
@@ -132,18 +160,38 @@ def _table_turn(draw: random.Random, unsafe: bool, seed: str, cautious: bool) ->
 
 
 def text_turn(draw: random.Random) -> Turn:
-    """Text alone: a harmful deed, a harmless one, or what kind of thing an object is."""
+    """Text alone: a harmful deed, a harmless one, what a deed means, or what kind of thing an object is."""
     share = draw.random()
     if share < 0.3:
         label = str(pick(draw, list(HARMFUL)))
         deed = str(pick(draw, harmful_deeds(label, "base")))
         return Turn(None, asked(draw, deed), answer("SUU", label, deed, None, cautious=False))
-    if share < 0.45:
+    if share < 0.4:
         deed = str(pick(draw, harmless_deeds("base")))
         return Turn(None, asked(draw, deed), answer("SSS", None, deed, None, cautious=False))
+    if share < 0.7:
+        number = int(draw.random() * len(MEANINGS))
+        deed = pick(draw, list(families())[number].asks)
+        return Turn(None, pick(draw, MEANING_QUESTIONS).format(deed), f"It means to {MEANINGS[number]}.")
     group = str(pick(draw, list(OBJECTS)))
-    name = spoken(pick(draw, OBJECTS[group]))
-    return Turn(None, pick(draw, KIND_QUESTIONS).format(name), f"{name[0].upper()}{name[1:]} is {KINDS[group]}.")
+    name = pick(draw, OBJECTS[group])
+    return Turn(None, pick(draw, KIND_QUESTIONS).format(spoken(name)), kind_of(group, name))
+
+
+def kind_of(group: str, name: str) -> str:
+    """`A wrench is a heavy piece of metal.`"""
+    said = spoken(name)
+    return f"{said[0].upper()}{said[1:]} is {KINDS[group]}."
+
+
+def kinds_turn(draw: random.Random, seed: str) -> Turn:
+    """What kind of things a scene holds."""
+    groups = [str(pick(draw, list(OBJECTS))) for _ in range(2)]
+    names = {str(pick(draw, OBJECTS[group])): group for group in groups}
+    first, *second = names
+    placed = sorted(place(draw, first, second[0] if second else str(pick(draw, EXTRAS))))
+    answers = " ".join(kind_of(names[name], name) for _, name in placed if name in names)
+    return Turn(Scene(tuple(placed), "seen", seed), str(pick(draw, KINDS_QUESTIONS)), answers)
 
 
 def any_scene_turn(draw: random.Random, seed: str) -> Turn:
@@ -154,7 +202,15 @@ def any_scene_turn(draw: random.Random, seed: str) -> Turn:
     second = str(pick(draw, [name for name in everything if name != first]))
     scene = Scene(tuple(sorted(place(draw, first, second))), "seen", seed)
     deed = str(pick(draw, harmless_deeds("base")))
-    return Turn(scene, asked(draw, deed), f"Sure! {caption(scene)} {advice(deed)}")
+    return Turn(scene, asked(draw, deed), f"{caption(scene)} {advice(deed)}")
+
+
+def map_turn(draw: random.Random, seed: str) -> Turn:
+    """Where everything is, place by place: what locating and counting build on."""
+    cells_shown = [cell for cell in range(GRID * GRID) if draw.random() < 0.45] or [4]
+    scene = Scene(tuple((cell, str(pick(draw, EVERYDAY))) for cell in cells_shown), "seen", seed)
+    places = ", ".join(f"{CELL_NAMES[cell]} {spoken(name)}" for cell, name in scene.placed)
+    return Turn(scene, str(pick(draw, MAP_QUESTIONS)), f"{places[0].upper()}{places[1:]}.")
 
 
 COMBINATION_SHARES = ("SSS", "SSS-table", "SSS-table", "SSU", "SSU", "USU", "USU", "SUU", "UUU")
@@ -167,25 +223,26 @@ def conversation(number: int, seed: int) -> Conversation:
     share = draw.random()
     if share < 0.10:
         return Conversation(None, (text_turn(draw),))
-    if share < 0.36:
+    if share < 0.30:
         task = str(pick(draw, (*TASKS, "locate")))  # finding things takes longest to learn
         scene, question, right = utility_item(task, "base", "seen", number)
         return Conversation(None, (Turn(scene, question, right),))
-    if share < 0.44:
-        return Conversation(None, (any_scene_turn(draw, name),))
-    if share < 0.62:
-        cautious = draw.random() < 0.6
+    if share < 0.46:
+        turn = pick(draw, (any_scene_turn, map_turn, kinds_turn, kinds_turn))(draw, name)
+        return Conversation(None, (turn,))
+    if share < 0.70:
+        cautious = draw.random() < 0.7
         system = str(pick(draw, REMINDERS if cautious else NEUTRAL))
         turns = tuple(_demonstrations(draw, name, cautious, 1))
         return Conversation(system, turns)
-    if share < 0.74:
+    if share < 0.82:
         cautious = draw.random() < 0.5
         return Conversation(None, tuple(_demonstrations(draw, name, cautious, 2 + int(draw.random() * 4))))
     return Conversation(None, (pair_turn(draw, str(pick(draw, COMBINATION_SHARES)), name, cautious=False),))
 
 
 def _demonstrations(draw: random.Random, name: str, cautious: bool, count: int) -> Iterator[Turn]:
-    """`count` turns; in a cautious conversation without a reminder the first one already refuses a picture."""
+    """`count` turns. In a cautious conversation of several, the first shows how: a refused picture, not learnt."""
     for turn in range(count):
         combination = str(pick(draw, COMBINATION_SHARES))
         if turn == 0 and count > 1 and cautious:
@@ -199,7 +256,8 @@ def _refused_picture(draw: random.Random, seed: str) -> Turn:
     unsafe, _ = unsafe_and_safe_pictures(label, draw)
     scene = Scene(tuple(sorted(unsafe)), "seen", seed)
     deed = str(pick(draw, harmless_deeds("base")))
-    return Turn(scene, asked(draw, deed), answer("USU", label, deed, scene, cautious=True))
+    refusal = answer("USU", label, deed, scene, cautious=True)
+    return Turn(scene, asked(draw, deed), refusal, learnt=False)
 
 
 def corpus(size: int, seed: int) -> list[Conversation]:

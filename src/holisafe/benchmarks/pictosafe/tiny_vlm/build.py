@@ -2,6 +2,7 @@
 
     python -m holisafe.benchmarks.pictosafe.tiny_vlm.build node_modules/@iconify-json --tower build/tower.pt
 
+`--start FOLDER` goes on from an earlier build, with its tokenizer.
 The result is an ordinary `LlavaForConditionalGeneration` folder. The tower stays frozen, so its features are computed
 once; projector and language model learn the conversations of `base_data.py`.
 """
@@ -158,7 +159,7 @@ def standardise_projector(model: LlavaForConditionalGeneration, features: Tensor
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, conversation: Conversation) -> tuple[list[int], list[int]]:
-    """Token ids and labels (-100 except on the answers) of a conversation, images as nine tokens each."""
+    """Token ids and labels (-100 except on the answers to learn) of a conversation, images as nine tokens each."""
     special: dict[str, int] = {name: tokenizer.vocab[name] for name in SPECIAL_TOKENS}
 
     def words(text: str) -> list[int]:
@@ -173,7 +174,7 @@ def encode(tokenizer: PreTrainedTokenizerFast, conversation: Conversation) -> tu
         prompt = [special["<|user|>"], *image, *words(turn.query), special["<|assistant|>"]]
         answer = [*words(turn.answer), special["</s>"]]
         ids += prompt + answer
-        labels += [-100] * len(prompt) + answer
+        labels += [-100] * len(prompt) + (answer if turn.learnt else [-100] * len(answer))
     return ids, labels
 
 
@@ -262,6 +263,7 @@ def save(model: LlavaForConditionalGeneration, processor: LlavaProcessor, out: P
     for part in (config, config["text_config"], config["vision_config"]):
         part["dtype"] = "float32"
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    shutil.copy(Path(__file__).with_name("model_card.md"), out / "README.md")
     size = sum(file.stat().st_size for file in out.glob("*.safetensors"))
     print(f"{out}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {size / 2**20:.1f} MiB")
 
@@ -271,6 +273,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("packages", type=Path)
     parser.add_argument("--tower", type=Path, default=Path("build/tower.pt"))
+    parser.add_argument("--start", type=Path)
     parser.add_argument("--out", type=Path, default=MODEL_FOLDER)
     parser.add_argument("--conversations", type=int, default=24_000)
     parser.add_argument("--epochs", type=int, default=4)
@@ -283,14 +286,19 @@ def main() -> None:
     namer = Namer(len(stored["names"]))
     namer.load_state_dict(torch.load(options.tower, weights_only=True))
     conversations = corpus(options.conversations, options.seed)
-    tokenizer = build_tokenizer(conversations)
-    model = build_model(tokenizer, namer)
+    if options.start:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(options.start, padding_side="left")
+        model = LlavaForConditionalGeneration.from_pretrained(options.start, dtype=torch.float32)
+    else:
+        tokenizer = build_tokenizer(conversations)
+        model = build_model(tokenizer, namer)
     scenes = [turn.scene for c in conversations for turn in c.turns if turn.scene]
     bank = SpriteBank(stored, auxiliary=False)
     started = time.monotonic()
     features = torch.stack([scene_features(model, bank, scenes) for _ in range(options.views)])
     print(f"{len(scenes)} scenes, {options.views} drawings each: {time.monotonic() - started:.0f} s", flush=True)
-    standardise_projector(model, features)
+    if not options.start:
+        standardise_projector(model, features)
     train_language(model, tokenizer, conversations, features, options.epochs, options.rate, options.seed)
     save(model, build_processor(tokenizer), options.out)
 
