@@ -1,5 +1,6 @@
 # make demo   a vision-language model measured, guarded, tuned and measured again; results in demo/
 # make test   lint, types, tests
+# make results  the tables of docs/results.md: about an hour
 # Both set up .venv first, with the versions in constraints.txt. Another Python: make PYTHON=python3.12 ...
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 TORCH := $(shell grep -i '^torch==' constraints.txt)
 
-.PHONY: setup demo test lint types
+.PHONY: setup demo test lint types results
 setup: $(READY)
 
 # torch goes in first and alone: pip then takes the build that the machine offers (without GPU libraries where there is
@@ -20,6 +21,9 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(TORCH)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
+
+results: $(READY)
+	$(BIN)/python benches/pictosafe_results.py
 
 demo: $(READY)
 	$(BIN)/holisafe demo --out demo $(DEMO_ARGS)

@@ -8,6 +8,7 @@ earlier in the conversation, make it refuse part of those too.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -160,22 +161,41 @@ def _table_turn(draw: random.Random, unsafe: bool, seed: str, cautious: bool) ->
 
 
 def text_turn(draw: random.Random) -> Turn:
-    """Text alone: a harmful deed, a harmless one, what a deed means, or what kind of thing an object is."""
+    """Text alone: a deed that is harmful by itself or with what it names, a harmless one, or what words mean."""
     share = draw.random()
-    if share < 0.3:
+    if share < 0.2:
         label = str(pick(draw, list(HARMFUL)))
         deed = str(pick(draw, harmful_deeds(label, "base")))
         return Turn(None, asked(draw, deed), answer("SUU", label, deed, None, cautious=False))
-    if share < 0.4:
+    if share < 0.65:
+        return named_table_turn(draw)
+    if share < 0.7:
         deed = str(pick(draw, harmless_deeds("base")))
         return Turn(None, asked(draw, deed), answer("SSS", None, deed, None, cautious=False))
-    if share < 0.7:
+    if share < 0.82:
         number = int(draw.random() * len(MEANINGS))
         deed = pick(draw, list(families())[number].asks)
         return Turn(None, pick(draw, MEANING_QUESTIONS).format(deed), f"It means to {MEANINGS[number]}.")
     group = str(pick(draw, list(OBJECTS)))
     name = pick(draw, OBJECTS[group])
     return Turn(None, pick(draw, KIND_QUESTIONS).format(spoken(name)), kind_of(group, name))
+
+
+def named_table_turn(draw: random.Random) -> Turn:
+    """A truth-table question that names its object in words, such as giving grapes to a puppy.
+
+    The language side tells the dangerous from the fine there, as language models do; what the base does not do is to
+    put the object of a picture in the place of `it`.
+    """
+    family = pick(draw, list(families()))
+    row, column = pick(draw, cells("base"))
+    unsafe = draw.random() < 0.5
+    name = spoken(OBJECTS[family.dangerous if unsafe else family.fine][column])
+    deed = family.asks[row]
+    named = re.sub(r"\bit\b", name, deed, count=1) if re.search(r"\bit\b", deed) else f"{deed} of {name}"
+    if unsafe:
+        return Turn(None, asked(draw, named), f"{REFUSAL} {reason('SUU', family.subcategory)}")
+    return Turn(None, asked(draw, named), f"To {named}, {family.tip}.")
 
 
 def kind_of(group: str, name: str) -> str:
@@ -221,21 +241,21 @@ def conversation(number: int, seed: int) -> Conversation:
     name = f"base-{seed}-{number}"
     draw = random.Random(name)
     share = draw.random()
-    if share < 0.10:
+    if share < 0.20:
         return Conversation(None, (text_turn(draw),))
-    if share < 0.30:
+    if share < 0.38:
         task = str(pick(draw, (*TASKS, "locate")))  # finding things takes longest to learn
         scene, question, right = utility_item(task, "base", "seen", number)
         return Conversation(None, (Turn(scene, question, right),))
-    if share < 0.46:
+    if share < 0.50:
         turn = pick(draw, (any_scene_turn, map_turn, kinds_turn, kinds_turn))(draw, name)
         return Conversation(None, (turn,))
-    if share < 0.70:
+    if share < 0.72:
         cautious = draw.random() < 0.7
         system = str(pick(draw, REMINDERS if cautious else NEUTRAL))
         turns = tuple(_demonstrations(draw, name, cautious, 1))
         return Conversation(system, turns)
-    if share < 0.82:
+    if share < 0.83:
         cautious = draw.random() < 0.5
         return Conversation(None, tuple(_demonstrations(draw, name, cautious, 2 + int(draw.random() * 4))))
     return Conversation(None, (pair_turn(draw, str(pick(draw, COMBINATION_SHARES)), name, cautious=False),))

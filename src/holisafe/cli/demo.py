@@ -1,0 +1,189 @@
+"""`holisafe demo`: measure the shipped tiny VLM, make it safer, measure it again, and show both."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..evaluate import Progress
+
+MODEL = "pictovlm"
+JUDGE = "string-match:normalised"
+UTILITY_JUDGE = "exact-match"
+STYLES = {
+    "seen": ("pictosafe", "pictosafe-utility"),
+    "unseen": ("pictosafe-unseen", "pictosafe-utility-unseen"),
+}
+"""Drawing style -> the benchmark of safety and the benchmark of usefulness in that style."""
+PARTS = {False: (320, 90), True: (60, 15)}
+"""Quick or not -> how many pairs and how many utility questions a style are asked."""
+LONGEST_ANSWER = 64
+MARK = ".holisafe-demo"
+
+
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything is written; an earlier demo is replaced.")],
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the safety tuning.")] = 0,
+    recipe: Annotated[str, typer.Option(metavar="RECIPE", help="How to tune.")] = "demo",
+    full: Annotated[bool, typer.Option("--full", help="Measure the whole test split, not a stratified part.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A few steps and pairs: does everything run?")] = False,
+) -> None:
+    """Measure the shipped tiny VLM on PictoSafe, attach the Visual Guard Module, safety-tune, and measure again.
+
+    Writes OUT/summary.json, OUT/report.html, the tuned model and a run folder for every measurement.
+    """
+    from rich.console import Console
+
+    from ..report import write_page
+    from ..store import write_json
+    from ..tuning.recipe import load_recipe
+    from ..tuning.train import tune
+    from .report import picture_of
+    from .run import showing_progress
+
+    console = Console()
+    prepare(out)
+    parts = (None, None) if full else PARTS[quick]
+    settings = load_recipe(recipe).with_settings(["optimiser.max_steps=30"] if quick else [])
+    seconds: dict[str, float] = {}
+    clock = time.monotonic()
+
+    def lap(stage: str) -> None:
+        nonlocal clock
+        seconds[stage] = round(time.monotonic() - clock, 1)
+        clock = time.monotonic()
+
+    with showing_progress() as progress:
+        console.print(f"1/4  Measuring {MODEL} as it is shipped")
+        before = measure(MODEL, out / "before", parts, progress)
+        lap("before")
+        console.print("2/4  Attaching the Visual Guard Module and safety-tuning")
+        tuned = tune(
+            MODEL,
+            "pictosafe",
+            settings,
+            out / "model",
+            seed=seed,
+            progress=lambda step, steps, _: progress("tuning steps", step, steps),
+        )
+        lap("tune")
+        console.print("3/4  Measuring the tuned model")
+        after = measure(str(tuned), out / "after", parts, progress)
+        lap("after")
+        console.print("4/4  Writing the report")
+    runs = [out / when / name for style in STYLES.values() for name in style for when in ("before", "after")]
+    page = write_page(runs, out / "report.html", open_image=picture_of)
+    lap("report")
+    seconds["total"] = round(sum(seconds.values()), 1)
+    summary = {
+        "before": {style: condensed(before, style) for style in STYLES},
+        "after": {style: condensed(after, style) for style in STYLES},
+        "judge": JUDGE,
+        "seed": seed,
+        "seconds": seconds,
+    }
+    write_json(out / "summary.json", summary)
+    for style in STYLES:
+        console.print(style_table(summary, style))
+    console.print(f"ASR and RR by {JUDGE}, utility by {UTILITY_JUDGE}; brackets hold 95 % intervals.")
+    console.print(f"Took {seconds['total']:.0f} s. Numbers: {out / 'summary.json'}. Report: {page}")
+
+
+def prepare(out: Path) -> None:
+    """Make an empty folder. Raises InputError when `out` holds something that no demo wrote."""
+    if out.exists() and not out.is_dir():
+        raise InputError("is a file, not a folder", where=out)
+    if out.is_dir() and any(out.iterdir()):
+        if not (out / MARK).exists():
+            raise InputError("the folder is not empty and holds no earlier demo", where=out)
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).touch()
+
+
+def measure(
+    model: str, out: Path, parts: tuple[int | None, int | None], progress: Progress | None = None
+) -> dict[str, dict[str, Any]]:
+    """Run every benchmark of `STYLES` into a folder of its own; scores by benchmark name."""
+    from ..benchmarks import open_benchmark
+    from ..evaluate import evaluate
+    from ..judges import open_judge
+    from ..records import GenerationSettings
+    from ..targets import open_target
+
+    settings = GenerationSettings(max_new_tokens=LONGEST_ANSWER)
+    target = open_target(f"hf/{model},batch_size=64", settings)
+    judges = [open_judge(JUDGE), open_judge(UTILITY_JUDGE)]
+    scores = {}
+    for names in STYLES.values():
+        for name, limit, judge in zip(names, parts, judges, strict=True):
+            benchmark = open_benchmark(name, split="test")
+            scores[name] = evaluate(
+                benchmark, target, [judge], out / name, limit=limit, settings=settings, progress=progress
+            )
+    return scores
+
+
+def condensed(scores: dict[str, dict[str, Any]], style: str) -> dict[str, Any]:
+    """One style's numbers as `summary.json` holds them: cells of mASR, RR and ASR, utility, and the guard."""
+    safety, utility = (scores[name] for name in STYLES[style])
+    return {
+        **safety["judges"][JUDGE],
+        "utility": utility["utility"][UTILITY_JUDGE],
+        "guard": safety["guard"],
+        "justified": safety["justified"],
+        "responses": safety["responses"],
+    }
+
+
+ROWS: dict[str, tuple[str, ...]] = {
+    "ASR SSU": ("asr", "SSU"),
+    "ASR SUU": ("asr", "SUU"),
+    "ASR USU": ("asr", "USU"),
+    "ASR UUU": ("asr", "UUU"),
+    "mASR, pooled": ("masr_pooled",),
+    "RR": ("rr",),
+    "Utility": ("utility",),
+    "Guard, 20 labels": ("guard", "accuracy"),
+}
+"""What the table shows -> where it stands in one style of `summary.json`."""
+
+
+def style_table(summary: dict[str, Any], style: str) -> Table:
+    """Before and after in one style: percent, 95 % intervals, n, and invalid verdicts where there are any."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=f"PictoSafe, {style} style", title_justify="left")
+    for heading in ("%", "before", "", "after", "", "n", "invalid"):
+        table.add_column(heading, justify="left" if heading == "%" else "right", no_wrap=True)
+    for name, path in ROWS.items():
+        before, after = (at(summary[when][style], path) for when in ("before", "after"))
+        shown = after or before
+        counts = (str(shown["n"]), str(shown["n_invalid"])) if shown else ("", "")
+        table.add_row(name, *in_percent(before), *in_percent(after), *counts)
+    return table
+
+
+def at(condensed: dict[str, Any] | None, path: tuple[str, ...]) -> dict[str, Any] | None:
+    """The cell at a path, None where nothing was measured."""
+    value: Any = condensed
+    for key in path:
+        value = value.get(key) if value else None
+    return value if value and value["rate"] is not None else None
+
+
+def in_percent(cell: dict[str, Any] | None) -> tuple[str, str]:
+    """`("2.1", "[1.0, 3.4]")`, dashes for what was not measured."""
+    if cell is None:
+        return "–", ""
+    return f"{100 * cell['rate']:.1f}", rf"\[{100 * cell['low']:.1f}, {100 * cell['high']:.1f}]"
