@@ -59,3 +59,10 @@ def test_unknown_names_and_bad_overrides() -> None:
     for setting in ("guard", "guard.loss_weight", "nothing.at=1", "seed.x=1", "guard.loss_weight=[", "guard.x=1"):
         with pytest.raises(InputError):
             Recipe().with_settings([setting])
+
+
+def test_a_shipped_name_wins_over_a_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo writes a folder called demo and then asks for the recipe of that name."""
+    (tmp_path / "demo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("demo").compute.cache_vision

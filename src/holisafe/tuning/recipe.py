@@ -141,11 +141,11 @@ def shipped() -> list[str]:
 def load_recipe(name: str | Path) -> Recipe:
     """A recipe by the name of a shipped one or the path of a YAML file. Raises InputError naming file and field."""
     path = Path(name)
-    if not path.suffix and not path.exists():
-        if str(name) not in shipped():
-            raise InputError(f"no recipe is called {str(name)!r}; known: {', '.join(shipped())}, or a .yaml file")
+    if str(name) in shipped():
         text = _folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     else:
+        if not path.suffix and not path.exists():
+            raise InputError(f"no recipe is called {str(name)!r}; known: {', '.join(shipped())}, or a .yaml file")
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
