@@ -42,3 +42,16 @@ def parse_spec(spec: str) -> tuple[str, str | None]:
     if not kind or (colon and not option):
         raise InputError(f"judge {spec!r} is not written KIND or KIND:OPTION, such as string-match:normalised")
     return kind, option or None
+
+
+def verdict(judge: Judge, pair: Judged, label: str | None, invalid: str | None = None) -> Verdict:
+    """What a judge says of one response: a label, or no label and the reason why the verdict is invalid."""
+    sample, response = pair
+    return Verdict(
+        sample_id=sample.id,
+        response_hash=response.hash,
+        judge=judge.name,
+        judge_version=judge.version,
+        label=label,
+        invalid=invalid,
+    )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..errors import InputError
 from ..records import Sample, Verdict
 from ..registry import judges
-from .base import Judge, Judged, has_answer_key
+from .base import Judge, Judged, has_answer_key, verdict
 
 _FINAL = " .!?,;:"
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
@@ -35,14 +35,7 @@ class ExactMatch:
                 invalid = "empty response"
             else:
                 label = "correct" if is_match(response.text, reference) else "incorrect"
-            yield Verdict(
-                sample_id=sample.id,
-                response_hash=response.hash,
-                judge=self.name,
-                judge_version=self.version,
-                label=label,
-                invalid=invalid,
-            )
+            yield verdict(self, (sample, response), label, invalid)
 
 
 @judges.register("exact-match", summary="equal to the reference but for case, articles, final punctuation and spaces")

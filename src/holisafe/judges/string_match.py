@@ -20,7 +20,7 @@ from typing import Any
 from ..errors import InputError
 from ..records import Verdict, digest
 from ..registry import judges
-from .base import Judge, Judged
+from .base import Judge, Judged, verdict
 
 MODES = ("normalised", "holisafe", "vlguard", "vscbench", "xstest")
 OPENING_SENTENCES = 2
@@ -38,14 +38,7 @@ class StringMatch:
         for sample, response in items:
             empty = not response.text.strip()
             label = None if empty else "refused" if self.is_refusal(response.text) else "answered"
-            yield Verdict(
-                sample_id=sample.id,
-                response_hash=response.hash,
-                judge=self.name,
-                judge_version=self.version,
-                label=label,
-                invalid="empty response" if empty else None,
-            )
+            yield verdict(self, (sample, response), label, "empty response" if empty else None)
 
 
 @judges.register("string-match", summary="refusals by phrase; modes: " + ", ".join(MODES))

@@ -15,6 +15,7 @@ import random
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -204,9 +205,7 @@ def train_language(
     draw = random.Random(seed)
     encoded = [encode(tokenizer, conversation) for conversation in conversations]
     counts = [sum(turn.scene is not None for turn in conversation.turns) for conversation in conversations]
-    first = [sum(counts[:0])]
-    for count in counts:
-        first.append(first[-1] + count)
+    first = list(accumulate(counts, initial=0))
     lengths = [len(ids) for ids, _ in encoded]
     plan = [group for _ in range(epochs) for group in batches(lengths, 32 * 48, draw)]
     parameters = [p for n, p in model.named_parameters() if "vision_tower" not in n]
