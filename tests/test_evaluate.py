@@ -144,7 +144,7 @@ def test_the_manifest_tells_what_was_measured(undisturbed: Path) -> None:
     assert manifest["target"]["name"] == "toy/a"
     assert manifest["judges"] == {judge.name: judge.version for judge in judges()}
     assert (manifest["seed"], manifest["limit"]) == (0, None)
-    assert manifest["settings"] == {"max_new_tokens": 512, "temperature": 0.0, "seed": 0, "system": None}
+    assert manifest["settings"] == {"max_new_tokens": 512, "temperature": 0.0, "seed": 0, "system": None, "reasoning_tokens": None}
 
 
 def test_the_same_again_does_nothing_twice(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ class Grumpy:
     asked: int = 0
 
     def judge(self, items: Iterable[Judged]) -> Iterator[Verdict]:
-        for sample, response in items:
+        for sample, response, _ in items:
             self.asked += 1
             yield Verdict(
                 sample_id=sample.id,

@@ -152,7 +152,7 @@ class ToyJudge:
     version: str = "1"
 
     def judge(self, items: Iterable[Judged]) -> Iterator[Verdict]:
-        for sample, response in items:
+        for sample, response, _ in items:
             note(self.log, "start", sample.id)
             time.sleep(0.005)
             label = "refused" if response.text == REFUSAL else "answered"

@@ -10,12 +10,13 @@ every verdict is on disk before the next is asked for, so a run may be killed at
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,15 +25,52 @@ from .benchmarks.base import Benchmark, stratified
 from .errors import InputError
 from .judges import open_judge
 from .judges.base import Judge, Judged, applies
-from .records import SCHEMA_VERSION, GenerationSettings, Request, Response, Sample, Verdict, verdict_key
+from .records import SCHEMA_VERSION, GenerationSettings, Request, Response, Sample, Verdict, response_key, verdict_key
 from .store import RunFolder, provenance, read_manifest, write_json
 from .targets.base import Target
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done ("images", "responses", or a judge's name), how much is done, and how much in all."""
 
-Stopping = Callable[[], bool]
-"""Whether somebody asked the run to stop: then nothing new is begun."""
+Call = tuple[Sample, int]
+"""A sample, and which time it is asked, from 0."""
+
+
+@dataclass
+class Budget:
+    """What a run has cost so far, in US dollars, and the most that it may, None for any amount."""
+
+    most: float | None
+    paid: Iterable[Response | Verdict] = ()
+
+    def __post_init__(self) -> None:
+        self.spent = math.fsum(record.cost or 0.0 for record in self.paid)
+
+    def spend(self, cost: float | None) -> None:
+        self.spent += cost or 0.0
+
+    @property
+    def used_up(self) -> bool:
+        return self.most is not None and self.spent >= self.most
+
+
+@dataclass
+class Stopping:
+    """Whether nothing new may begin: somebody asked the run to stop, or its budget is used up."""
+
+    interrupted: Callable[[], bool]
+    budget: Budget
+
+    def __call__(self) -> bool:
+        return self.interrupted() or self.budget.used_up
+
+    def leave(self, where: str) -> None:
+        """Raise KeyboardInterrupt saying why the run stopped, if it did."""
+        if self.interrupted():
+            raise KeyboardInterrupt(f"stopped {where}; the same command again goes on")
+        if self.budget.used_up:
+            spent = f"${self.budget.spent:.4f} of ${self.budget.most:.4f}"
+            raise KeyboardInterrupt(f"stopped {where}: {spent} spent; a larger --max-cost goes on")
 
 
 def evaluate(
@@ -44,15 +82,19 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     settings: GenerationSettings = GenerationSettings(),
+    repeats: int = 1,
+    max_cost: float | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure a target on a benchmark and return the scores, which `out/scores.json` then holds too.
 
-    `limit` takes a stratified subset; `seed` draws it. An `out` that holds a run is carried on: it must measure the
-    same, and its earlier judges judge along. See docs/runs.md for the files and the numbers.
+    `limit` takes a stratified subset; `seed` draws it. Every sample is asked `repeats` times. No call begins once what
+    the run has cost reaches `max_cost` US dollars. An `out` that holds a run is carried on: it must measure the same,
+    and its earlier judges judge along. See docs/runs.md for the files and the numbers.
 
     Raises InputError, with nothing written, when an image is broken, the target cannot take these samples, or `out`
-    holds something else; KeyboardInterrupt when stopped by Ctrl-C or SIGTERM, once what was in flight is stored.
+    holds something else; KeyboardInterrupt when stopped by Ctrl-C, SIGTERM or the cost, once what was in flight is
+    stored.
     """
     report = progress or (lambda stage, done, total: None)
     _check(benchmark, target, judges, settings)
@@ -74,15 +116,20 @@ def evaluate(
         "settings": asdict(settings),
         "seed": seed,
         "limit": limit,
+        "repeats": repeats,
         "judges": {judge.name: judge.version for judge in panel},
+        "judge_specs": {judge.name: getattr(judge, "spec", judge.name) for judge in panel},
         **provenance(),
     }
-    with RunFolder(out, manifest) as run, stopping_on_interrupt() as stopping:
+    calls = [(sample, repeat) for repeat in range(repeats) for sample in samples]
+    with RunFolder(out, manifest) as run, stopping_on_interrupt() as interrupted:
         known = run.read(Sample)
         run.append(*(sample for sample in samples if sample.id not in known))
-        respond(run, benchmark, target, samples, settings, stopping, report)
-        judge_responses(run, panel, samples, stopping, report)
-        scores = score_run(run, panel, samples, seed)
+        budget = Budget(max_cost, [*run.read(Response).values(), *run.read(Verdict).values()])
+        stopping = Stopping(interrupted, budget)
+        respond(run, benchmark, target, calls, settings, stopping, report)
+        judge_responses(run, panel, benchmark, calls, stopping, report)
+        scores = score_run(run, panel, calls, seed)
         write_json(out / "scores.json", scores)
     return scores
 
@@ -91,70 +138,79 @@ def respond(
     run: RunFolder,
     benchmark: Benchmark,
     target: Target,
-    samples: Sequence[Sample],
+    calls: Sequence[Call],
     settings: GenerationSettings,
     stopping: Stopping,
     report: Progress,
 ) -> None:
-    """Ask the target every sample that has no answer yet (an error is none). Each response is stored as it comes."""
+    """Make every call that has no answer yet (an error is none). Each response is stored as it comes."""
     answered = {key for key, response in run.read(Response).items() if response.usable}
-    waiting = {sample.id: sample for sample in samples if sample.id not in answered}
-    total = len(samples)
+    keyed = {response_key(sample.id, repeat): (sample, repeat) for sample, repeat in calls}
+    waiting = {key: call for key, call in keyed.items() if key not in answered}
+    total = len(calls)
 
     async def requests() -> AsyncIterator[Request]:
-        for sample in list(waiting.values()):
+        for sample, repeat in list(waiting.values()):
             if stopping():
                 return
-            yield benchmark.request(sample, settings)
+            yield benchmark.request(sample, settings, repeat)
 
     async def ask() -> None:
         async for response in target.respond(requests()):
-            if waiting.pop(response.sample_id, None) is None:
-                raise RuntimeError(f"{target.name} answered {response.sample_id!r}, which it was not asked")
+            if waiting.pop(response.key, None) is None:
+                raise RuntimeError(f"{target.name} answered {response.key!r}, which it was not asked")
             run.append(response)
+            stopping.budget.spend(response.cost)
             report("responses", total - len(waiting), total)
 
     if waiting:
         report("responses", total - len(waiting), total)
         asyncio.run(ask())
-    if stopping():
-        done = f"{total - len(waiting)} of {total} responses"
-        raise KeyboardInterrupt(f"stopped after {done}; the same command again asks for the rest")
     if waiting:
+        stopping.leave(f"after {total - len(waiting):,} of {total:,} responses")
         raise RuntimeError(f"{target.name} left {len(waiting)} requests without any response")
 
 
 def judge_responses(
-    run: RunFolder, judges: Sequence[Judge], samples: Sequence[Sample], stopping: Stopping, report: Progress
+    run: RunFolder,
+    judges: Sequence[Judge],
+    benchmark: Benchmark,
+    calls: Sequence[Call],
+    stopping: Stopping,
+    report: Progress,
 ) -> None:
-    """Let every judge judge the responses on which it has no verdict of this version yet; errors are never judged."""
+    """Let every judge judge the responses on which it has no verdict of this version yet.
+
+    Errors and blocks by a content filter are never judged: they are not the model's own answers.
+    """
     responses, verdicts = run.read(Response), run.read(Verdict)
     for judge in judges:
         pairs = [
-            (sample, responses[sample.id])
-            for sample in samples
-            if applies(judge, sample) and responses[sample.id].usable
+            Judged(sample, response, benchmark.pictures(sample))
+            for sample, repeat in calls
+            if applies(judge, sample) and (response := responses[response_key(sample.id, repeat)]).judgeable
         ]
         judged = current_verdicts(judge, responses, verdicts)
-        waiting = {sample.id: (sample, response) for sample, response in pairs if sample.id not in judged}
+        waiting = {pair.response.key: pair for pair in pairs if pair.response.key not in judged}
         for verdict in judge.judge(_until(stopping, list(waiting.values()))):
-            if verdict.judge != judge.name or waiting.pop(verdict.sample_id, None) is None:
-                raise RuntimeError(f"{judge.name} gave a verdict on {verdict.sample_id!r} that it was not asked for")
+            key = response_key(verdict.sample_id, verdict.repeat)
+            if verdict.judge != judge.name or waiting.pop(key, None) is None:
+                raise RuntimeError(f"{judge.name} gave a verdict on {key!r} that it was not asked for")
             run.append(verdict)
+            stopping.budget.spend(verdict.cost)
             report(judge.name, len(pairs) - len(waiting), len(pairs))
-        if stopping():
-            raise KeyboardInterrupt(f"stopped while {judge.name} was judging; the same command again judges the rest")
         if waiting:
+            stopping.leave(f"while {judge.name} was judging")
             raise RuntimeError(f"{judge.name} left {len(waiting)} responses without any verdict")
 
 
-def score_run(run: RunFolder, judges: Sequence[Judge], samples: Sequence[Sample], seed: int) -> dict[str, Any]:
-    """The numbers of everything that the run folder holds on the samples, as `scores.json` keeps them."""
+def score_run(run: RunFolder, judges: Sequence[Judge], calls: Sequence[Call], seed: int) -> dict[str, Any]:
+    """The numbers of everything that the run folder holds on the calls, as `scores.json` keeps them."""
     from .metrics.run_scores import run_scores
 
     responses, verdicts = run.read(Response), run.read(Verdict)
     current = {judge.name: current_verdicts(judge, responses, verdicts) for judge in judges}
-    return run_scores([(sample, responses[sample.id]) for sample in samples], current, seed)
+    return run_scores([(sample, responses[response_key(sample.id, repeat)]) for sample, repeat in calls], current, seed)
 
 
 def _until(stopping: Stopping, items: Sequence[Judged]) -> Iterator[Judged]:
@@ -168,7 +224,7 @@ def _until(stopping: Stopping, items: Sequence[Judged]) -> Iterator[Judged]:
 def current_verdicts(
     judge: Judge, responses: Mapping[str, Response], verdicts: Mapping[str, Verdict]
 ) -> dict[str, Verdict]:
-    """The judge's verdicts by its present rules on the present responses, by sample id; others are out of date."""
+    """The judge's verdicts by its present rules on the present responses, by response key; others are out of date."""
     stored = {key: verdicts.get(verdict_key(judge.name, key)) for key in responses}
     return {
         key: verdict
@@ -197,13 +253,14 @@ def _check(benchmark: Benchmark, target: Target, judges: Sequence[Judge], settin
 
 def _with_earlier(judges: Sequence[Judge], out: Path) -> list[Judge]:
     """The judges the run had before, then the new ones: it keeps them, so that every score covers every response."""
-    earlier = read_manifest(out).get("judges", {}) if (out / "manifest.json").exists() else {}
+    manifest = read_manifest(out) if (out / "manifest.json").exists() else {}
+    earlier, specs = manifest.get("judges", {}), manifest.get("judge_specs", {})
     given = {judge.name: judge for judge in judges}
-    return [given[name] if name in given else open_judge(name) for name in {**earlier, **given}]
+    return [given[name] if name in given else open_judge(specs.get(name, name)) for name in {**earlier, **given}]
 
 
 @contextmanager
-def stopping_on_interrupt() -> Iterator[Stopping]:
+def stopping_on_interrupt() -> Iterator[Callable[[], bool]]:
     """Ctrl-C or SIGTERM once: begin nothing new, let what is in flight finish. Twice: stop at once.
 
     Gives a function that tells whether it happened. In another thread than the main one, nothing is caught.

@@ -74,21 +74,31 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationSettings:
-    """How to decode. The default, greedy and at most 512 new tokens, is the one HoliSafe's release uses."""
+    """How to decode. The default, greedy and at most 512 new tokens, is the one HoliSafe's release uses.
+
+    `reasoning_tokens` is what a reasoning model may think besides, for targets that keep the two apart.
+    """
 
     max_new_tokens: int = 512
     temperature: float = 0.0
     seed: int = 0
     system: str | None = None
+    reasoning_tokens: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a target sees of a sample: the conversation and how to decode. It never carries a label."""
+    """What a target sees of a sample: the conversation and how to decode. It never carries a label.
+
+    `repeat` counts from 0 the times that the same is asked. `answer_schema` is a JSON schema that the answer should
+    follow, for targets that can hold a model to one; others leave it aside.
+    """
 
     sample_id: str
     messages: tuple[Message, ...]
     settings: GenerationSettings = GenerationSettings()
+    repeat: int = 0
+    answer_schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,26 +124,37 @@ class GuardReading:
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
-    """What a target answered. `finish == "error"` is no answer: it is never judged, and is asked again on resume."""
+    """What a target answered. `finish == "error"` is no answer: it is never judged, and is asked again on resume.
+
+    `finish == "filtered"` is a block by the provider's content filter: not the model's own answer, so never judged.
+    `usage` counts tokens: input_tokens, output_tokens, reasoning_tokens. `cost` is in US dollars, None without prices.
+    """
 
     sample_id: str
     target: str
     text: str
     finish: Finish = "stop"
+    repeat: int = 0
     reasoning: str | None = None
     error: str | None = None
     guard: GuardReading | None = None
     usage: Mapping[str, int] = field(default_factory=dict)
+    cost: float | None = None
     latency_seconds: float | None = None
 
     @property
     def key(self) -> str:
-        return self.sample_id
+        return response_key(self.sample_id, self.repeat)
 
     @property
     def usable(self) -> bool:
-        """Whether it is an answer at all, if only an empty one."""
+        """Whether the call is done, if only with an empty answer or a block; others are made again."""
         return self.finish != "error"
+
+    @property
+    def judgeable(self) -> bool:
+        """Whether it is the model's own answer, which judges judge."""
+        return self.finish not in ("error", "filtered")
 
     @property
     def hash(self) -> str:
@@ -143,24 +164,36 @@ class Response:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One judge's opinion of one response. `label` is a key of `taxonomy.VERDICT_MEANING`, or None when `invalid`."""
+    """One judge's opinion of one response. `label` is a key of `taxonomy.VERDICT_MEANING`, or None when `invalid`.
+
+    `choice` is the judge's own word for it where its rubric has finer classes. `usage` and `cost` are as in Response.
+    """
 
     sample_id: str
     response_hash: str
     judge: str
     judge_version: str
     label: str | None
+    repeat: int = 0
+    choice: str | None = None
     invalid: str | None = None
     raw: str | None = None
+    usage: Mapping[str, int] = field(default_factory=dict)
+    cost: float | None = None
 
     @property
     def key(self) -> str:
-        return verdict_key(self.judge, self.sample_id)
+        return verdict_key(self.judge, response_key(self.sample_id, self.repeat))
 
 
-def verdict_key(judge: str, sample_id: str) -> str:
-    """What a judge's verdict on a sample is kept under."""
-    return f"{judge}\n{sample_id}"
+def response_key(sample_id: str, repeat: int) -> str:
+    """What a response is kept under: the sample's id, and from the second time on which time it was."""
+    return f"{sample_id}\n{repeat}" if repeat else sample_id
+
+
+def verdict_key(judge: str, response: str) -> str:
+    """What a judge's verdict on a response, given by its key, is kept under."""
+    return f"{judge}\n{response}"
 
 
 Record = TypeVar("Record", Sample, Response, Verdict)

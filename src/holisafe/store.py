@@ -161,6 +161,9 @@ class RunFolder:
         differences = [
             line for name in IDENTITY for line in _differences(name, earlier.get(name), self.manifest.get(name))
         ]
+        before, now = earlier.get("repeats", 1), self.manifest.get("repeats", 1)
+        if now < before:
+            differences.append(f"--repeats was {before}, is now {now}, and can only grow")
         before, now = earlier.get("limit"), self.manifest.get("limit")
         if now is not None and (before is None or now < before):
             differences.append(f"--limit was {'none' if before is None else before}, is now {now}, and can only grow")
@@ -171,8 +174,8 @@ class RunFolder:
                 + " (another --out starts a new run)",
                 where=self.path,
             )
-        judges = {**earlier.get("judges", {}), **self.manifest.get("judges", {})}
-        self.manifest = {**self.manifest, "judges": judges, "created": earlier.get("created")}
+        kept = {name: {**earlier.get(name, {}), **self.manifest.get(name, {})} for name in ("judges", "judge_specs")}
+        self.manifest = {**self.manifest, **kept, "created": earlier.get("created")}
 
     def append(self, *records: Sample | Response | Verdict) -> None:
         """Write records down; once this returns, killing the process does not lose them.

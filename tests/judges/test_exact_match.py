@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from holisafe.errors import InputError
 from holisafe.judges import open_judge
-from holisafe.judges.base import applies
+from holisafe.judges.base import Judged, applies
 from holisafe.judges.exact_match import is_match
 from holisafe.records import Response, Sample, Verdict
 
@@ -16,7 +16,7 @@ from holisafe.records import Response, Sample, Verdict
 def verdict(text: str, reference: str | None) -> Verdict:
     sample = Sample(benchmark="b", id="s", query="How many?", expected="answer", reference=reference)
     response = Response(sample_id="s", target="t", text=text)
-    (found,) = open_judge("exact-match").judge([(sample, response)])
+    (found,) = open_judge("exact-match").judge([Judged(sample, response)])
     assert (found.sample_id, found.response_hash, found.judge) == ("s", response.hash, "exact-match")
     assert found.judge_version
     return found

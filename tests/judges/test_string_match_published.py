@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from holisafe.errors import InputError
 from holisafe.judges import open_judge
+from holisafe.judges.base import Judged
 from holisafe.judges.string_match import MODES, matcher, version
 from holisafe.records import Response, Sample
 
@@ -123,7 +124,7 @@ def test_a_judge_says_refused_answered_or_invalid(mode: str) -> None:
     sample = Sample(benchmark="b", id="s", query="q", expected="refuse", combination="SUU")
     texts = ["I cannot help with that", "A cat on a mat", "", " \n"]
     responses = [Response(sample_id="s", target="t", text=text) for text in texts]
-    found = list(judge.judge((sample, response) for response in responses))
+    found = list(judge.judge(Judged(sample, response) for response in responses))
     assert [(verdict.label, verdict.invalid) for verdict in found] == [
         ("refused", None),
         ("answered", None),

@@ -33,11 +33,11 @@ class Benchmark:
         """The sample's images, still closed."""
         return tuple(Picture(name, lambda name=name: self.open_image(name)) for name in sample.images)  # type: ignore[misc]
 
-    def request(self, sample: Sample, settings: GenerationSettings) -> Request:
+    def request(self, sample: Sample, settings: GenerationSettings, repeat: int = 0) -> Request:
         """The conversation that asks a target about the sample: its images, then its query; no label goes along."""
         system = (Message("system", settings.system),) if settings.system else ()
         user = Message("user", sample.query, self.pictures(sample))
-        return Request(sample_id=sample.id, messages=(*system, user), settings=settings)
+        return Request(sample_id=sample.id, messages=(*system, user), settings=settings, repeat=repeat)
 
     def content_hash(self, progress: Callable[[int, int], None] | None = None) -> str:
         """Identifies what is asked: every sample and the decoded pixels of every image it names.

@@ -38,6 +38,7 @@ def judge(
     """
     from ..interchange.csv_table import read_csv, write_csv
     from ..judges import open_judge
+    from ..judges.base import Judged
     from ..records import Response, Sample
 
     opened, kind = open_judge(judge), judge.partition(":")[0]
@@ -55,7 +56,7 @@ def judge(
     references = read.column(reference_column, table) if reference_column else [None] * len(texts)
     expected = _expected(read, table)
     items = [
-        (
+        Judged(
             Sample(benchmark="table", id=str(row), query="", expected="answer", reference=reference),
             Response(sample_id=str(row), target="table", text=text),
         )

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..errors import InputError
-from ..records import Response, Sample, Verdict
+from ..records import Picture, Response, Sample, Verdict
 
-Judged = tuple[Sample, Response]
+
+class Judged(NamedTuple):
+    """A response to judge, what it answers, and the sample's pictures, still closed, for judges that look at them."""
+
+    sample: Sample
+    response: Response
+    pictures: tuple[Picture, ...] = ()
 
 
 class Judge(Protocol):
@@ -44,11 +50,11 @@ def parse_spec(spec: str) -> tuple[str, str | None]:
     return kind, option or None
 
 
-def verdict(judge: Judge, pair: Judged, label: str | None, invalid: str | None = None) -> Verdict:
+def verdict(judge: Judge, response: Response, label: str | None, invalid: str | None = None) -> Verdict:
     """What a judge says of one response: a label, or no label and the reason why the verdict is invalid."""
-    sample, response = pair
     return Verdict(
-        sample_id=sample.id,
+        sample_id=response.sample_id,
+        repeat=response.repeat,
         response_hash=response.hash,
         judge=judge.name,
         judge_version=judge.version,

@@ -27,7 +27,7 @@ class ExactMatch:
         return has_answer_key(sample)
 
     def judge(self, items: Iterable[Judged]) -> Iterator[Verdict]:
-        for sample, response in items:
+        for sample, response, _ in items:
             reference, label, invalid = sample.reference or "", None, None
             if not reference.strip():
                 invalid = "the sample has no reference"
@@ -35,7 +35,7 @@ class ExactMatch:
                 invalid = "empty response"
             else:
                 label = "correct" if is_match(response.text, reference) else "incorrect"
-            yield verdict(self, (sample, response), label, invalid)
+            yield verdict(self, response, label, invalid)
 
 
 @judges.register("exact-match", summary="equal to the reference but for case, articles, final punctuation and spaces")

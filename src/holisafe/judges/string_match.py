@@ -35,10 +35,10 @@ class StringMatch:
     is_refusal: Callable[[str], bool]
 
     def judge(self, items: Iterable[Judged]) -> Iterator[Verdict]:
-        for sample, response in items:
+        for _, response, _ in items:
             empty = not response.text.strip()
             label = None if empty else "refused" if self.is_refusal(response.text) else "answered"
-            yield verdict(self, (sample, response), label, "empty response" if empty else None)
+            yield verdict(self, response, label, "empty response" if empty else None)
 
 
 @judges.register("string-match", summary="refusals by phrase; modes: " + ", ".join(MODES))

@@ -37,6 +37,18 @@ class Target(Protocol):
         ...
 
 
+def error_response(request: Request, target: str, problem: str) -> Response:
+    """What a failed call leaves: no text, and its reason in at most 300 characters."""
+    return Response(
+        sample_id=request.sample_id,
+        repeat=request.repeat,
+        target=target,
+        text="",
+        finish="error",
+        error=problem[:300],
+    )
+
+
 def parse_spec(spec: str) -> tuple[str, str, dict[str, str]]:
     """`hf/folder,dtype=float32` -> ("hf", "folder", {"dtype": "float32"}). Raises InputError on anything else."""
     head, *options = spec.split(",")

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..records import GenerationSettings, GuardReading, Request, Response
+from ..records import GenerationSettings, GuardReading, Request, Response, response_key
 from ..registry import targets
-from .base import Capabilities
+from .base import Capabilities, error_response
 from .fingerprint import fingerprint
 
 if TYPE_CHECKING:
@@ -205,6 +205,7 @@ class HuggingFaceTarget:
             thought, answer = "", text
         return Response(
             sample_id=item.request.sample_id,
+            repeat=item.request.repeat,
             target=self.name,
             text=answer.strip(),
             finish="truncated" if end is None else "stop",
@@ -220,7 +221,7 @@ class HuggingFaceTarget:
     def _failed(self, request: Request, error: Exception) -> Response:
         first = next(iter(str(error).strip().splitlines()), "")
         line = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {first}"
-        return Response(sample_id=request.sample_id, target=self.name, text="", finish="error", error=line[:300])
+        return error_response(request, self.name, line)
 
 
 @targets.register("hf", summary="a model of transformers, by hub id or local folder, run on this machine")
@@ -293,7 +294,9 @@ def _sampling(batch: Sequence[Prepared]) -> Any:
     temperature = batch[0].request.settings.temperature
     generators = []
     for item in batch:
-        seed = hashlib.sha256(f"{item.request.settings.seed}\n{item.request.sample_id}".encode()).digest()[:8]
+        seed = hashlib.sha256(
+            f"{item.request.settings.seed}\n{response_key(item.request.sample_id, item.request.repeat)}".encode()
+        ).digest()[:8]
         generators.append(torch.Generator().manual_seed(int.from_bytes(seed, "big") >> 1))
 
     class Gumbel(LogitsProcessor):

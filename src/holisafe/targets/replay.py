@@ -19,7 +19,7 @@ from typing import Any, cast, get_args
 from ..errors import InputError
 from ..records import Finish, GenerationSettings, Request, Response, digest
 from ..registry import targets
-from .base import Capabilities
+from .base import Capabilities, error_response
 
 ABSENT = "no response for this sample"
 
@@ -47,9 +47,15 @@ class ReplayTarget:
         async for request in requests:
             answer = self.answers.get(request.sample_id, Answer(None))
             if answer.text is None or answer.finish == "error":
-                yield Response(sample_id=request.sample_id, target=self.name, text="", finish="error", error=ABSENT)
+                yield error_response(request, self.name, ABSENT)
             else:
-                yield Response(sample_id=request.sample_id, target=self.name, text=answer.text, finish=answer.finish)
+                yield Response(
+                    sample_id=request.sample_id,
+                    repeat=request.repeat,
+                    target=self.name,
+                    text=answer.text,
+                    finish=answer.finish,
+                )
 
 
 @targets.register("replay", summary="answers from a JSONL or CSV file, by sample id")

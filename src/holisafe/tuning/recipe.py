@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..errors import InputError
+from ..typed_yaml import parse_yaml, read_yaml, validated
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -130,7 +131,7 @@ class Recipe(Section):
                 inner[field] = yaml.safe_load(text)
             except yaml.YAMLError:
                 raise InputError(f"unreadable value {text!r}", where="recipe", field=path) from None
-        return _validated(values, "recipe")
+        return validated(Recipe, values, "recipe")
 
 
 def shipped() -> list[str]:
@@ -142,23 +143,10 @@ def load_recipe(name: str | Path) -> Recipe:
     """A recipe by the name of a shipped one or the path of a YAML file. Raises InputError naming file and field."""
     path = Path(name)
     if str(name) in shipped():
-        text = _folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    else:
-        if not path.suffix and not path.exists():
-            raise InputError(f"no recipe is called {str(name)!r}; known: {', '.join(shipped())}, or a .yaml file")
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = "no such file" if isinstance(error, FileNotFoundError) else f"unreadable ({error})"
-            raise InputError(reason, where=path) from None
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise InputError("not YAML", where=path, row=mark.line + 1 if mark else None) from None
-    if not isinstance(values, dict):
-        raise InputError("not a mapping of settings", where=path)
-    return _validated(values, path)
+        return validated(Recipe, parse_yaml(_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8"), path), path)
+    if not path.suffix and not path.exists():
+        raise InputError(f"no recipe is called {str(name)!r}; known: {', '.join(shipped())}, or a .yaml file")
+    return validated(Recipe, read_yaml(path), path)
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
@@ -168,14 +156,3 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
 
 def _folder() -> Any:
     return files(__package__).joinpath("recipes")
-
-
-def _validated(values: dict[str, Any], where: str | Path) -> Recipe:
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or None
-        unknown = first["type"] == "extra_forbidden"
-        problem = "no such setting" if unknown else first["msg"].removeprefix("Value error, ")
-        raise InputError(problem[0].lower() + problem[1:], where=where, field=field) from None
