@@ -122,7 +122,13 @@ def test_the_options_reach_the_run(desk: Desk) -> None:
     assert desk.run("run", *options).returncode == 0
     manifest = read_manifest(desk.folder / "run")
     assert (manifest["limit"], manifest["seed"], manifest["benchmark"]["split"]) == (7, 3, "test")
-    assert manifest["settings"] == {"max_new_tokens": 9, "temperature": 0.0, "seed": 3, "system": "Take care."}
+    assert manifest["settings"] == {
+        "max_new_tokens": 9,
+        "temperature": 0.0,
+        "seed": 3,
+        "system": "Take care.",
+        "reasoning_tokens": None,
+    }
     assert len(read_records(desk.folder / "run", Response)) == 7
     other = desk.run("run", *options[2:], "--limit", "9")  # may grow
     assert other.returncode == 0
@@ -179,7 +185,7 @@ def test_ctrl_c_leaves_with_3_and_says_how_to_go_on(desk: Desk) -> None:
     first, _, last = err.strip("\n").partition("\n")
     assert first == "holisafe: finishing what is in flight; Ctrl-C again stops at once"
     assert last.startswith("holisafe: stopped after ")
-    assert last.endswith("; the same command again asks for the rest")
+    assert last.endswith("; the same command again goes on")
     stored = read_records(desk.folder / "run", Response)
     assert sorted(desk.noted(desk.calls, "start")) == sorted(stored)  # nothing in flight was thrown away
     assert desk.run("run").returncode == 0

@@ -47,8 +47,8 @@ def demo(
     from ..store import write_json
     from ..tuning.recipe import load_recipe
     from ..tuning.train import tune
+    from .progress import showing_progress
     from .report import picture_of
-    from .run import showing_progress
 
     console = Console()
     prepare(out)

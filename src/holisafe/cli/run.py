@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,83 +11,113 @@ from ..errors import ExitCode
 
 if TYPE_CHECKING:
     from ..benchmarks.base import Benchmark
-    from ..evaluate import Progress
 
 
 def run(
-    bench: Annotated[str, typer.Argument(metavar="BENCH", help="A benchmark's name; `holisafe data list` shows them.")],
-    target: Annotated[str, typer.Option(metavar="T", help="What to ask: hf/MODEL_ID, hf/FOLDER or replay/FILE.")],
-    judge: Annotated[list[str], typer.Option(metavar="J", help="Who judges, such as string-match; may be repeated.")],
-    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder; one that holds this run is carried on.")],
-    root: Annotated[Path | None, typer.Option(metavar="DIR", help="The benchmark's folder, unless embedded.")] = None,
+    bench: Annotated[str, typer.Argument(metavar="BENCH", help="A name from `holisafe data list`, or a .yaml file.")],
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="SPEC", help="openai/MODEL, hf/ID, hf/FOLDER or replay/FILE; options after commas."),
+    ] = None,
+    judge: Annotated[
+        list[str] | None, typer.Option(metavar="J", help="string-match, llm/RUBRIC/SPEC ...; may be repeated.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="The run folder; one that holds this run is carried on.")
+    ] = None,
+    root: Annotated[str | None, typer.Option(metavar="DIR", help="The benchmark's folder, or hub:OWNER/NAME.")] = None,
     split: Annotated[str | None, typer.Option(metavar="S", help="Which split; `test` where there is one.")] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Ask a stratified part of N samples.")] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Draws the part, and samples where decoding does.")] = 0,
-    max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="The longest answer.")] = 512,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Draws the part, and samples where decoding does.")
+    ] = None,
+    repeats: Annotated[int | None, typer.Option(metavar="N", min=1, help="Ask everything N times.")] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option("--max-tokens", "--max-new-tokens", metavar="N", min=1, help="The longest answer; 512."),
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(metavar="T", help="0, greedy, unless given.")] = None,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="A system prompt for every request.")] = None,
+    base_url: Annotated[str | None, typer.Option(metavar="URL", help="Where the target's API is.")] = None,
+    max_in_flight: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="The most calls to the target at once.")
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(metavar="USD", help="Begin no call once the run has cost so much.")
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None, typer.Option(metavar="CONDITION", help="Leave with 1 if it holds: 'masr_pooled>0.10'.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell how many calls, tokens and dollars it would take; do nothing.")
+    ] = False,
 ) -> None:
     """Ask a model every sample of a benchmark, judge its answers, and print the scores.
 
-    Killed or stopped at any moment, the same command goes on where it was; judges may be added and --limit may grow.
-    Leaves with 0 when done, 2 on bad input, 3 when stopped early or when calls failed: the same command tries again.
+    Killed or stopped at any moment, the same command goes on where it was; judges may be added, --limit and --repeats
+    may grow. Leaves with 0 when done, 1 when a --fail-if holds, 2 on bad input, 3 when stopped early or when calls
+    failed: the same command tries again.
     """
     from rich.console import Console
 
     from ..evaluate import evaluate
     from ..judges import open_judge
+    from ..metrics.gate import parse_gate
     from ..records import GenerationSettings
     from ..report.tables import run_table
     from ..targets import open_target
+    from .progress import showing_progress
+    from .run_config import run_config
 
-    settings = GenerationSettings(max_new_tokens=max_new_tokens, seed=seed, system=system)
-    judges = [open_judge(spec) for spec in dict.fromkeys(judge)]
-    benchmark = _open_split(bench, root, split)
-    model = open_target(target, settings)
+    flags: dict[str, object] = {
+        "target": target,
+        "judges": judge,
+        "out": out,
+        "root": root,
+        "split": split,
+        "limit": limit,
+        "seed": seed,
+    }
+    flags |= {"repeats": repeats, "max_tokens": max_tokens, "temperature": temperature, "system": system}
+    flags |= {"base_url": base_url, "max_in_flight": max_in_flight, "max_cost": max_cost, "fail_if": fail_if}
+    config = run_config(bench, flags)
+    gates = [parse_gate(condition) for condition in config.fail_if]
+    settings = GenerationSettings(
+        max_new_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed, system=config.system
+    )
+    judges = [open_judge(spec) for spec in dict.fromkeys(config.judges)]
+    benchmark = _open_split(config.benchmark, config.root, config.split)
+    model = open_target(config.target_spec, settings)
     with showing_progress() as progress:
-        scores = evaluate(benchmark, model, judges, out, limit=limit, seed=seed, settings=settings, progress=progress)
+        scores = evaluate(
+            benchmark,
+            model,
+            judges,
+            config.out,
+            limit=config.limit,
+            seed=config.seed,
+            settings=settings,
+            repeats=config.repeats,
+            max_cost=config.max_cost,
+            progress=progress,
+        )
     Console().print(run_table(scores))
     errors = scores["responses"]["errors"]
     if errors:
         print(f"{errors} calls failed and are in no rate; the same command tries them again.")
-    print(f"Everything is in {out}; next: holisafe report {out}")
-    raise typer.Exit(ExitCode.RESUMABLE if errors else ExitCode.DONE)
+    print(f"Everything is in {config.out}; next: holisafe report {config.out}")
+    failures = [line for gate in gates for line in gate.failures(scores)]
+    for line in failures:
+        print(f"gate failed: {line}")
+    if errors:
+        raise typer.Exit(ExitCode.RESUMABLE)
+    raise typer.Exit(ExitCode.GATE_FAILED if failures else ExitCode.DONE)
 
 
-def _open_split(name: str, root: Path | None, split: str | None) -> Benchmark:
+def _open_split(name: str, root: str | None, split: str | None) -> Benchmark:
     """The split asked for; without one `test`, or everything where there is no such split."""
     from ..benchmarks import open_benchmark
 
     benchmark = open_benchmark(name, root, split)
     has_test = any(sample.split == "test" for sample in benchmark.samples)
     return benchmark.only("test") if split is None and has_test else benchmark
-
-
-class showing_progress:  # noqa: N801  (used as `with showing_progress() as progress`)
-    """A bar for every stage, with an estimate of the time left; nothing where nobody watches."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._tasks: dict[str, Any] = {}
-
-    def __enter__(self) -> Progress:
-        self._bars.start()
-        return self._show
-
-    def __exit__(self, *error: object) -> None:
-        self._bars.stop()
-
-    def _show(self, stage: str, done: int, total: int) -> None:
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, total=total)
-        self._bars.update(self._tasks[stage], completed=done)

@@ -31,21 +31,13 @@ def tune(
 
     chosen = load_recipe(recipe).with_settings(settings or ())
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from ..tuning import train
+    from .progress import showing_progress
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, TextColumn("{task.fields[losses]}"), console=console, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("loading", total=None, losses="")
+    with showing_progress() as progress:
 
         def show(step: int, steps: int, losses: dict[str, float]) -> None:
-            text = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
-            bar.update(task, description="tuning", completed=step, total=steps, losses=text)
+            progress("tuning", step, steps, "  ".join(f"{name} {value:.3f}" for name, value in losses.items()))
 
         train.tune(base, data, chosen, out, seed=seed, progress=show)
     print(

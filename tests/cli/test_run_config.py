@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from holisafe.cli.run_config import run_config
+from holisafe.errors import InputError
+
+FLAGS = {"target": "openai/m", "judges": ["string-match"], "out": Path("runs/a"), "limit": None, "fail_if": None}
+YAML = """
+benchmark: figstep
+target: openai/m,key=K
+judges: [string-match, "llm/holisafe/openai/j"]
+out: runs/a
+limit: 20
+max_in_flight: 64
+base_url: http://127.0.0.1:8000/v1
+fail_if: ["masr_pooled>0.10"]
+"""
+
+
+def test_flags_alone() -> None:
+    config = run_config("figstep", FLAGS)
+    assert (config.benchmark, config.target_spec, config.judges, config.out) == (
+        "figstep", "openai/m", ("string-match",), Path("runs/a"),
+    )  # fmt: skip
+    assert (config.limit, config.seed, config.repeats, config.max_tokens, config.fail_if) == (None, 0, 1, 512, ())
+
+
+def test_a_file_alone_and_under_flags(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(YAML)
+    config = run_config(str(tmp_path / "run.yaml"), {"limit": None, "judges": []})
+    assert config.judges == ("string-match", "llm/holisafe/openai/j")
+    assert config.target_spec == "openai/m,key=K,base_url=http://127.0.0.1:8000/v1,max_in_flight=64"
+    assert (config.limit, config.fail_if) == (20, ("masr_pooled>0.10",))
+    assert run_config(str(tmp_path / "run.yaml"), {"limit": 30}).limit == 30
+
+
+@pytest.mark.parametrize(
+    ("added", "says"),
+    [
+        ("limmit: 3", "field 'limmit': no such setting"),
+        ("limit: many", "field 'limit': "),
+        ("repeats: 0", "field 'repeats': "),
+        ("judges: []", "field 'judges': "),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_file(tmp_path: Path, added: str, says: str) -> None:
+    name = added.partition(":")[0]
+    kept = [line for line in YAML.splitlines() if not line.startswith(f"{name}:")]
+    (tmp_path / "run.yaml").write_text("\n".join([*kept, added]))
+    with pytest.raises(InputError) as error:
+        run_config(str(tmp_path / "run.yaml"), {})
+    assert str(error.value).startswith(f"{tmp_path / 'run.yaml'}, {says}")
+
+
+@pytest.mark.parametrize("flag", ["target", "judges", "out"])
+def test_what_must_be_given(flag: str) -> None:
+    with pytest.raises(InputError, match=r"missing option '--"):
+        run_config("figstep", {**FLAGS, flag: None})
+
+
+def test_a_missing_or_broken_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        run_config(str(tmp_path / "none.yaml"), FLAGS)
+    (tmp_path / "broken.yaml").write_text("a: [1,\nb: 2")
+    with pytest.raises(InputError, match=r"broken\.yaml, row 2: not YAML"):
+        run_config(str(tmp_path / "broken.yaml"), FLAGS)
