@@ -28,6 +28,7 @@ MANIFEST: dict[str, Any] = {
     "seed": 0,
     "limit": 10,
     "judges": {"one": "1"},
+    "judge_specs": {"one": "one"},
     "packages": {"holisafe": "0.1.0"},
 }
 

@@ -7,6 +7,7 @@ import hashlib
 import io
 import warnings
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -43,23 +44,28 @@ def open_image(path: Path) -> Image.Image:
     """
     if not path.is_file():
         raise InputError("not a file" if path.exists() else "no such image", where=path)
+    return decode_image(path, path)
+
+
+def decode_image(source: Path | BinaryIO, where: str | Path | None = None) -> Image.Image:
+    """As `open_image`, from a file that is there or from bytes in memory, which `where` names in InputError."""
     try:
-        with Image.open(path, formats=FORMATS) as opened:
+        with Image.open(source, formats=FORMATS) as opened:
             pixels = opened.width * opened.height
             if pixels > PIXEL_LIMIT:
-                raise InputError(f"{pixels:,} pixels are more than the limit of {PIXEL_LIMIT:,}", where=path)
+                raise InputError(f"{pixels:,} pixels are more than the limit of {PIXEL_LIMIT:,}", where=where)
             opened.load()
             return as_rgb(ImageOps.exif_transpose(opened))
     except InputError:
         raise
     except Image.DecompressionBombError:
-        raise InputError(f"more pixels than the limit of {PIXEL_LIMIT:,}", where=path) from None
+        raise InputError(f"more pixels than the limit of {PIXEL_LIMIT:,}", where=where) from None
     except UnidentifiedImageError:
-        raise InputError("not an image", where=path) from None
+        raise InputError("not an image", where=where) from None
     except OSError as error:
-        raise InputError(f"broken image ({error.strerror or error})", where=path) from None
+        raise InputError(f"broken image ({error.strerror or error})", where=where) from None
     except Exception as error:  # noqa: BLE001  (decoders raise nearly anything on broken bytes)
-        raise InputError(f"broken image ({error})", where=path) from None
+        raise InputError(f"broken image ({error})", where=where) from None
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

@@ -30,7 +30,7 @@ from .records import Record, Response, Sample, Verdict, from_line, to_line
 IDENTITY = ("schema", "benchmark", "target", "settings", "seed")
 """Manifest entries that a resumed run must share; limit and judges may grow, packages and git commit may change."""
 
-ANYWHERE = frozenset({"benchmark.reader", "benchmark.root"})
+ANYWHERE = frozenset({"benchmark.reader", "benchmark.root", "benchmark.revision", "target.base_url"})
 """Parts of those entries that only say where the samples came from: a benchmark may be moved between two sittings."""
 
 IN_WORDS = {

@@ -39,6 +39,20 @@ def test_list_names_every_benchmark_with_its_facts() -> None:
     assert "4,031 pairs, 1,796 images" in words
     assert "CC BY-NC 4.0" in words
     assert "gated" in words
+    assert "Lee et al., HoliSafe, arXiv 2506.04704" in words
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+def test_list_of_one_shows_its_counts_too() -> None:
+    done = holisafe("list", "vlguard")
+    words = " ".join(done.stdout.split())
+    assert words.startswith("vlguard Harmful images")
+    assert "published counts: split/subset: test/unsafes 442" in words
+    assert "figstep" not in words
+    assert "published counts" not in holisafe("list").stdout
+    done = holisafe("list", "vlgard")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean 'vlguard'" in done.stderr
 
 
 def test_list_loads_no_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,6 +114,16 @@ def test_check_prints_a_line_a_fault_and_their_number(exported: Path, tmp_path: 
 def test_check_of_an_embedded_benchmark() -> None:
     done = holisafe("check", "pictosafe-utility")
     assert (done.returncode, done.stdout) == (0, "no faults\n")
+
+
+def test_check_tells_published_from_found(shared: Path) -> None:
+    done = holisafe("check", "figstep-tiny", "--root", shared / "data/figstep")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "no faults\n", "")
+    done = holisafe("check", "siuo", "--root", shared / "data/siuo")
+    lines = done.stdout.splitlines()
+    assert done.returncode == 2
+    assert lines[0] == f"{shared / 'data/siuo/siuo_gen.json'}, row 1: images/S-01.png: no such image"
+    assert lines[-2:] == ["note: combination SSU: 40 samples, published 167", "40 faults"]
 
 
 def test_check_of_something_unknown() -> None:

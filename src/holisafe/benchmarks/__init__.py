@@ -7,12 +7,19 @@ from pathlib import Path
 
 from ..registry import benchmarks
 from .base import Benchmark
+from .hub import resolve, revision_of
 
 
-def open_benchmark(name: str, root: Path | None = None, split: str | None = None) -> Benchmark:
-    """Read a benchmark by name. `root` is the folder of its release; embedded benchmarks need none.
+def open_benchmark(name: str, root: Path | str | None = None, split: str | None = None) -> Benchmark:
+    """Read a benchmark by name. `root` is the folder of its release, or a hub dataset as `hub` describes; embedded
+    benchmarks need none.
 
-    Raises InputError for an unknown name, a missing or faulty file, or a split it does not have.
+    Raises InputError for an unknown name, a missing or faulty file, a dataset that the hub does not give, or a split it
+    does not have.
     """
-    benchmark: Benchmark = benchmarks.get(name).load(root)
-    return replace(benchmark, reader=name, root=root).only(split)
+    entry = benchmarks.get(name)
+    folder = resolve(root, entry.facts.get("hub"))
+    benchmark: Benchmark = entry.load(folder)
+    for fault in benchmark.faults:
+        raise fault
+    return replace(benchmark, reader=name, root=folder, revision=revision_of(folder)).only(split)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -19,7 +20,9 @@ class Benchmark:
     """Samples in a fixed order. `open_image` takes a name from `Sample.images` and gives RGB pixels or InputError.
 
     `reader` and `root` tell how to open it again: the name it was found by, and its folder, None for an embedded one.
-    `split` is the split it was narrowed to, None for all.
+    `split` is the split it was narrowed to, None for all; `revision` is the hub's commit that the folder holds.
+    `faults` are what reading the files found wrong, for which `open_benchmark` refuses the benchmark; `remarks` are
+    oddities of the release that are none.
     """
 
     name: str
@@ -28,10 +31,13 @@ class Benchmark:
     reader: str | None = None
     root: Path | None = None
     split: str | None = None
+    revision: str | None = None
+    faults: tuple[InputError, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def pictures(self, sample: Sample) -> tuple[Picture, ...]:
         """The sample's images, still closed."""
-        return tuple(Picture(name, lambda name=name: self.open_image(name)) for name in sample.images)  # type: ignore[misc]
+        return tuple(Picture(name, partial(self.open_image, name)) for name in sample.images)
 
     def request(self, sample: Sample, settings: GenerationSettings, repeat: int = 0) -> Request:
         """The conversation that asks a target about the sample: its images, then its query; no label goes along."""

@@ -11,25 +11,47 @@ from ..errors import ExitCode
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="List, export and check benchmarks.")
 
-Root = Annotated[Path | None, typer.Option("--root", help="The folder of the benchmark's release.")]
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", metavar="DIR", help="The folder of the release, or hub: or hub:OWNER/NAME[@REVISION]."),
+]
+
+WIDTH = 100
+"""Listings are no wider, however wide the terminal."""
+
+FACTS = {
+    "size": "size",
+    "combinations": "combinations",
+    "licence": "licence",
+    "citation": "citation",
+    "access": "how to get it",
+    "published": "published counts",
+}
+"""Facts that a reader registers -> what a listing calls them."""
 
 
 @app.command("list")
-def list_benchmarks() -> None:
-    """What can be measured on: size, combinations, licence, and how to get it. Nothing is loaded."""
+def list_benchmarks(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these, with their counts.")
+    ] = None,
+) -> None:
+    """What can be measured on: size, combinations, licence, citation, how to get it. Nothing is loaded."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.padding import Padding
+    from rich.text import Text
 
     from ..registry import benchmarks
 
-    table = Table("benchmark", "size", "combinations", "licence", "how to get it", show_lines=True)
-    for column in table.columns:
-        column.no_wrap, column.overflow = column.header == "benchmark", "fold"
-    for name, entry in benchmarks.entries().items():
-        table.add_row(name, *(entry.facts.get(fact, "") for fact in ("size", "combinations", "licence", "access")))
-    console = Console()
-    console.width = console.width if console.is_terminal else 150
-    console.print(table)
+    entries = {name: benchmarks.get(name) for name in names} if names else benchmarks.entries()
+    console = Console(highlight=False)
+    console.width = min(console.width if console.is_terminal else WIDTH, WIDTH)
+    for name, entry in entries.items():
+        facts = entry.facts if names else {fact: text for fact, text in entry.facts.items() if fact != "published"}
+        lines = [f"{called}: {facts[fact]}" for fact, called in FACTS.items() if fact in facts]
+        console.print(Text.assemble((name, "bold"), f"  {facts['summary']}" if "summary" in facts else ""))
+        for line in lines:
+            console.print(Padding(Text(line), (0, 0, 0, 4), expand=False))
 
 
 @app.command("export")

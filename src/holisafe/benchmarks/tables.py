@@ -1,0 +1,109 @@
+"""From the rows of a release's tables to a benchmark: every faulty row is found, not only the first.
+
+A reader says how one row becomes samples; this file reads the tables, gathers what is wrong, and opens the pictures:
+
+    def load(root):
+        root = release(root, "siuo")
+        return read_tables("siuo", root, [Table("siuo_gen.json", _samples)])
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from ..errors import InputError
+from ..images import inside, open_image
+from ..records import Sample
+from .base import Benchmark
+from .rows import Row, read_rows, text
+
+Place = tuple[Path, int]
+"""A table file and a row's number, as the field getters of `rows` take them."""
+
+
+class Table(NamedTuple):
+    """A table by its path under the release's folder, and what makes samples of one row or raises InputError.
+
+    `read` gives the rows of a file that is no table in the sense of `read_rows`.
+    """
+
+    path: str
+    samples: Callable[[dict[str, Any], Place], Iterable[Sample]]
+    member: str | None = None
+    read: Callable[[Path, str | None], Iterable[dict[str, Any]]] = read_rows
+
+
+def release(root: Path | None, name: str) -> Path:
+    """The folder of a release. Raises InputError when none is named, or there is none."""
+    if root is None:
+        raise InputError(
+            f"{name} is not part of this package: name its folder with --root (see: holisafe data list {name})"
+        )
+    if not root.is_dir():
+        raise InputError("not a folder" if root.exists() else "no such folder", where=root)
+    return root
+
+
+def first_of(root: Path, *paths: str) -> str:
+    """The first path that exists under `root`, or the first of all, for the message that it is missing."""
+    return next((path for path in paths if (root / path).exists()), paths[0])
+
+
+def picture(row: Row, field: str, where: Path, number: int, *, root: Path, folder: str) -> str:
+    """The name of a row's picture: its path under `root`, in `folder`. Raises InputError when it leads out of that."""
+    name = text(row, field, where, number).strip()
+    try:
+        inside(root / folder, name)
+    except InputError as fault:
+        raise InputError(fault.problem, where=where, row=number, field=field) from None
+    return f"{folder}/{name}" if folder else name
+
+
+def read_tables(
+    name: str, root: Path, tables: Sequence[Table], *, distinct: bool = False, remarks: Sequence[str] = ()
+) -> Benchmark:
+    """Every sample of the tables, and as `faults` of the benchmark what is wrong in any row.
+
+    A faulty row gives no samples. With `distinct`, for tables whose rows have no id of their own, a row that repeats
+    an earlier one is a fault.
+    """
+    samples: dict[str, Sample] = {}
+    shown: dict[str, Place] = {}
+    faults: list[InputError] = []
+    for table in tables:
+        path = root / table.path
+        try:
+            rows = table.read(path, table.member)
+        except InputError as fault:
+            faults.append(fault)
+            continue
+        seen: dict[str, int] = {}
+        for number, row in enumerate(rows, start=1):
+            try:
+                if distinct and (first := seen.setdefault(json.dumps(row, default=str), number)) != number:
+                    raise InputError(f"the same as row {first}", where=path, row=number)
+                made = list(table.samples(row, (path, number)))
+            except InputError as fault:
+                faults.append(fault)
+                continue
+            repeated = [sample.id for sample in made if samples.setdefault(sample.id, sample) is not sample]
+            if repeated:
+                faults.append(InputError(f"duplicate id {repeated[0]!r}", where=path, row=number))
+            for sample in made:
+                for image in sample.images:
+                    shown.setdefault(image, (path, number))
+
+    def open_named(image: str) -> Image.Image:
+        try:
+            return open_image(inside(root, image))
+        except InputError as fault:
+            where, number = shown[image]
+            problem = f"{image if image.isprintable() else ascii(image)}: {fault.problem}"
+            raise InputError(problem, where=where, row=number) from None
+
+    return Benchmark(name, tuple(samples.values()), open_named, faults=tuple(faults), remarks=tuple(remarks))
