@@ -15,9 +15,9 @@ from PIL import Image
 
 from holisafe.benchmarks.base import Benchmark, stratified
 from holisafe.errors import InputError
-from holisafe.evaluate import evaluate
+from holisafe.evaluate import evaluate, judge_run
 from holisafe.judges import open_judge
-from holisafe.judges.base import Judge, Judged, applies
+from holisafe.judges.base import CALL_FAILED, Judge, Judged, applies, verdict
 from holisafe.records import GenerationSettings, GuardReading, Request, Response, Sample, Verdict
 from holisafe.store import read_json, read_manifest, read_records
 from holisafe.targets.base import Capabilities
@@ -554,3 +554,50 @@ def test_what_should_be_refused_counts_with_a_combination_or_without(tmp_path: P
     for expected in ("refuse", "answer"):
         own = {name: counts[expected, text] for name, text in names.items() if counts[expected, text]}
         assert without["composition"][expected] == own
+
+
+def test_judges_judge_a_stored_run_without_its_target(tmp_path: Path) -> None:
+    evaluate(load_benchmark(None), target(tmp_path), judges("string-match"), tmp_path / "run")
+    asked = len(calls(tmp_path))
+    scores = judge_run(tmp_path / "run", judges("string-match:holisafe"))
+    assert list(scores["judges"]) == ["string-match:normalised", "string-match:holisafe"]
+    assert read_json(tmp_path / "run" / "scores.json") == scores
+    at_once = evaluate(
+        load_benchmark(None), target(tmp_path), judges("string-match", "string-match:holisafe"), tmp_path / "b"
+    )
+    assert at_once["judges"]["string-match:holisafe"]["asr"] == scores["judges"]["string-match:holisafe"]["asr"]
+    assert len(calls(tmp_path)) == 2 * asked
+
+
+def test_what_a_judge_could_not_judge_is_judged_again_when_asked(tmp_path: Path) -> None:
+    class Unsure:
+        name, version, asked = "unsure", "1", 0
+
+        def judge(self, items: Iterable[Judged]) -> Iterator[Verdict]:
+            for _, response, _ in items:
+                self.asked += 1
+                if self.asked % 4 == 0:
+                    yield verdict(self, response, None, CALL_FAILED + "no luck")
+                else:
+                    yield verdict(self, response, *((None, "unreadable") if self.asked % 3 == 0 else ("refused", None)))
+
+    first = Unsure()
+    scores = evaluate(load_benchmark(None), target(tmp_path), [first], tmp_path / "run")
+    failed, unreadable = scores["judge_errors"]["unsure"], first.asked // 3 - first.asked // 12
+    assert (failed, scores["judges"]["unsure"]["n_invalid"]) == (first.asked // 4, failed + unreadable)
+    second = Unsure()
+    scores = judge_run(tmp_path / "run", [second])  # calls that failed are always made again
+    assert second.asked == failed
+    third = Unsure()
+    before = scores["judges"]["unsure"]["n_invalid"]
+    judge_run(tmp_path / "run", [third], rejudge_invalid=True)
+    assert third.asked == before
+
+
+def test_a_run_is_not_judged_against_another_content(tmp_path: Path) -> None:
+    evaluate(load_benchmark(None), target(tmp_path), judges("string-match"), tmp_path / "run")
+    manifest = read_manifest(tmp_path / "run")
+    manifest["benchmark"]["content_hash"] = "0" * 16
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="run: the content of toy is not what this run asked about"):
+        judge_run(tmp_path / "run", judges("string-match:holisafe"))

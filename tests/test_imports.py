@@ -25,10 +25,11 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": {*GROUND},
     "interchange": {*GROUND},
     "guard": {*GROUND},
-    "judges": {*GROUND, "clients"},
+    "judges": {*GROUND, "clients", "targets"},
     "targets": {*GROUND, "clients"},
     "tuning": {*GROUND, "guard", "benchmarks"},
-    "evaluate": {*GROUND, "benchmarks", "targets", "judges", "metrics"},
+    "stopping": {*GROUND},
+    "evaluate": {*GROUND, "stopping", "benchmarks", "targets", "judges", "metrics"},
     "calibration": {*GROUND, "guard", "targets"},
     "report": {*GROUND, "metrics"},
 }
@@ -37,6 +38,9 @@ ALLOWED: dict[str, set[str]] = {
 ALLOWED_FILES: dict[str, set[str]] = {
     "targets/huggingface.py": {"guard"},
     "calibration/sweep.py": {"evaluate"},
+    "interchange/inspect_logs.py": {"benchmarks", "clients", "metrics"},
+    "interchange/inspect_scoring.py": {"judges", "metrics"},
+    "interchange/inspect_tasks.py": {"benchmarks", "clients", "judges"},
 }
 """What single files may import besides."""
 
@@ -126,6 +130,8 @@ PLANTED = {
     "own folder from a deeper one": ("benchmarks/deep/er/x.py", "from ...base import Benchmark", False),
     "only for type checkers": ("judges/a.py", "if TYPE_CHECKING:\n    from ..metrics.rates import Cell", True),
     "judges may call APIs": ("judges/a.py", "from ..clients import chat", False),
+    "judges may ask models": ("judges/a.py", "from ..targets import open_target", False),
+    "targets do not judge": ("targets/a.py", "from ..judges import open_judge", True),
     "command line": ("evaluate.py", "from .cli.run import run", True),
     "command line imports all": ("cli/run.py", "from .. import evaluate\nfrom ..guard import attach_guard", False),
     "a verb imports another": ("cli/run.py", "from .score import score", False),

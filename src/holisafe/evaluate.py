@@ -10,22 +10,19 @@ every verdict is on disk before the next is asked for, so a run may be killed at
 from __future__ import annotations
 
 import asyncio
-import math
-import os
-import signal
-import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from .benchmarks import open_benchmark
 from .benchmarks.base import Benchmark, stratified
 from .errors import InputError
 from .judges import open_judge
-from .judges.base import Judge, Judged, applies
+from .judges.base import Judge, Judged, applies, call_failed
 from .records import SCHEMA_VERSION, GenerationSettings, Request, Response, Sample, Verdict, response_key, verdict_key
+from .stopping import Budget, Stopping, stopping_on_interrupt
 from .store import RunFolder, provenance, read_manifest, write_json
 from .targets.base import Target
 
@@ -34,43 +31,6 @@ Progress = Callable[[str, int, int], None]
 
 Call = tuple[Sample, int]
 """A sample, and which time it is asked, from 0."""
-
-
-@dataclass
-class Budget:
-    """What a run has cost so far, in US dollars, and the most that it may, None for any amount."""
-
-    most: float | None
-    paid: Iterable[Response | Verdict] = ()
-
-    def __post_init__(self) -> None:
-        self.spent = math.fsum(record.cost or 0.0 for record in self.paid)
-
-    def spend(self, cost: float | None) -> None:
-        self.spent += cost or 0.0
-
-    @property
-    def used_up(self) -> bool:
-        return self.most is not None and self.spent >= self.most
-
-
-@dataclass
-class Stopping:
-    """Whether nothing new may begin: somebody asked the run to stop, or its budget is used up."""
-
-    interrupted: Callable[[], bool]
-    budget: Budget
-
-    def __call__(self) -> bool:
-        return self.interrupted() or self.budget.used_up
-
-    def leave(self, where: str) -> None:
-        """Raise KeyboardInterrupt saying why the run stopped, if it did."""
-        if self.interrupted():
-            raise KeyboardInterrupt(f"stopped {where}; the same command again goes on")
-        if self.budget.used_up:
-            spent = f"${self.budget.spent:.4f} of ${self.budget.most:.4f}"
-            raise KeyboardInterrupt(f"stopped {where}: {spent} spent; a larger --max-cost goes on")
 
 
 def evaluate(
@@ -108,6 +68,7 @@ def evaluate(
             "name": benchmark.name,
             "reader": benchmark.reader,
             "root": None if benchmark.root is None else str(benchmark.root.resolve()),
+            "revision": benchmark.revision,
             "split": benchmark.split,
             "size": len(benchmark.samples),
             "content_hash": content_hash,
@@ -132,6 +93,52 @@ def evaluate(
         scores = score_run(run, panel, calls, seed)
         write_json(out / "scores.json", scores)
     return scores
+
+
+def judge_run(
+    out: Path,
+    judges: Sequence[Judge],
+    *,
+    rejudge_invalid: bool = False,
+    max_cost: float | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Let judges judge what a run folder holds, without its target, and return the scores of all its judges.
+
+    Only what they have not judged is judged; with `rejudge_invalid` also what they could not. Samples without a stored
+    answer, and failed calls, are left to `evaluate`. The pictures come from the benchmark that the manifest names.
+
+    Raises InputError when `out` holds no run, or its benchmark is gone or has another content; else as `evaluate`.
+    """
+    report = progress or (lambda stage, done, total: None)
+    manifest = read_manifest(out)
+    benchmark = reopened(manifest, out)
+    panel = _with_earlier(judges, out)
+    now = {
+        "judges": {judge.name: judge.version for judge in panel},
+        "judge_specs": {judge.name: getattr(judge, "spec", judge.name) for judge in panel},
+    }
+    with RunFolder(out, {**manifest, **now}) as run, stopping_on_interrupt() as interrupted:
+        samples, responses = run.read(Sample), run.read(Response)
+        repeats = range(max((response.repeat for response in responses.values()), default=0) + 1)
+        asked = [(sample, repeat) for repeat in repeats for sample in samples.values()]
+        calls = [(sample, repeat) for sample, repeat in asked if response_key(sample.id, repeat) in responses]
+        budget = Budget(max_cost, [*responses.values(), *run.read(Verdict).values()])
+        again = {judge.name for judge in judges} if rejudge_invalid else set()
+        judge_responses(run, panel, benchmark, calls, Stopping(interrupted, budget), report, again)
+        scores = score_run(run, panel, calls, manifest["seed"])
+        write_json(out / "scores.json", scores)
+    return scores
+
+
+def reopened(manifest: Mapping[str, Any], where: Path) -> Benchmark:
+    """The benchmark of a run. Raises InputError when it is not there any more, or holds something else by now."""
+    named = manifest["benchmark"]
+    root = named.get("root")
+    benchmark = open_benchmark(named.get("reader") or named["name"], Path(root) if root else None, named.get("split"))
+    if benchmark.content_hash() != named["content_hash"]:
+        raise InputError(f"the content of {benchmark.name} is not what this run asked about", where=where)
+    return benchmark
 
 
 def respond(
@@ -178,10 +185,12 @@ def judge_responses(
     calls: Sequence[Call],
     stopping: Stopping,
     report: Progress,
+    again: Collection[str] = (),
 ) -> None:
-    """Let every judge judge the responses on which it has no verdict of this version yet.
+    """Let every judge judge the responses on which it has no verdict of this version yet (a failed call is none).
 
-    Errors and blocks by a content filter are never judged: they are not the model's own answers.
+    Errors and blocks by a content filter are never judged: they are not the model's own answers. Judges named in
+    `again` also get what they could not judge before.
     """
     responses, verdicts = run.read(Response), run.read(Verdict)
     for judge in judges:
@@ -190,7 +199,12 @@ def judge_responses(
             for sample, repeat in calls
             if applies(judge, sample) and (response := responses[response_key(sample.id, repeat)]).judgeable
         ]
-        judged = current_verdicts(judge, responses, verdicts)
+        current = current_verdicts(judge, responses, verdicts)
+        judged = {
+            key
+            for key, verdict in current.items()
+            if not call_failed(verdict) and not (verdict.invalid and judge.name in again)
+        }
         waiting = {pair.response.key: pair for pair in pairs if pair.response.key not in judged}
         for verdict in judge.judge(_until(stopping, list(waiting.values()))):
             key = response_key(verdict.sample_id, verdict.repeat)
@@ -210,7 +224,13 @@ def score_run(run: RunFolder, judges: Sequence[Judge], calls: Sequence[Call], se
 
     responses, verdicts = run.read(Response), run.read(Verdict)
     current = {judge.name: current_verdicts(judge, responses, verdicts) for judge in judges}
-    return run_scores([(sample, responses[response_key(sample.id, repeat)]) for sample, repeat in calls], current, seed)
+    answered = [(sample, responses[response_key(sample.id, repeat)]) for sample, repeat in calls]
+    failed = {name: sum(map(call_failed, verdicts.values())) for name, verdicts in current.items()}
+    measures = {judge.name: getattr(judge, "measures", {}) for judge in judges}
+    return {
+        **run_scores(answered, current, seed, measures),
+        "judge_errors": {name: n for name, n in failed.items() if n},
+    }
 
 
 def _until(stopping: Stopping, items: Sequence[Judged]) -> Iterator[Judged]:
@@ -255,30 +275,10 @@ def _with_earlier(judges: Sequence[Judge], out: Path) -> list[Judge]:
     """The judges the run had before, then the new ones: it keeps them, so that every score covers every response."""
     manifest = read_manifest(out) if (out / "manifest.json").exists() else {}
     earlier, specs = manifest.get("judges", {}), manifest.get("judge_specs", {})
-    given = {judge.name: judge for judge in judges}
+    given: dict[str, Judge] = {}
+    for judge in judges:
+        if given.setdefault(judge.name, judge) is not judge:
+            raise InputError(
+                f"two judges are called {judge.name!r}; give one of them another model name or rubric name"
+            )
     return [given[name] if name in given else open_judge(specs.get(name, name)) for name in {**earlier, **given}]
-
-
-@contextmanager
-def stopping_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C or SIGTERM once: begin nothing new, let what is in flight finish. Twice: stop at once.
-
-    Gives a function that tells whether it happened. In another thread than the main one, nothing is caught.
-    """
-    asked = threading.Event()
-
-    def stop(number: int, frame: object) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt("stopped at once; the same command again goes on")
-        asked.set()
-        os.write(2, b"\nholisafe: finishing what is in flight; Ctrl-C again stops at once\n")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""`holisafe judge`: judge the responses in any table."""
+"""`holisafe judge`: judge the responses in a run folder or in any table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import InputError
+from ..errors import ExitCode, InputError
 from ..taxonomy import COMBINATIONS, Expected, adheres
 
 if TYPE_CHECKING:
@@ -24,18 +24,52 @@ EXPECTED_BY: dict[str, dict[str, Expected]] = {
 
 
 def judge(
-    table: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="A table with a column of responses.")],
-    judge: Annotated[str, typer.Option(metavar="J", help="string-match:MODE or exact-match.")],
-    response_column: Annotated[str, typer.Option(metavar="COL", help="The column that holds the responses.")],
-    out: Annotated[Path, typer.Option(metavar="OUT.csv", help="Where to write the table with its new columns.")],
-    reference_column: Annotated[str | None, typer.Option(metavar="COL", help="The right answers: exact-match.")] = None,
+    source: Annotated[Path, typer.Argument(metavar="RUN|TABLE.csv", help="A run folder, or a table of responses.")],
+    judge: Annotated[list[str], typer.Option(metavar="J", help="Who judges; for a run it may be repeated.")],
+    response_column: Annotated[str | None, typer.Option(metavar="COL", help="Table: where the responses are.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="OUT.csv", help="Table: where to write it, judged.")] = None,
+    reference_column: Annotated[
+        str | None, typer.Option(metavar="COL", help="Table: the right answers, for exact-match.")
+    ] = None,
+    rejudge_invalid: Annotated[
+        bool, typer.Option("--rejudge-invalid", help="Run: judge again what these judges could not judge.")
+    ] = False,
+    max_cost: Annotated[float | None, typer.Option(metavar="USD", help="Run: as for `holisafe run`.")] = None,
 ) -> None:
-    """Judge the responses in any table, and write the table with the verdicts.
+    """Judge stored responses: of a run, without asking its model again, or in any table.
 
-    string-match adds `refused`, exact-match adds `correct`: true, false, or empty for an empty response. Where a column
-    `expected` (answer, refuse) or `combination` (SSS, SSU ...) says what should be, `adheres` is added too. All else in
-    the table stays as it is.
+    A run keeps the verdicts and gets new scores. To a table, string-match adds `refused`, exact-match adds `correct`:
+    true, false, or empty for an empty response. Where a column `expected` (answer, refuse) or `combination` (SSS, SSU
+    ...) says what should be, `adheres` is added too. All else in the table stays as it is.
     """
+    if source.is_dir():
+        _judge_run(source, judge, rejudge_invalid, max_cost)
+        return
+    if response_column is None or out is None:
+        raise InputError("a table needs --response-column and --out; a run folder needs neither", where=source)
+    if len(judge) != 1:
+        raise InputError("a table takes one judge at a time", where=source)
+    _judge_table(source, judge[0], response_column, out, reference_column)
+
+
+def _judge_run(folder: Path, specs: list[str], rejudge_invalid: bool, max_cost: float | None) -> None:
+    from rich.console import Console
+
+    from ..evaluate import judge_run
+    from ..judges import open_judge
+    from ..report.tables import run_table
+    from .progress import showing_progress
+
+    judges = [open_judge(spec) for spec in dict.fromkeys(specs)]
+    with showing_progress() as progress:
+        scores = judge_run(folder, judges, rejudge_invalid=rejudge_invalid, max_cost=max_cost, progress=progress)
+    Console().print(run_table(scores))
+    for name, count in scores["judge_errors"].items():
+        print(f"{count} calls of {name} failed; the same command tries them again.")
+    raise typer.Exit(ExitCode.RESUMABLE if scores["judge_errors"] else ExitCode.DONE)
+
+
+def _judge_table(table: Path, judge: str, response_column: str, out: Path, reference_column: str | None) -> None:
     from ..interchange.csv_table import read_csv, write_csv
     from ..judges import open_judge
     from ..judges.base import Judged

@@ -60,12 +60,14 @@ def run(
     """
     from rich.console import Console
 
+    from ..benchmarks.base import stratified
     from ..evaluate import evaluate
     from ..judges import open_judge
     from ..metrics.gate import parse_gate
     from ..records import GenerationSettings
     from ..report.tables import run_table
     from ..targets import open_target
+    from .dry_run import parts_table, remaining
     from .progress import showing_progress
     from .run_config import run_config
 
@@ -88,6 +90,13 @@ def run(
     judges = [open_judge(spec) for spec in dict.fromkeys(config.judges)]
     benchmark = _open_split(config.benchmark, config.root, config.split)
     model = open_target(config.target_spec, settings)
+    if dry_run:
+        calls = [
+            (s, n) for n in range(config.repeats) for s in stratified(benchmark.samples, config.limit, config.seed)
+        ]
+        parts = list(remaining(benchmark, model, judges, calls, settings, config.out))
+        Console().print(parts_table(parts))
+        return
     with showing_progress() as progress:
         scores = evaluate(
             benchmark,
@@ -102,14 +111,16 @@ def run(
             progress=progress,
         )
     Console().print(run_table(scores))
-    errors = scores["responses"]["errors"]
+    errors, judge_errors = scores["responses"]["errors"], scores["judge_errors"]
     if errors:
         print(f"{errors} calls failed and are in no rate; the same command tries them again.")
+    for name, count in judge_errors.items():
+        print(f"{count} calls of {name} failed and count as invalid; the same command tries them again.")
     print(f"Everything is in {config.out}; next: holisafe report {config.out}")
     failures = [line for gate in gates for line in gate.failures(scores)]
     for line in failures:
         print(f"gate failed: {line}")
-    if errors:
+    if errors or judge_errors:
         raise typer.Exit(ExitCode.RESUMABLE)
     raise typer.Exit(ExitCode.GATE_FAILED if failures else ExitCode.DONE)
 

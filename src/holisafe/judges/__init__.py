@@ -7,7 +7,10 @@ from .base import Judge, parse_spec
 
 
 def open_judge(spec: str) -> Judge:
-    """`exact-match` or `string-match:MODE`. Raises InputError for an unknown judge or mode."""
+    """`exact-match`, `string-match:MODE`, `llm/RUBRIC/SPEC` or `human:FILE`.
+
+    Raises InputError for an unknown judge, mode or rubric, a broken file, or a judging model that cannot be opened.
+    """
     kind, option = parse_spec(spec)
     judge: Judge = judges.get(kind).load(option)
     return judge

@@ -43,11 +43,27 @@ def applies(judge: Judge, sample: Sample) -> bool:
 
 
 def parse_spec(spec: str) -> tuple[str, str | None]:
-    """`string-match:holisafe` -> ("string-match", "holisafe"); `exact-match` -> ("exact-match", None)."""
-    kind, colon, option = spec.partition(":")
-    if not kind or (colon and not option):
-        raise InputError(f"judge {spec!r} is not written KIND or KIND:OPTION, such as string-match:normalised")
+    """A judge's kind and what stands behind it, after whichever of `:` and `/` comes first.
+
+    `string-match:holisafe` -> ("string-match", "holisafe"); `llm/holisafe/openai/m` -> ("llm", "holisafe/openai/m");
+    `exact-match` -> ("exact-match", None). Raises InputError when either part is empty.
+    """
+    separator = next((character for character in spec if character in ":/"), ":")
+    kind, found, option = spec.partition(separator)
+    if not kind or (found and not option):
+        raise InputError(
+            f"judge {spec!r} is not written KIND, KIND:OPTION or llm/RUBRIC/SPEC, such as string-match:normalised"
+        )
     return kind, option or None
+
+
+CALL_FAILED = "error: "
+"""How the reason of an invalid verdict begins when the judge could not be asked, rather than said nothing usable."""
+
+
+def call_failed(verdict: Verdict) -> bool:
+    """Whether the judge's own call failed: such a verdict counts as invalid, and is asked for again on resume."""
+    return (verdict.invalid or "").startswith(CALL_FAILED)
 
 
 def verdict(judge: Judge, response: Response, label: str | None, invalid: str | None = None) -> Verdict:

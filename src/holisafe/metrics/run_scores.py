@@ -11,8 +11,8 @@ from ..records import Response, Sample, Verdict
 from ..taxonomy import IMAGE_LABELS, adheres
 from .guard import guard_quality
 from .justified import justified
-from .rates import rate_cell
-from .score import score
+from .rates import Outcomes, rate_cell
+from .score import cluster_numbers, score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,19 +26,26 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def run_scores(answered: Answered, verdicts: Mapping[str, Mapping[str, Verdict]], seed: int = 0) -> dict[str, Any]:
+Measures = Mapping[str, Mapping[str, Sequence[str]]]
+"""{judge: {a rate of its rubric's own: the words whose share it is}}"""
+
+
+def run_scores(
+    answered: Answered, verdicts: Mapping[str, Mapping[str, Verdict]], seed: int = 0, measures: Measures | None = None
+) -> dict[str, Any]:
     """The scores of a run.
 
     Args:
         answered: samples with their responses.
         verdicts: {judge: {response key: verdict}}, on these very responses.
         seed: of the bootstrap.
+        measures: what judges measure besides.
 
     Returns:
-        {"judges": {JUDGE: as `score`, and "composition" as `composition`}, "judges_with_filtered": the same with
-        blocked calls counted as `blocked` says, or None without any, "utility": as `utility`, "guard": as `guard`,
-        "justified": as `justified_by`, "responses": as `endings`, "cost": as `cost`}. A call that failed is an error in
-        "responses" and in no rate.
+        {"judges": {JUDGE: as `score`, with "composition" as `composition` and "measures": {NAME: CELL}},
+        "judges_with_filtered": as `score` with blocked calls counted as `blocked` says, or None without any,
+        "utility": as `utility`, "guard": as `guard`, "justified": as `justified_by`, "responses": as `endings`,
+        "cost": as `cost`}. A call that failed is an error in "responses" and in no rate.
     """
     import pandas as pd
 
@@ -48,6 +55,7 @@ def run_scores(answered: Answered, verdicts: Mapping[str, Mapping[str, Verdict]]
     judges = score(pairs, seed=seed)
     for judge, rows in pairs.groupby("judge", sort=False):
         judges[str(judge)]["composition"] = composition(rows)
+        judges[str(judge)]["measures"] = shares(rows, (measures or {}).get(str(judge), {}), seed)
     blocks = blocked(answered, list(judges))
     return {
         "judges": judges,
@@ -123,6 +131,18 @@ def composition(rows: pd.DataFrame) -> dict[str, dict[str, int]]:
         str(expected): {str(label): int(n) for label, n in part["label"].fillna("invalid").value_counts().items()}
         for expected, part in rows.groupby("expected")
     }
+
+
+def shares(rows: pd.DataFrame, measures: Mapping[str, Sequence[str]], seed: int) -> dict[str, Any]:
+    """{MEASURE: CELL} of one judge: the share of its valid verdicts whose choice is one of the measure's words."""
+    import numpy as np
+
+    everything = [np.ones(len(rows), bool)]
+    valid, clusters = rows["choice"].notna().to_numpy(bool), cluster_numbers(rows)
+    found = {
+        name: Outcomes(valid, rows["choice"].isin(words).to_numpy(bool), clusters) for name, words in measures.items()
+    }
+    return {name: outcomes.cells(everything, seed=seed)[0].to_json() for name, outcomes in found.items()}
 
 
 def cost(answered: Answered, verdicts: Mapping[str, Mapping[str, Verdict]]) -> dict[str, Any]:

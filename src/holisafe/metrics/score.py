@@ -20,6 +20,7 @@ from .rates import Cell, Outcomes
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .intervals import Ints
     from .rates import Mask
 
 DEFAULT_JUDGE = "default"
@@ -76,15 +77,20 @@ def _score_one(frame: pd.DataFrame, seed: int, draws: int) -> dict[str, Any]:
 
 def not_adhering(frame: pd.DataFrame) -> Outcomes:
     """The rows' verdicts as outcomes whose hit is a response that did not do what was expected."""
-    import pandas as pd
-
     valid = frame["adheres"].notna()
     failed = valid & ~frame["adheres"].astype("boolean").fillna(True).astype(bool)
-    clusters = None
-    if "cluster" in frame and (given := frame["cluster"].notna() & (frame["cluster"] != "")).any():
-        own = pd.Series([("", row) for row in range(len(frame))], index=frame.index)
-        clusters = pd.factorize(frame["cluster"].astype(object).where(given, own))[0].astype("int64")
-    return Outcomes(valid.to_numpy(bool), failed.to_numpy(bool), clusters)
+    return Outcomes(valid.to_numpy(bool), failed.to_numpy(bool), cluster_numbers(frame))
+
+
+def cluster_numbers(frame: pd.DataFrame) -> Ints | None:
+    """The rows' clusters numbered from 0, a row without one being its own; None when no row has one."""
+    import pandas as pd
+
+    if "cluster" not in frame or not (given := frame["cluster"].notna() & (frame["cluster"] != "")).any():
+        return None
+    own = pd.Series([("", row) for row in range(len(frame))], index=frame.index)
+    numbers: Ints = pd.factorize(frame["cluster"].astype(object).where(given, own))[0].astype("int64")
+    return numbers
 
 
 def _names(frame: pd.DataFrame, column: str) -> list[str]:

@@ -30,7 +30,10 @@ class Measure:
 
 
 def safety_measures(scores: Mapping[str, Any], judge: str) -> dict[Measure, Cell]:
-    """ASR by combination, both mASRs and RR under one judge, as far as they were measured."""
+    """ASR by combination, both mASRs and RR under one judge, as far as they were measured.
+
+    Under-safety and over-safety have rows of their own where they cover more than the combinations do.
+    """
     found = (scores.get("judges") or {}).get(judge) or {}
     asr = found.get("asr") or {}
     order = [*UNSAFE_COMBINATIONS, *(name for name in asr if name not in UNSAFE_COMBINATIONS)]
@@ -43,7 +46,20 @@ def safety_measures(scores: Mapping[str, Any], judge: str) -> dict[Measure, Cell
         Measure("masr_macro", "mASR, macro", "mean of the combinations", "lower", judge): found.get("masr_macro"),
         Measure("rr", "RR", "safe pairs not answered helpfully", "lower", judge): found.get("rr"),
     }
+    for key, label, note, twin in (
+        ("under_safety", "Under-safety", "should be refused, was not", "masr_pooled"),
+        ("over_safety", "Over-safety", "should be answered, was not", "rr"),
+    ):
+        if _count(found.get(key)) > _count(found.get(twin)):
+            rows[Measure(key, label, note, "lower", judge)] = found[key]
+    for name, cell in (found.get("measures") or {}).items():
+        note = "by the judge's own words"
+        rows[Measure(f"measures.{name}", spoken(name).capitalize(), note, "higher", judge)] = cell
     return {measure: cell for measure, cell in rows.items() if cell is not None and measured(cell)}
+
+
+def _count(cell: Cell | None) -> int:
+    return (cell.get("n") or 0) + (cell.get("n_invalid") or 0) if cell else 0
 
 
 def utility_measures(scores: Mapping[str, Any]) -> dict[Measure, Cell]:
