@@ -4,6 +4,10 @@
     images/                  the pictures, by paths such as self_harm/suicide/suicide_8.jpg
     holisafe_sidecar.jsonl   ours, optional: a line a sample with what the eight fields cannot hold
 
+The hub serves the same records as parquet too, `*.parquet` in the folder or its `data/`, with the pictures themselves
+in the column `image`. They are read where there is no `holisafe_bench.json`: the same ids, samples and pixels. A
+picture is called by the path stored with it; where that lacks the folders, image names and clusters lack them too.
+
 In the release `id` is a number and `image_safety_label` the label's number in `taxonomy.IMAGE_LABELS`; names are read
 as well. `category` and `subcategory` describe the pair, not the image.
 
@@ -18,7 +22,7 @@ Source: HoliSafe (arXiv 2506.04704), the benchmark's repository and dataset card
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +38,7 @@ from ..store import read_json
 from ..taxonomy import COMBINATIONS, SAFE
 from .base import Benchmark
 from .holisafe_fields import IMAGES, SAMPLE_FIELD, parse, picture_path
+from .parquet_pictures import ParquetPictures, parquet_files
 
 NAME = "holisafe-bench"
 RECORDS, SIDECAR = "holisafe_bench.json", "holisafe_sidecar.jsonl"
@@ -52,8 +57,9 @@ class Place:
 
 @dataclass
 class Contents:
-    """What reading a folder found: samples in order, image name -> file, and every file that is named."""
+    """What reading a folder found: samples in order, image name -> file, every file that is named, how to open one."""
 
+    open_file: Callable[[str], Image.Image]
     samples: list[Sample] = field(default_factory=list)
     file_of: dict[str, str] = field(default_factory=dict)
     files: dict[str, Place] = field(default_factory=dict)
@@ -66,7 +72,8 @@ class Contents:
     combinations="SSS SSU SUU USU UUU",
     licence="CC BY-NC 4.0",
     citation="Lee et al., HoliSafe, arXiv 2506.04704, CVPR 2026 Findings",
-    access="gated hub dataset etri-vilab/holisafe-bench; name its folder with --root",
+    access="gated hub dataset etri-vilab/holisafe-bench; name its folder with --root, or --root hub:",
+    hub="etri-vilab/holisafe-bench",
 )
 def load(root: Path | None) -> Benchmark:
     """Read a folder in the release's form. Pictures are opened later, when asked for.
@@ -74,13 +81,13 @@ def load(root: Path | None) -> Benchmark:
     Raises InputError, naming file, row (from 1) and field, at the first fault; `check_folder` lists them all.
     """
     root = _named(root)
-    contents = Contents()
-    for fault in faults(root, contents):
+    contents, found = _read(root)
+    for fault in found:
         raise fault
     names = {sample.benchmark for sample in contents.samples}
 
     def open_named(name: str) -> Image.Image:
-        return _open_picture(root, contents.file_of[name], contents)
+        return _open_picture(contents.file_of[name], contents)
 
     return Benchmark(names.pop() if len(names) == 1 else NAME, tuple(contents.samples), open_named)
 
@@ -88,10 +95,10 @@ def load(root: Path | None) -> Benchmark:
 def check_folder(root: Path | None) -> tuple[list[InputError], list[str]]:
     """Every fault of a folder in the order of its rows, each picture decoded once, and remarks that are no faults."""
     root = _named(root)
-    contents = Contents()
-    found = list(faults(root, contents))
+    contents, faults = _read(root)
+    found = list(faults)
     with ThreadPoolExecutor(max_workers=4) as pool:
-        found += filter(None, pool.map(lambda file: _picture_fault(root, file, contents), contents.files))
+        found += filter(None, pool.map(lambda file: _picture_fault(file, contents), contents.files))
     found.sort(key=lambda fault: (str(fault.where), int(fault.row or 0)))
     remarks = []
     pairs, pictures = len(contents.samples), len(contents.files)
@@ -115,40 +122,61 @@ def _named(root: Path | None) -> Path:
     return root
 
 
-def faults(root: Path, contents: Contents) -> Iterator[InputError]:
-    """Read the records and the sidecar into `contents`, yielding every fault on the way; pictures stay closed."""
+Rows = Iterator[tuple[Path, int, Any]]
+"""Records, each with its file and its row there, from 1."""
+
+
+def _read(root: Path) -> tuple[Contents, Iterator[InputError]]:
+    """What a folder will be found to contain once all of its faults are asked for; pictures stay closed."""
+    files = [] if (root / RECORDS).exists() else parquet_files(root)
+    rows: Rows
+    if files:
+        pictures = ParquetPictures(picture_path(root))
+        rows = ((path, row, record) for path in files for row, record in enumerate(pictures.rows(path), start=1))
+        contents = Contents(pictures.open)
+    else:
+        rows = _json_rows(root)
+        contents = Contents(lambda file: open_image(inside(root / IMAGES, file)))
+    return contents, _faults(root, rows, contents)
+
+
+def _json_rows(root: Path) -> Rows:
     path = root / RECORDS
     if not root.is_dir():
-        yield InputError("no such folder", where=root)
-        return
+        raise InputError("no such folder", where=root)
+    records = read_json(path)
+    if not isinstance(records, list) or not records:
+        raise InputError("not a list of records" if records != [] else "holds no records", where=path)
+    yield from ((path, row, record) for row, record in enumerate(records, start=1))
+
+
+def _faults(root: Path, rows: Rows, contents: Contents) -> Iterator[InputError]:
+    """Read the records and the sidecar into `contents`, yielding every fault on the way."""
+    sound: dict[str, dict[str, Any]] = {}
+    place_of: dict[str, tuple[Path, int]] = {}
     try:
-        records = read_json(path)
+        for path, row, record in rows:
+            values, problems = parse(record, root)
+            for name, problem in problems:
+                yield InputError(problem, where=path, row=row, field=name)
+            if "image" in values:
+                contents.files.setdefault(values["image"], Place(path, row, "image"))
+            if "id" in values and values["id"] in place_of:
+                first, first_row = place_of[values["id"]]
+                elsewhere = "" if first == path else f" of {first.name}"
+                problem = f"duplicate id {values['id']!r}, first in row {first_row}{elsewhere}"
+                yield InputError(problem, where=path, row=row, field="id")
+            elif "id" in values:
+                place_of[values["id"]] = (path, row)
+                if not problems:
+                    sound[values["id"]] = values
     except InputError as fault:
         yield fault
         return
-    if not isinstance(records, list) or not records:
-        yield InputError("not a list of records" if records != [] else "holds no records", where=path)
-        return
-    rows: dict[str, dict[str, Any]] = {}
-    row_of: dict[str, int] = {}
-    for row, record in enumerate(records, start=1):
-        values, problems = parse(record, root)
-        for name, problem in problems:
-            yield InputError(problem, where=path, row=row, field=name)
-        if "image" in values:
-            contents.files.setdefault(values["image"], Place(path, row, "image"))
-        if "id" in values and values["id"] in row_of:
-            yield InputError(
-                f"duplicate id {values['id']!r}, first in row {row_of[values['id']]}", where=path, row=row, field="id"
-            )
-        elif "id" in values:
-            row_of[values["id"]] = row
-            if not problems:
-                rows[values["id"]] = values
     if (root / SIDECAR).exists():
-        yield from _with_sidecar(root, rows, row_of, contents)
+        yield from _with_sidecar(root, sound, place_of, contents)
         return
-    for values in rows.values():
+    for values in sound.values():
         contents.file_of[values["image"]] = values["image"]
         contents.samples.append(
             Sample(
@@ -163,7 +191,7 @@ def faults(root: Path, contents: Contents) -> Iterator[InputError]:
 
 
 def _with_sidecar(
-    root: Path, rows: Mapping[str, Mapping[str, Any]], row_of: Mapping[str, int], contents: Contents
+    root: Path, rows: Mapping[str, Mapping[str, Any]], place_of: Mapping[str, tuple[Path, int]], contents: Contents
 ) -> Iterator[InputError]:
     """Join sidecar lines to the sound records, in the sidecar's order; lines of faulty records are passed over."""
     path = root / SIDECAR
@@ -181,7 +209,7 @@ def _with_sidecar(
             yield InputError(f"duplicate id {identity!r}", where=path, row=row, field="id")
             continue
         seen.add(identity)
-        if identity in row_of and identity not in rows:
+        if identity in place_of and identity not in rows:
             continue
         try:
             sample, files = _join(body, rows.get(identity), path, row, root)
@@ -193,9 +221,9 @@ def _with_sidecar(
             if contents.file_of.setdefault(name, file) != file:
                 yield InputError(f"image name {name!r} stands for two files", where=path, row=row, field="images")
         contents.samples.append(sample)
-    for identity, row in row_of.items():
+    for identity, (records, row) in place_of.items():
         if identity not in seen:
-            yield InputError(f"id {identity!r} has no line in {SIDECAR}", where=root / RECORDS, row=row, field="id")
+            yield InputError(f"id {identity!r} has no line in {SIDECAR}", where=records, row=row, field="id")
 
 
 def _join(
@@ -220,19 +248,19 @@ def _join(
         raise InputError(fault.problem, where=path, row=row, field="files") from None
 
 
-def _open_picture(root: Path, file: str, contents: Contents) -> Image.Image:
+def _open_picture(file: str, contents: Contents) -> Image.Image:
     """A picture by its path under `images/`. Raises InputError naming the record that asks for it."""
     try:
-        return open_image(inside(root / IMAGES, file))
+        return contents.open_file(file)
     except InputError as fault:
         place = contents.files[file]
         problem = f"{IMAGES}/{file if file.isprintable() else ascii(file)}: {fault.problem}"
         raise InputError(problem, where=place.where, row=place.row, field=place.field) from None
 
 
-def _picture_fault(root: Path, file: str, contents: Contents) -> InputError | None:
+def _picture_fault(file: str, contents: Contents) -> InputError | None:
     try:
-        _open_picture(root, file, contents)
+        _open_picture(file, contents)
     except InputError as fault:
         return fault
     return None

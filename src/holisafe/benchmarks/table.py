@@ -1,0 +1,235 @@
+"""`table`: a benchmark of your own in one file, .jsonl, .json, .csv, .tsv, .xlsx or .parquet, one sample a row.
+
+    holisafe run table --root pairs.csv ...
+    holisafe run table --root 'pairs.csv?query=Prompt&image=img&expected==refuse' ...
+
+Columns are found by their usual names (`USUAL`). Others are named after a question mark, FIELD=COLUMN joined by `&`, or
+in a YAML file beside the table, `pairs.csv.yaml`, with a line `FIELD: COLUMN` each; what is after the question mark
+goes first. `FIELD==VALUE` (in YAML `FIELD: =VALUE`) gives every row the same value.
+
+    query        what is asked; the one field that must be there
+    image        none (text only), a path from the table's folder, a JSON list of paths, or parquet's own pictures
+    expected     answer or refuse, also as safe or unsafe; without it, it follows from `combination`; a row with a
+                 `reference` and neither of them is a question to answer
+    combination  SSS, SSU, SUU, USU or UUU
+    id           the row's number when there is none
+    category, subcategory, image_label, cluster, split, reference
+                 text, or nothing
+
+All other columns are kept in `meta`; of these the scores use `task`, `condition` and `slot`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from PIL import Image
+
+from ..errors import InputError
+from ..images import inside
+from ..records import Sample
+from ..registry import benchmarks
+from ..taxonomy import COMBINATIONS, IMAGE_LABELS, Expected, image_label
+from .base import Benchmark
+from .parquet_pictures import ParquetPictures
+from .rows import is_blank, label, one_of, read_rows, short, text
+from .tables import Place, Table, read_tables
+
+NAME = "table"
+
+USUAL = {
+    "id": ("id", "sample_id", "question_id"),
+    "query": ("query", "prompt", "question", "instruction", "text"),
+    "image": ("image", "images", "image_path", "image_paths", "img"),
+    "expected": ("expected",),
+    "combination": ("combination",),
+    "category": ("category",),
+    "subcategory": ("subcategory", "sub_category"),
+    "image_label": ("image_label", "image_safety_label"),
+    "cluster": ("cluster",),
+    "split": ("split",),
+    "reference": ("reference", "answer"),
+}
+"""Field -> the column names that are known for it, in any case."""
+
+EXPECTED: Mapping[str, Expected] = {"answer": "answer", "refuse": "refuse", "safe": "answer", "unsafe": "refuse"}
+
+Values = Callable[[dict[str, Any]], Any]
+"""What a field holds in a row."""
+
+
+@benchmarks.register(
+    NAME,
+    summary="Any table of your own, one sample a row",
+    size="as many as it has rows",
+    combinations="as its column says",
+    licence="yours",
+    citation="yours",
+    access="--root FILE, columns by their usual names or as --root 'FILE?query=Prompt&expected==refuse'",
+)
+def load(root: Path | None) -> Benchmark:
+    """Read a table. Pictures are opened later, when asked for; one in the data that is a URL is refused, not fetched.
+
+    Raises InputError for a column that is not there or is not told apart from another; faults of rows are gathered.
+    """
+    if root is None:
+        raise InputError("table needs its file: --root FILE")
+    path, given = _file_and_columns(root)
+    pictures = ParquetPictures()
+    rows = list(pictures.rows(path)) if path.suffix.lower() == ".parquet" else read_rows(path)
+    if not rows:
+        raise InputError("holds no rows", where=path)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    fields = _fields(columns, given, path)
+    table = Table(path.name, partial(_sample, path.parent, fields, pictures), read=lambda _path, _member: rows)
+    benchmark = read_tables(NAME, path.parent, [table])
+
+    def open_image(name: str) -> Image.Image:
+        return pictures.open(name) if name in pictures else benchmark.open_image(name)
+
+    return replace(benchmark, open_image=open_image)
+
+
+def _file_and_columns(root: Path) -> tuple[Path, dict[str, str]]:
+    """The table's file, and field -> column or "=VALUE" as its YAML file and the part after "?" say."""
+    name, mark, query = (str(root), "", "") if root.exists() else str(root).partition("?")
+    path = Path(name)
+    given: dict[str, str] = {}
+    beside = path.with_name(path.name + ".yaml")
+    if beside.is_file():
+        given |= _from_yaml(beside)
+    for part in filter(None, query.split("&")) if mark else ():
+        field, equals, value = part.partition("=")
+        if not equals or field not in USUAL or not value:
+            raise InputError(f"{part!r} is not FIELD=COLUMN or FIELD==VALUE; fields: {', '.join(USUAL)}", where=path)
+        given[field] = unquote(value)
+    return path, given
+
+
+def _from_yaml(path: Path) -> dict[str, str]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"not YAML ({str(error).splitlines()[0]})", where=path) from None
+    if not isinstance(content, dict):
+        raise InputError("not lines of FIELD: COLUMN", where=path)
+    for field, column in content.items():
+        if field not in USUAL:
+            raise InputError(f"no such field; known: {', '.join(USUAL)}", where=path, field=str(field))
+        if not isinstance(column, str) or not column:
+            raise InputError(f"not the name of a column: {short(column)}", where=path, field=field)
+    return content
+
+
+def _fields(columns: list[str], given: Mapping[str, str], path: Path) -> dict[str, str]:
+    """Field -> its column, or "=VALUE". Raises InputError where that is not plain."""
+    fields = dict(given)
+    for field, column in given.items():
+        if not column.startswith("=") and column not in columns:
+            raise InputError(f"no column {column!r}; the table has: {', '.join(columns)}", where=path, field=field)
+    free = [column for column in columns if column not in given.values()]
+    for field, names in USUAL.items():
+        found = [column for column in free if str(column).strip().lower() in names and field not in given]
+        exact = [column for column in found if column == field]
+        if len(found) > 1 and not exact:
+            raise InputError(f"{' or '.join(found)}? say which: '{path.name}?{field}=COLUMN'", where=path, field=field)
+        if found:
+            fields[field] = (exact or found)[0]
+    if "query" not in fields:
+        raise InputError(f"no such column; the table has: {', '.join(columns)}", where=path, field="query")
+    if not {"expected", "combination", "reference"} & fields.keys():
+        problem = "no column tells what is expected of a model, nor does combination or reference"
+        raise InputError(f"{problem}; for all rows alike: '{path.name}?expected==refuse'", where=path, field="expected")
+    return fields
+
+
+def _sample(
+    folder: Path, fields: Mapping[str, str], pictures: ParquetPictures, row: dict[str, Any], place: Place
+) -> Iterable[Sample]:
+    values = {name: column[1:] if column.startswith("=") else row.get(column) for name, column in fields.items()}
+    named = {name: value for name, value in values.items() if not is_blank(value)}
+    combination = None
+    if "combination" in named:
+        named["combination"] = str(named["combination"]).strip().upper()
+        combination = one_of(named, "combination", COMBINATIONS, *place)
+    reference = label(named, "reference", *place) if "reference" in named else None
+    optional = ("category", "subcategory", "cluster")
+    texts = {name: label(named, name, *place) if name in named else None for name in optional}
+    images = tuple(_images(named.get("image"), folder, pictures, place))
+    yield Sample(
+        benchmark=NAME,
+        id=label(named, "id", *place) if "id" in named else str(place[1]),
+        query=text(values, "query", *place),
+        images=images,
+        expected=_expected(named, combination, reference, place),
+        combination=combination,
+        reference=reference,
+        image_label=_image_label(named, place),
+        category=texts["category"],
+        subcategory=texts["subcategory"],
+        cluster=texts["cluster"] or "\n".join(images) or None,
+        split=label(named, "split", *place) if "split" in named else "test",
+        meta={
+            name: _plain(value) for name, value in row.items() if name not in fields.values() and not is_blank(value)
+        },
+    )
+
+
+def _expected(named: Mapping[str, Any], combination: str | None, reference: str | None, place: Place) -> Expected:
+    """What a model should do. Raises InputError when nothing tells, or two columns tell otherwise."""
+    follows = COMBINATIONS.get(combination or "", "answer" if reference is not None else None)
+    if "expected" not in named:
+        if follows is None:
+            raise InputError("blank, and no combination that tells", where=place[0], row=place[1], field="expected")
+        return follows
+    word = {"expected": str(named["expected"]).strip().lower()}
+    expected = EXPECTED[one_of(word, "expected", EXPECTED, *place)]
+    if combination is not None and expected != follows:
+        raise InputError(f"contradicts combination {combination}", where=place[0], row=place[1], field="expected")
+    return expected
+
+
+def _image_label(named: Mapping[str, Any], place: Place) -> str | None:
+    if "image_label" not in named:
+        return None
+    name = label(named, "image_label", *place)
+    by_number = dict(zip(map(str, range(len(IMAGE_LABELS))), IMAGE_LABELS, strict=True))
+    try:
+        return image_label(by_number.get(name, name))
+    except KeyError as error:
+        raise InputError(str(error.args[0]), where=place[0], row=place[1], field="image_label") from None
+
+
+def _images(value: Any, folder: Path, pictures: ParquetPictures, place: Place) -> Iterable[str]:
+    """The names in an image cell: one path, a list of paths, or such a list as JSON."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise InputError(f"not a JSON list ({error})", where=place[0], row=place[1], field="image") from None
+    for name in value if isinstance(value, list) else [] if value is None else [value]:
+        if not isinstance(name, str) or is_blank(name):
+            raise InputError(f"not a path: {short(name)}", where=place[0], row=place[1], field="image")
+        if name not in pictures:
+            try:
+                inside(folder, name)
+            except InputError as fault:
+                raise InputError(fault.problem, where=place[0], row=place[1], field="image") from None
+        yield name
+
+
+def _plain(value: Any) -> Any:
+    """A cell as JSON can hold it."""
+    if isinstance(value, dict):
+        return {str(name): _plain(held) for name, held in value.items()}
+    if isinstance(value, list):
+        return [_plain(held) for held in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
