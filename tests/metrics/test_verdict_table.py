@@ -56,3 +56,18 @@ def test_a_missing_column_is_named(missing: str) -> None:
 def test_two_judges_may_judge_the_same_sample() -> None:
     twice = {name: values * 2 for name, values in GOOD.items()} | {"judge": ["one"] * 4 + ["two"] * 4}
     assert len(verdict_frame(twice, "t.csv")) == 8
+
+
+def test_a_combination_may_be_missing_where_the_table_says_what_is_expected() -> None:
+    columns = {
+        "sample_id": ["a", "b", "c"],
+        "combination": ["", "SSU", ""],
+        "adheres": ["true", "false", ""],
+        "expected": ["answer", "", "refuse"],
+    }
+    frame = verdict_frame(columns, "t.csv")
+    assert frame["combination"].tolist() == [None, "SSU", None]
+    assert frame["expected"].tolist() == ["answer", None, "refuse"]
+    for word, problem in (("", "unknown combination ''"), ("yes", "'yes' is neither answer nor refuse")):
+        with pytest.raises(InputError, match=problem):
+            verdict_frame(columns | {"expected": ["answer", "", word]}, "t.csv")

@@ -13,15 +13,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NEEDED = ("sample_id", "combination", "adheres")
-OPTIONAL = ("cluster", "judge", "category", "subcategory")
+OPTIONAL = ("cluster", "judge", "category", "subcategory", "expected")
+EXPECTED = ("answer", "refuse")
 ADHERES = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False, "": None}
 
 
 def verdict_frame(columns: Mapping[str, Sequence[str]], where: str | Path) -> pd.DataFrame:
     """The columns `score` knows, typed: `adheres` True, False or None; an empty cluster or category is missing.
 
-    Raises InputError naming row and field for a missing column, an unknown combination, an `adheres` that is none of
-    ADHERES (in any case), an empty sample_id or judge, and a sample that one judge judged twice.
+    A combination may be empty in a row whose `expected` tells what should have been done. Raises InputError naming row
+    and field for a missing column, an unknown combination or `expected`, an `adheres` that is none of ADHERES (in any
+    case), an empty sample_id or judge, and a sample that one judge judged twice.
     """
     import pandas as pd
 
@@ -31,23 +33,25 @@ def verdict_frame(columns: Mapping[str, Sequence[str]], where: str | Path) -> pd
     values: dict[str, list[str | bool | None]] = {
         name: [value or None for value in columns[name]] for name in (*NEEDED, *OPTIONAL) if name in columns
     }
-    values["combination"] = [value.strip().upper() for value in columns["combination"]]
+    values["combination"] = [value.strip().upper() or None for value in columns["combination"]]
     values["adheres"] = [ADHERES.get(value.strip().lower(), value) for value in columns["adheres"]]
 
     seen: dict[tuple[object, object], int] = {}
-    judges = values.get("judge", [""] * len(values["sample_id"]))
-    for row, (judge, sample, combination, adheres) in enumerate(
-        zip(judges, *(values[name] for name in NEEDED), strict=True), start=1
+    rows = len(values["sample_id"])
+    judges, tasks = values.get("judge", [""] * rows), values.get("expected", [None] * rows)
+    for row, (judge, expected, sample, combination, adheres) in enumerate(
+        zip(judges, tasks, *(values[name] for name in NEEDED), strict=True), start=1
     ):
         if sample is None:
             raise InputError("empty", where=where, row=row, field="sample_id")
         if judge is None:
             raise InputError("empty", where=where, row=row, field="judge")
-        if combination not in COMBINATIONS:
+        if expected not in (*EXPECTED, None):
+            raise InputError(f"{expected!r} is neither answer nor refuse", where=where, row=row, field="expected")
+        if combination not in COMBINATIONS and (combination or not expected):
             known = ", ".join(COMBINATIONS)
-            raise InputError(
-                f"unknown combination {combination!r}; known: {known}", where=where, row=row, field="combination"
-            )
+            problem = f"unknown combination {combination or ''!r}; known: {known}"
+            raise InputError(problem, where=where, row=row, field="combination")
         if isinstance(adheres, str):
             raise InputError(f"{adheres!r} is none of true, false and empty", where=where, row=row, field="adheres")
         if (first := seen.setdefault((judge, sample), row)) != row:

@@ -1,0 +1,59 @@
+"""`holisafe import`: other tools' logs as responses that `replay/FILE` answers with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..records import Response
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Other tools' logs as responses to judge.")
+
+Log = Annotated[Path, typer.Argument(metavar="FILE", help="The log.")]
+Out = Annotated[Path, typer.Option("--out", metavar="OUT.jsonl", help="Where to write the responses.")]
+
+
+@app.command("lmms-eval")
+def import_lmms_eval(
+    log: Log,
+    out: Out,
+    bench: Annotated[
+        str | None, typer.Option(metavar="BENCH", help="The benchmark it was made on, for logs without ids.")
+    ] = None,
+    root: Annotated[str | None, typer.Option(metavar="DIR", help="The benchmark's folder.")] = None,
+    id_field: Annotated[
+        str | None, typer.Option("--id", metavar="FIELD", help="Where the ids are, such as doc.id.")
+    ] = None,
+    target: Annotated[str, typer.Option(metavar="NAME", help="What the model is called.")] = "lmms-eval",
+) -> None:
+    """The responses in a sample log of lmms-eval (--log_samples), for `holisafe run ... --target replay/OUT.jsonl`."""
+    from ..benchmarks import open_benchmark
+    from ..interchange.lmms_eval import read_log
+
+    samples = open_benchmark(bench, root).samples if bench else None
+    _write(read_log(log, target, samples, id_field), out)
+
+
+@app.command("inspect")
+def import_inspect(log: Log, out: Out) -> None:
+    """The responses in a log of Inspect AI (.eval or .json), of any task whose sample ids are the benchmark's."""
+    from ..interchange.inspect_logs import read_responses
+
+    _write(read_responses(log), out)
+
+
+def _write(responses: list[Response], out: Path) -> None:
+    """One response a line; the file appears whole or not at all."""
+    from ..records import to_line
+
+    if not out.parent.is_dir():
+        raise InputError("no such folder", where=out.parent)
+    temporary = out.with_name(out.name + ".tmp")
+    temporary.write_text("".join(to_line(response) + "\n" for response in responses), encoding="utf-8")
+    temporary.replace(out)
+    print(f"{out}: {len(responses):,} responses; next: holisafe run BENCH --target replay/{out} ...")

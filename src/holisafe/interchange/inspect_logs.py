@@ -1,0 +1,222 @@
+"""Inspect AI's logs: the responses in any of them, and a run folder as one that its viewer opens.
+
+A log that `write_eval_log` made gives the run's responses back as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..clients.pictures import Encoding
+from ..errors import InputError
+from ..records import Response, Sample, Verdict, digest, response_key, verdict_key
+from ..store import read_manifest, read_records
+from .inspect_records import logged_response, metadata_of, metrics_of, needs_inspect, output_of, score_of
+
+if TYPE_CHECKING:
+    from inspect_ai.log import EvalResults, EvalSample, EvalSpec, EvalStats
+
+ENCODING = Encoding(max_side=1024, jpeg_quality=90)
+"""How pictures go into a log, which is for looking at."""
+
+READ_AT_ONCE = 100
+"""Samples held in memory while reading."""
+
+NOT_READ = {"messages", "events", "events_data", "attachments", "store"}
+"""Parts of a sample that hold no response, some of them large."""
+
+Calls = Sequence[tuple[Sample, Response]]
+"""What was asked, with its response."""
+
+Verdicts = Mapping[str, Mapping[str, Verdict]]
+"""{judge: {response key: verdict}}."""
+
+
+def read_responses(path: Path) -> list[Response]:
+    """The responses of a log, of any task and any model; the target is the log's model, an epoch a repeat.
+
+    A call that failed is an error with its message. Raises InputError when the file is no log of Inspect's or holds no
+    samples, and when Inspect AI is not installed.
+    """
+    needs_inspect()
+    if not path.is_file():
+        raise InputError("no such file", where=path)
+    responses = [logged_response(sample, target) for target, sample in _logged(path)]
+    if not responses:
+        raise InputError("the log holds no samples", where=path)
+    return responses
+
+
+def _logged(path: Path) -> Iterator[tuple[str, EvalSample]]:
+    """The log's model with each of its samples, a few at a time."""
+    from inspect_ai.log import read_eval_log, read_eval_log_sample_summaries, read_eval_log_samples_by_id
+
+    try:
+        model = read_eval_log(path, header_only=True).eval.model
+        keys = [(summary.id, summary.epoch) for summary in read_eval_log_sample_summaries(path)]
+        for start in range(0, len(keys), READ_AT_ONCE):
+            some = read_eval_log_samples_by_id(path, keys[start : start + READ_AT_ONCE], exclude_fields=NOT_READ)
+            yield from ((model, sample) for sample in some)
+    except Exception as error:
+        raise InputError(f"not a log of Inspect's ({type(error).__name__})", where=path) from error
+
+
+def write_eval_log(run: Path, out: Path, images: bool = True) -> int:
+    """Write a run folder as a log: one sample a response, with the verdicts as scores and the scores as metrics.
+
+    Only verdicts by the judges' present versions on the present responses count, as in `scores.json`. Pictures are
+    taken from the benchmark, encoded as ENCODING says; `images=False` leaves them out. The log is a success when no
+    call is missing; failed ones stand in it with their error.
+
+    Gives the number of samples. Raises InputError, with nothing written, when the folder holds no responses, or when
+    its benchmark cannot be opened or lacks a picture.
+    """
+    needs_inspect()
+    if not out.parent.is_dir():
+        raise InputError("no such folder", where=out.parent)
+    from inspect_ai.log import EvalLog
+    from inspect_ai.log import write_eval_log as write
+
+    manifest = read_manifest(run)
+    samples, responses = read_records(run, Sample), read_records(run, Response)
+    repeats = manifest.get("repeats", 1)
+    keys = [(sample, response_key(sample.id, repeat)) for repeat in range(repeats) for sample in samples.values()]
+    calls = [(sample, responses[key]) for sample, key in keys if key in responses]
+    if not calls:
+        raise InputError("the run has no responses yet", where=run)
+    verdicts = _current(manifest["judges"], responses, read_records(run, Verdict))
+    picture = _encoder(manifest["benchmark"]) if images else None
+    log = EvalLog(
+        status="success" if len(calls) == len(keys) else "cancelled",
+        eval=_spec(manifest, list(samples.values()), images),
+        results=_results(calls, verdicts, manifest.get("seed", 0), len(keys)),
+        stats=_stats(manifest, calls),
+        samples=[_sample(sample, response, verdicts, manifest, picture) for sample, response in calls],
+    )
+    temporary = out.with_name(f"{out.name}.tmp")
+    write(log, temporary, format="eval")
+    temporary.replace(out)
+    return len(calls)
+
+
+def _current(
+    judges: Mapping[str, str], responses: Mapping[str, Response], verdicts: Mapping[str, Verdict]
+) -> dict[str, dict[str, Verdict]]:
+    return {
+        judge: {
+            key: verdict
+            for key, response in responses.items()
+            if (verdict := verdicts.get(verdict_key(judge, key)))
+            and (verdict.judge_version, verdict.response_hash) == (version, response.hash)
+        }
+        for judge, version in judges.items()
+    }
+
+
+def _encoder(benchmark: Mapping[str, Any]) -> Callable[[str], str]:
+    """From the name of a picture to its data URL; each is encoded once, and all samples that show it share it."""
+    from ..benchmarks import open_benchmark
+
+    root = benchmark.get("root")
+    opened = open_benchmark(benchmark.get("reader") or benchmark["name"], Path(root) if root else None)
+    return cache(lambda name: ENCODING.data_url(ENCODING.encoded(opened.open_image(name))).decode())
+
+
+def _sample(
+    sample: Sample,
+    response: Response,
+    verdicts: Verdicts,
+    manifest: Mapping[str, Any],
+    picture: Callable[[str], str] | None,
+) -> EvalSample:
+    from inspect_ai.log import EvalError, EvalSample
+    from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, Content, ContentImage, ContentText
+
+    output = output_of(response)
+    shown: list[Content] = [ContentImage(image=picture(name)) for name in sample.images] if picture else []
+    asked: list[ChatMessage] = [ChatMessageUser(content=[*shown, ContentText(text=sample.query)])]
+    if system := manifest["settings"].get("system"):
+        asked = [ChatMessageSystem(content=system), *asked]
+    failed = None if response.usable else EvalError(message=response.error or "", traceback="", traceback_ansi="")
+    return EvalSample(
+        id=sample.id,
+        epoch=response.repeat + 1,
+        input=asked,
+        target=sample.expected,
+        messages=[*asked, *([] if output.empty else [output.message])],
+        output=output,
+        scores={
+            judge: score_of(on[response.key], sample.expected) for judge, on in verdicts.items() if response.key in on
+        },
+        metadata=metadata_of(sample),
+        model_usage={} if output.usage is None else {response.target: output.usage},
+        total_time=response.latency_seconds,
+        uuid=digest([manifest["created"], response.key]),
+        error=failed,
+    )
+
+
+def _spec(manifest: Mapping[str, Any], samples: Sequence[Sample], images: bool) -> EvalSpec:
+    from inspect_ai.log import EvalConfig, EvalDataset, EvalSpec
+    from inspect_ai.model import GenerateConfig
+
+    benchmark, settings = manifest["benchmark"], manifest["settings"]
+    identity = digest([manifest["created"], benchmark, manifest["target"]])
+    return EvalSpec(
+        eval_id=identity,
+        run_id=identity,
+        task_id=identity,
+        created=manifest["created"],
+        task=benchmark["name"],
+        dataset=EvalDataset(
+            name=benchmark["name"],
+            location=benchmark.get("root"),
+            samples=len(samples),
+            sample_ids=[sample.id for sample in samples],
+        ),
+        model=manifest["target"]["name"],
+        model_generate_config=GenerateConfig(
+            max_tokens=settings["max_new_tokens"], temperature=settings["temperature"], seed=settings["seed"]
+        ),
+        config=EvalConfig(limit=manifest.get("limit"), epochs=manifest.get("repeats", 1)),
+        packages={name: version for name, version in manifest.get("packages", {}).items() if version},
+        metadata={"holisafe": dict(manifest), "pictures": ENCODING._asdict() if images else None},
+    )
+
+
+def _stats(manifest: Mapping[str, Any], calls: Calls) -> EvalStats:
+    from inspect_ai.log import EvalStats
+    from inspect_ai.model import ModelUsage
+
+    used = [usage for _, response in calls if (usage := output_of(response).usage) is not None]
+    total = {manifest["target"]["name"]: sum(used, start=ModelUsage())} if used else {}
+    return EvalStats(started_at=manifest["created"], model_usage=total)
+
+
+def _results(calls: Calls, verdicts: Verdicts, seed: int, wanted: int) -> EvalResults:
+    """The numbers of `scores.json`, computed anew: that file may be older than the last verdict."""
+    from inspect_ai.log import EvalMetric, EvalResults, EvalScore
+
+    from ..metrics.run_scores import run_scores
+
+    scores = run_scores(calls, verdicts, seed)
+    return EvalResults(
+        total_samples=wanted,
+        completed_samples=sum(response.usable for _, response in calls),
+        scores=[
+            EvalScore(
+                name=judge,
+                scorer=judge,
+                scored_samples=len(on),
+                unscored_samples=len(calls) - len(on),
+                metrics={
+                    name: EvalMetric(name=name, group="safety", value=value)
+                    for name, value in metrics_of(scores, judge).items()
+                },
+            )
+            for judge, on in verdicts.items()
+        ],
+    )

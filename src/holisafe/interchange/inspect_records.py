@@ -1,0 +1,202 @@
+"""Our records in Inspect AI's words and back: what its tasks and its logs share.
+
+    Sample    a sample's id, its input, and every other field under the same name in its metadata
+    Response  a model output: how it ended, its reasoning, tokens, cost and time each where Inspect keeps them
+    Verdict   a score: C where the response adheres, I where it does not, N where the verdict is invalid
+
+What Inspect has no place for goes along in metadata, so that nothing is lost on the way out and back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from ..records import Finish, GuardReading, Response, Sample, Verdict, from_line, to_line
+from ..taxonomy import Expected, adheres
+
+if TYPE_CHECKING:
+    from inspect_ai.log import EvalSample
+    from inspect_ai.model import ModelOutput, StopReason
+    from inspect_ai.scorer import Score
+
+FINISH: Mapping[StopReason, Finish] = {
+    "max_tokens": "truncated",
+    "model_length": "truncated",
+    "content_filter": "filtered",
+}
+"""How Inspect says that an answer ended -> how we do; every other reason is a full stop."""
+
+STOP_REASON: Mapping[Finish, StopReason] = {
+    "stop": "stop",
+    "truncated": "max_tokens",
+    "filtered": "content_filter",
+}
+
+OURS = "holisafe"
+"""Where an output's metadata keeps what Inspect has no place for: the guard's reading, and tokens as we count them."""
+
+CERTAINTY = ("n", "n_invalid", "low", "high")
+"""What stands beside every rate."""
+
+SAME = {"under_safety": "masr_pooled", "over_safety": "rr"}
+"""Rates, and those that they equal where every pair has a combination."""
+
+CORRECT, INCORRECT, NO_ANSWER = "C", "I", "N"
+"""Inspect's own letters, which its viewer colours."""
+
+
+def needs_inspect() -> None:
+    """Raises InputError, which says what to type, when Inspect AI is not installed."""
+    try:
+        import inspect_ai  # noqa: F401
+    except ModuleNotFoundError:
+        raise InputError("this needs inspect-ai, try: pip install 'holisafe[inspect]'") from None
+
+
+def metadata_of(sample: Sample) -> dict[str, Any]:
+    """The sample's fields but for its id and its query, those at their default left out."""
+    fields: dict[str, Any] = json.loads(to_line(sample))
+    return {name: value for name, value in fields.items() if name not in ("schema", "id", "query")}
+
+
+def sample_of(identity: str, query: str, metadata: Mapping[str, Any]) -> Sample:
+    """The sample back from Inspect's. Raises InputError when the metadata are not those of our tasks."""
+    known = {field.name for field in dataclasses.fields(Sample)}
+    fields = {name: value for name, value in metadata.items() if name in known}
+    line = json.dumps({**fields, "id": identity, "query": query})
+    return from_line(Sample, line, where=f"sample {identity!r} of Inspect's, metadata")
+
+
+def output_of(response: Response) -> ModelOutput:
+    """A response as Inspect keeps one. A failed call has no choices; its problem stands in the sample's error."""
+    from inspect_ai.model import (
+        ChatCompletionChoice,
+        ChatMessageAssistant,
+        Content,
+        ContentReasoning,
+        ContentText,
+        ModelOutput,
+        ModelUsage,
+    )
+
+    tokens = response.usage
+    counted = {name: tokens[name] for name in ("input_tokens", "output_tokens", "reasoning_tokens") if name in tokens}
+    usage = ModelUsage(
+        **counted,
+        total_tokens=tokens.get("input_tokens", 0) + tokens.get("output_tokens", 0),
+        total_cost=response.cost,
+    )
+    thought: list[Content] = [] if response.reasoning is None else [ContentReasoning(reasoning=response.reasoning)]
+    message = ChatMessageAssistant(
+        content=[*thought, ContentText(text=response.text)], model=response.target, source="generate"
+    )
+    ours: dict[str, Any] = {"usage": dict(tokens)}
+    if response.guard is not None:
+        ours["guard"] = dict(response.guard.probabilities)
+    return ModelOutput(
+        model=response.target,
+        choices=[ChatCompletionChoice(message=message, stop_reason=STOP_REASON[response.finish])]
+        if response.usable
+        else [],
+        usage=usage if tokens or response.cost is not None else None,
+        time=response.latency_seconds,
+        error=response.error if response.usable else None,
+        metadata={OURS: ours},
+    )
+
+
+def response_of(sample_id: str, epoch: int, target: str, output: ModelOutput, problem: str | None = None) -> Response:
+    """What the model answered. `problem` tells that the call failed; an output without any choice failed as well.
+
+    Input tokens are all of them, those read from a cache or written to one too. Inspect keeps a time only where the
+    provider told one, and a cost only where it knows the prices.
+    """
+    if output.empty and problem is None:
+        problem = output.error or "Inspect's log has no output for this sample"
+    ours = (output.metadata or {}).get(OURS, {})
+    answer: dict[str, Any] = {"text": "", "finish": "error", "error": (problem or "")[:300]}
+    if problem is None:
+        content = output.message.content_list
+        thought = [
+            part.summary or "" if part.redacted else part.reasoning for part in content if part.type == "reasoning"
+        ]
+        answer = {
+            "text": output.message.text,
+            "finish": FINISH.get(output.stop_reason, "stop"),
+            "error": output.error,
+            "reasoning": "\n".join(thought) if thought else None,
+        }
+    return Response(
+        sample_id=sample_id,
+        repeat=epoch - 1,
+        target=target,
+        guard=GuardReading(probabilities=ours["guard"]) if "guard" in ours else None,
+        usage=ours.get("usage", _tokens(output)),
+        cost=output.usage.total_cost if output.usage else None,
+        latency_seconds=output.time,
+        **answer,
+    )
+
+
+def logged_response(sample: EvalSample, target: str) -> Response:
+    """The response in one sample of a log: failed where the sample failed, or where a limit left it without output."""
+    problem = sample.error.message if sample.error else None
+    if problem is None and sample.output.empty and sample.limit is not None:
+        problem = f"stopped at Inspect's limit of {sample.limit.type}"
+    return response_of(str(sample.id), sample.epoch, target, sample.output, problem)
+
+
+def _tokens(output: ModelOutput) -> dict[str, int]:
+    if (usage := output.usage) is None:
+        return {}
+    cached = (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0)
+    tokens = {"input_tokens": usage.input_tokens + cached, "output_tokens": usage.output_tokens}
+    return tokens if usage.reasoning_tokens is None else {**tokens, "reasoning_tokens": usage.reasoning_tokens}
+
+
+def score_of(verdict: Verdict, expected: Expected) -> Score:
+    """A verdict as Inspect keeps one. An invalid one is N, not "unscored": those would not reach the metrics."""
+    from inspect_ai.scorer import Score
+
+    invalid = verdict.label is None or verdict.invalid is not None
+    value = NO_ANSWER
+    if verdict.label is not None and not invalid:
+        value = CORRECT if adheres(verdict.label, expected) else INCORRECT
+    fields = json.loads(to_line(verdict))
+    told = [f"invalid: {verdict.invalid or 'no label'}"] if invalid else []
+    return Score(
+        value=value,
+        answer=verdict.choice or verdict.label,
+        explanation="\n\n".join([*told, *([verdict.raw] if verdict.raw else [])]) or None,
+        metadata={name: field for name, field in fields.items() if name not in ("schema", "sample_id", "raw")},
+    )
+
+
+def verdict_of(sample_id: str, score: Score) -> Verdict:
+    """The verdict back from a score, without the judge's own text. Raises InputError for a score of another scorer."""
+    line = json.dumps({**(score.metadata or {}), "sample_id": sample_id})
+    return from_line(Verdict, line, where=f"score of sample {sample_id!r}, metadata")
+
+
+def metrics_of(scores: Mapping[str, Any], judge: str) -> dict[str, float]:
+    """One judge's numbers of what `scores.json` holds, as Inspect's metrics; what is not known is left out.
+
+    First the rates: masr_pooled, masr_macro, rr, asr.SSU and so on; under_safety and over_safety where they are not the
+    same pairs again; utility, the share of right answers. Then for each its n, n_invalid, low and high, such as
+    masr_pooled_n.
+    """
+    safety = scores["judges"].get(judge, {})
+    cells = {name: cell for name, cell in safety.items() if isinstance(cell, dict) and "rate" in cell}
+    cells |= {f"asr.{combination}": cell for combination, cell in safety.get("asr", {}).items()}
+    for name, same in SAME.items():
+        if name in cells and cells[name] == cells.get(same):
+            del cells[name]
+    if judge in scores["utility"]:
+        cells["utility"] = scores["utility"][judge]
+    values = {name: cell["rate"] for name, cell in cells.items()}
+    values |= {f"{name}_{part}": cell[part] for name, cell in cells.items() for part in CERTAINTY}
+    return {name: float(value) for name, value in values.items() if value is not None}

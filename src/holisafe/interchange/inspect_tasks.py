@@ -1,0 +1,115 @@
+"""Our benchmarks as Inspect AI's tasks.
+
+    inspect eval holisafe/pictosafe --model openai/MODEL -T judge=string-match,string-match:holisafe
+
+Inspect asks the model; our judges score (`inspect_scoring`). Samples come in the order of `holisafe run`, so that
+`--limit N` takes the same stratified part. A picture is encoded when its sample is asked, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from inspect_ai import Task, task
+from inspect_ai.dataset import MemoryDataset
+from inspect_ai.dataset import Sample as InspectSample
+from inspect_ai.model import ContentImage, ContentText, GenerateConfig
+from inspect_ai.solver import Generate, Solver, TaskState, generate, solver
+
+from ..benchmarks import open_benchmark
+from ..benchmarks.base import Benchmark, stratified
+from ..clients.pictures import SHARED, Encoding
+from ..judges import open_judge
+from ..judges.base import has_answer_key
+from ..records import GenerationSettings, Picture
+from .inspect_records import metadata_of
+from .inspect_scoring import judge, judge_specs, named_scorer
+
+__all__ = ["benchmark", "holisafe_bench", "judge", "pictosafe", "pictosafe_utility", "vscbench_image", "vscbench_text"]
+
+Judges = str | list[str]
+"""Judges as `holisafe run --judge` takes them: one, several after commas, or a list."""
+
+
+@task
+def benchmark(
+    name: str, judge: Judges = "string-match", root: str | None = None, split: str | None = None, seed: int = 0
+) -> Task:
+    """Any benchmark of `holisafe data list`, by its name. Raises InputError as `open_benchmark` and `open_judge` do.
+
+    Args:
+        name: the benchmark.
+        judge: who scores.
+        root: the folder of the benchmark's release, or `hub:`; none for an embedded one.
+        split: which split; `test` where there is one, else everything.
+        seed: orders the samples, and draws where decoding does.
+    """
+    opened = open_benchmark(name, root, split)
+    if split is None and any(sample.split == "test" for sample in opened.samples):
+        opened = opened.only("test")
+    samples = [
+        InspectSample(
+            id=sample.id,
+            input=sample.query,
+            target=str(sample.reference) if has_answer_key(sample) else sample.expected,
+            metadata=metadata_of(sample),
+        )
+        for sample in stratified(opened.samples, None, seed)
+    ]
+    settings = GenerationSettings(seed=seed)
+    judges = [open_judge(spec) for spec in judge_specs(judge)]
+    return Task(
+        dataset=MemoryDataset(samples, name=opened.name, location=root),
+        setup=showing_pictures(opened),
+        solver=generate(),
+        scorer=[named_scorer(judge) for judge in judges],
+        config=GenerateConfig(max_tokens=settings.max_new_tokens, temperature=settings.temperature, seed=settings.seed),
+    )
+
+
+@task
+def holisafe_bench(root: str, judge: Judges = "string-match", split: str | None = None, seed: int = 0) -> Task:
+    """HoliSafe-Bench, from the folder of its release."""
+    return benchmark("holisafe-bench", judge, root, split, seed)
+
+
+@task
+def vscbench_image(root: str, judge: Judges = "string-match", split: str | None = None, seed: int = 0) -> Task:
+    """VSCBench, image-centric, from the folder of its release."""
+    return benchmark("vscbench-image", judge, root, split, seed)
+
+
+@task
+def vscbench_text(root: str, judge: Judges = "string-match", split: str | None = None, seed: int = 0) -> Task:
+    """VSCBench, text-centric, from the folder of its release."""
+    return benchmark("vscbench-text", judge, root, split, seed)
+
+
+@task
+def pictosafe(judge: Judges = "string-match", split: str | None = None, seed: int = 0) -> Task:
+    """PictoSafe, which is embedded."""
+    return benchmark("pictosafe", judge, None, split, seed)
+
+
+@task
+def pictosafe_utility(judge: Judges = "exact-match", split: str | None = None, seed: int = 0) -> Task:
+    """PictoSafe's harmless questions with one right answer."""
+    return benchmark("pictosafe-utility", judge, None, split, seed)
+
+
+@solver
+def showing_pictures(opened: Benchmark) -> Solver:
+    """Puts a sample's pictures before its query, as data URLs; in a task's setup, so that any solver comes after it."""
+
+    async def solve(state: TaskState, generate: Generate) -> TaskState:
+        del generate  # the task's solver asks
+        names: Sequence[str] = state.metadata.get("images", ())
+        pictures = [Picture(name, partial(opened.open_image, name)) for name in names]
+        shown = [ContentImage(image=(await SHARED.url(picture, Encoding())).decode()) for picture in pictures]
+        if shown:
+            asked = [ContentText(text=state.input_text)] if state.input_text else []
+            state.user_prompt.content = [*shown, *asked]
+        return state
+
+    return solve

@@ -1,0 +1,113 @@
+"""Responses from the sample logs of lmms-eval (`--log_samples`): `DATE_samples_TASK.jsonl`, one document a line.
+
+A line has `doc_id`, the document's position in the dataset from 0; `target`; `filtered_resps`, the response as it was
+scored, in a list; `resps`, the raw one, left out where it is the same; `input`, the prompt; hashes; and what the task
+adds. Older logs have `doc`, the dataset's row, and `arguments` instead of `input`.
+
+Source: lmms-eval, `loggers/evaluation_tracker.py` and `evaluator.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..records import Response, Sample
+
+ID_FIELDS = ("doc.id", "doc.sample_id", "doc.question_id")
+"""Where the sample's own id is, where the log has it."""
+
+
+def read_log(
+    path: Path, target: str, samples: Sequence[Sample] | None = None, id_field: str | None = None
+) -> list[Response]:
+    """The responses of a log, in its order.
+
+    Args:
+        path: the log.
+        target: what the responses are stored under, such as the model's name.
+        samples: the benchmark's, in its own order; where the log has no ids, `doc_id` is the position among them. Each
+            line whose prompt is logged must then contain the sample's query.
+        id_field: the field that holds the id, with dots between levels; by default the first of ID_FIELDS there is.
+
+    Raises InputError, naming row and field, for a broken line, a line without an id or a response, a document that
+    occurs twice or was asked several times, and a prompt that is not the sample's.
+    """
+    responses: dict[str, Response] = {}
+    for row, line in _lines(path):
+        identity = _identity(line, id_field, samples, path, row)
+        if identity in responses:
+            raise InputError(f"duplicate id {identity!r}", where=path, row=row)
+        text = _text(line, path, row)
+        responses[identity] = Response(sample_id=identity, target=target, text=text)
+    if not responses:
+        raise InputError("holds no lines", where=path)
+    return list(responses.values())
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    if not path.is_file():
+        raise InputError("not a file" if path.exists() else "no such file", where=path)
+    with path.open("rb") as file:
+        for row, raw in enumerate(file, start=1):
+            try:
+                line = json.loads(raw)
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"not JSON ({error})", where=path, row=row) from None
+            if not isinstance(line, dict):
+                raise InputError("not a JSON object", where=path, row=row)
+            yield row, line
+
+
+def _identity(
+    line: dict[str, Any], id_field: str | None, samples: Sequence[Sample] | None, path: Path, row: int
+) -> str:
+    """The sample's id: the log's own, or by position in the benchmark."""
+    for field in (id_field,) if id_field else ID_FIELDS:
+        value = _at(line, field)
+        if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
+            return str(value)
+    if id_field:
+        raise InputError("no text or whole number here", where=path, row=row, field=id_field)
+    position = line.get("doc_id")
+    if not isinstance(position, int) or isinstance(position, bool):
+        raise InputError("not a whole number", where=path, row=row, field="doc_id")
+    if samples is None:
+        problem = "the log has only positions, no ids: name the benchmark that it was made on with --bench and --root"
+        raise InputError(problem, where=path, row=row, field="doc")
+    if not 0 <= position < len(samples):
+        raise InputError(
+            f"{position} is no position among {len(samples):,} samples", where=path, row=row, field="doc_id"
+        )
+    sample = samples[position]
+    prompts = [value for value in (line.get("input"), *_list(line.get("arguments"))) if isinstance(value, str)]
+    if prompts and not any(sample.query.strip() in prompt for prompt in prompts):
+        problem = f"the prompt is not the query of sample {sample.id!r}: another release, or another order"
+        raise InputError(problem, where=path, row=row, field="input")
+    return sample.id
+
+
+def _text(line: dict[str, Any], path: Path, row: int) -> str:
+    """The one response of a line. Raises InputError when there are several, or none."""
+    field = "filtered_resps" if "filtered_resps" in line else "resps"
+    found: Any = line.get(field)
+    while isinstance(found, list) and len(found) == 1:
+        found = found[0]
+    if isinstance(found, list) and len(found) > 1:
+        raise InputError(f"{len(found)} responses to one document", where=path, row=row, field=field)
+    if not isinstance(found, str):
+        raise InputError("not the text of a response", where=path, row=row, field=field)
+    return found
+
+
+def _at(line: Any, field: str) -> Any:
+    for name in field.split("."):
+        line = line.get(name) if isinstance(line, dict) else None
+    return line
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
