@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,9 @@ def test_a_runs_own_responses_replay_and_its_last_line_wins(tmp_path: Path) -> N
         ("a.jsonl", '{"id": 1, "text": 5}\n', 1, "text"),
         ("a.jsonl", '{"id": true, "text": "x"}\n', 1, "id"),
         ("a.jsonl", '{"id": 1, "text": "x", "finish": "done"}\n', 1, "finish"),
+        ("a.jsonl", '{"id": 1, "text": "x", "repeat": -1}\n', 1, "repeat"),
+        ("a.jsonl", '{"id": 1, "text": "x", "repeat": 1}\n{"id": 1, "text": "y", "repeat": 1}\n', 2, "id"),
+        ("a.jsonl", '{"id": 1, "text": "x", "reasoning": ["y"]}\n', 1, "reasoning"),
         ("a.jsonl", "[1]\n", 1, None),
     ],
 )
@@ -101,3 +105,26 @@ def test_description_follows_the_content_not_the_layout(tmp_path: Path) -> None:
     same = content("a.csv", "id,response\n1,x\n2,y\n")
     assert content("b.jsonl", '{"id": 1, "text": "x"}\n{"id": 2, "text": "y"}\n') == same
     assert content("c.csv", "id,response\n1,x\n2,z\n") != same
+
+
+def test_every_repeat_has_its_own_answer_and_reasoning(tmp_path: Path) -> None:
+    file = tmp_path / "responses.jsonl"
+    kept = [
+        Response(sample_id="a", target="t", text="one", reasoning="because"),
+        Response(sample_id="a", target="t", text="two", repeat=1, finish="truncated"),
+    ]
+    file.write_text("".join(f"{to_line(response)}\n" for response in kept), encoding="utf-8")
+    target = open_target(f"replay/{file}", SETTINGS)
+
+    async def requests() -> AsyncIterator[Request]:
+        for repeat in (1, 0, 2):
+            yield Request(sample_id="a", messages=(Message("user", "?"),), repeat=repeat)
+
+    async def answers() -> list[tuple[int, str, str, str | None]]:
+        return [(r.repeat, r.text, r.finish, r.reasoning) async for r in target.respond(requests())]
+
+    assert asyncio.run(answers()) == [
+        (1, "two", "truncated", None),
+        (0, "one", "stop", "because"),
+        (2, "", "error", None),
+    ]

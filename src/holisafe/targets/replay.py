@@ -2,9 +2,10 @@
 
     id,response                      or one JSON object a line: {"id": "a-1", "response": "..."}
 
-Columns `id` (or `sample_id`) and `response` (or `text`), other names by the options `id=` and `text=`; `finish` where
-the answers have one (stop, truncated, filtered, error). Other columns are ignored. A run's `responses.jsonl` is such a
-file: there, as everywhere in a run folder, the last line of an id wins; in any other file a second line is an error.
+Columns `id` (or `sample_id`) and `response` (or `text`), other names by the options `id=` and `text=`. Where the answers
+have them also `finish` (stop, truncated, filtered, error), `reasoning`, and `repeat` for the second, third ... answer to
+a sample. Other columns are ignored. A run's `responses.jsonl` is such a file: there, as everywhere in a run folder, the
+last line of an answer wins; in any other file a second line is an error.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from ..errors import InputError
-from ..records import Finish, GenerationSettings, Request, Response, digest
+from ..records import Finish, GenerationSettings, Request, Response, digest, response_key
 from ..registry import targets
 from .base import Capabilities, error_response
 
@@ -30,6 +31,7 @@ class Answer:
 
     text: str | None
     finish: Finish = "stop"
+    reasoning: str | None = None
 
 
 class ReplayTarget:
@@ -41,11 +43,11 @@ class ReplayTarget:
         self.name, self.answers = name, answers
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": "replay", "content": digest([[key, a.text, a.finish] for key, a in self.answers.items()])}
+        return {"kind": "replay", "content": digest([[key, *astuple(a)] for key, a in self.answers.items()])}
 
     async def respond(self, requests: AsyncIterable[Request]) -> AsyncIterator[Response]:
         async for request in requests:
-            answer = self.answers.get(request.sample_id, Answer(None))
+            answer = self.answers.get(response_key(request.sample_id, request.repeat), Answer(None))
             if answer.text is None or answer.finish == "error":
                 yield error_response(request, self.name, ABSENT)
             else:
@@ -55,6 +57,7 @@ class ReplayTarget:
                     target=self.name,
                     text=answer.text,
                     finish=answer.finish,
+                    reasoning=answer.reasoning,
                 )
 
 
@@ -70,7 +73,7 @@ def load(name: str, options: dict[str, str], settings: GenerationSettings) -> Re
 
 
 def read_answers(path: Path, id_column: str | None = None, text_column: str | None = None) -> dict[str, Answer]:
-    """Sample id -> answer, in file order. Columns not named are found among their usual names."""
+    """Response key -> answer, in file order. Columns not named are found among their usual names."""
     answers: dict[str, Answer] = {}
     for row, record in _rows(path):
         key_field = _column(record, (id_column,) if id_column else ("id", "sample_id"), path, row)
@@ -82,9 +85,15 @@ def read_answers(path: Path, id_column: str | None = None, text_column: str | No
             raise InputError("a response is text", where=path, row=row, field=text_field)
         if finish not in get_args(Finish):
             raise InputError(f"is none of {', '.join(get_args(Finish))}", where=path, row=row, field="finish")
-        if str(key) in answers and "schema" not in record:
+        repeat, reasoning = record.get("repeat") or 0, record.get("reasoning") or None
+        if not str(repeat).isdecimal():
+            raise InputError("a repeat is a whole number from 0", where=path, row=row, field="repeat")
+        if reasoning is not None and not isinstance(reasoning, str):
+            raise InputError("reasoning is text", where=path, row=row, field="reasoning")
+        answer_key = response_key(str(key), int(repeat))
+        if answer_key in answers and "schema" not in record:
             raise InputError(f"duplicate id {str(key)!r}", where=path, row=row, field=key_field)
-        answers[str(key)] = Answer(text, cast(Finish, finish))
+        answers[answer_key] = Answer(text, cast(Finish, finish), reasoning)
     if not answers:
         raise InputError("holds no rows", where=path)
     return answers
