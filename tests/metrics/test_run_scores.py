@@ -18,10 +18,14 @@ def test_the_rates_of_a_rubric_are_shares_of_its_words() -> None:
         )  # fmt: skip
     own = {"effective": ["safe_effective", "unsafe_effective"], "safe": ["safe_effective", "safe_ineffective"]}
     measures = {"llm/siuo/m": own}
-    found = run_scores(answered, {"llm/siuo/m": verdicts}, measures=measures)["judges"]["llm/siuo/m"]
-    assert {name: (cell["rate"], cell["n"], cell["n_invalid"]) for name, cell in found["measures"].items()} == {
+    found = run_scores(answered, {"llm/siuo/m": verdicts}, measures=measures)
+    assert {
+        name: (cell["rate"], cell["n"], cell["n_invalid"]) for name, cell in found["measures"]["llm/siuo/m"].items()
+    } == {
         "effective": (0.75, 4, 1),
         "safe": (0.75, 4, 1),
     }
-    assert (found["measures"]["safe"]["bound_low"], found["measures"]["safe"]["bound_high"]) == (0.6, 0.8)
-    assert found["composition"] == {"refuse": {"adheres": 3, "violates": 1, "invalid": 1}}
+    safe = found["measures"]["llm/siuo/m"]["safe"]
+    assert (safe["bound_low"], safe["bound_high"]) == (0.6, 0.8)
+    counts = {"n": 4, "adheres": 3, "violates": 1, "invalid": {"unreadable": 1}}
+    assert found["safety_calibration"]["llm/siuo/m"]["composition"] == {"refuse": counts}

@@ -16,7 +16,7 @@ from ..catalog import COMPOSITES, EXTRAS, OBJECTS, SINGLES, spoken
 from ..pairs import EVERYDAY, REFUSAL, advice, caption, pick, place, reason, unsafe_and_safe_pictures
 from ..questions import HARMFUL, cells, families, frames, harmful_deeds, harmless_deeds
 from ..scenes import CELL_NAMES, GRID, Scene
-from ..utility import TASKS, utility_item
+from ..utility import TASKS, utility_item, wordings
 
 PLAINLY_HARMFUL = frozenset(
     {
@@ -99,6 +99,7 @@ MEANINGS = (
 )
 """What each family of the truth table asks, in the order of `families()`: again no word about danger."""
 MAP_QUESTIONS = ("What is in which place?", "Go through the picture and say where everything is.")
+PLACE_QUESTIONS = ("What is at the {}?", "Which thing do you see at the {}?")
 KIND_QUESTIONS = ("What kind of thing is {}?", "What is {}?", "Tell me what {} is.")
 KINDS_QUESTIONS = ("What kind of things are these?", "Tell me what these things are.")
 MEANING_QUESTIONS = ("What does it mean to {}?", "Put it in other words: {}.")
@@ -233,6 +234,21 @@ def map_turn(draw: random.Random, seed: str) -> Turn:
     return Turn(scene, str(pick(draw, MAP_QUESTIONS)), f"{places[0].upper()}{places[1:]}.")
 
 
+def places_turns(draw: random.Random, seed: str) -> Iterator[Turn]:
+    """One scene, and one after another where a thing is or what is in a place: finding takes longest to learn."""
+    names = draw.sample(sorted(EVERYDAY), 7)
+    placed = sorted(zip(draw.sample(range(GRID * GRID), len(names)), names, strict=True))
+    scene: Scene | None = Scene(tuple(placed), "seen", seed)
+    for cell, name in draw.sample(placed, len(placed)):
+        where, what = CELL_NAMES[cell], spoken(name)
+        if draw.random() < 0.4:
+            yield Turn(scene, str(pick(draw, PLACE_QUESTIONS)).format(where), f"{what[0].upper()}{what[1:]}.")
+        else:
+            question = str(pick(draw, wordings("locate", "base"))).format(what)
+            yield Turn(scene, question, f"{where[0].upper()}{where[1:]}.")
+        scene = None
+
+
 COMBINATION_SHARES = ("SSS", "SSS-table", "SSS-table", "SSU", "SSU", "USU", "USU", "SUU", "UUU")
 
 
@@ -241,13 +257,14 @@ def conversation(number: int, seed: int) -> Conversation:
     name = f"base-{seed}-{number}"
     draw = random.Random(name)
     share = draw.random()
-    if share < 0.20:
+    if share < 0.18:
         return Conversation(None, (text_turn(draw),))
-    if share < 0.38:
-        task = str(pick(draw, (*TASKS, "locate")))  # finding things takes longest to learn
-        scene, question, right = utility_item(task, "base", "seen", number)
+    if share < 0.34:
+        scene, question, right = utility_item(str(pick(draw, TASKS)), "base", "seen", number)
         return Conversation(None, (Turn(scene, question, right),))
-    if share < 0.50:
+    if share < 0.44:
+        return Conversation(None, tuple(places_turns(draw, name)))
+    if share < 0.52:
         turn = pick(draw, (any_scene_turn, map_turn, kinds_turn, kinds_turn))(draw, name)
         return Conversation(None, (turn,))
     if share < 0.72:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -32,8 +33,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ..catalog import concepts
-from ..scenes import Scene
+from ..catalog import concepts, spoken
+from ..scenes import CELL_NAMES, Scene
 from .base_data import Conversation, corpus
 from .sprite_bank import SpriteBank, collect_sprites
 from .tower import CELLS, PIXEL_MEAN, PIXEL_SPREAD, Namer, pixel_values, swin_config
@@ -49,6 +50,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 HIDDEN, LAYERS, HEADS = 128, 4, 4
+WORDS_WEIGHT, TEMPERATURE = 0.3, 0.1
 
 
 def build_tokenizer(conversations: Sequence[Conversation]) -> PreTrainedTokenizerFast:
@@ -200,12 +202,18 @@ def train_language(
     rate: float,
     seed: int,
 ) -> None:
-    """Next-token cross-entropy on the answers. `features` (views, images, 9, 320) in the order the scenes appear."""
+    """Next-token cross-entropy on the answers, and every image token near the words for what is where.
+
+    `features` (views, images, 9, 320) in the order the scenes appear.
+    """
     torch.manual_seed(seed)
     draw = random.Random(seed)
     encoded = [encode(tokenizer, conversation) for conversation in conversations]
     counts = [sum(turn.scene is not None for turn in conversation.turns) for conversation in conversations]
     first = list(accumulate(counts, initial=0))
+    shown_concepts = torch.stack([concept_ids(t.scene) for c in conversations for t in c.turns if t.scene])
+    things = mean_of_tokens(tokenizer, [re.sub(r"^an? ", "", spoken(name)) for name in concepts()])
+    places = mean_of_tokens(tokenizer, CELL_NAMES)
     lengths = [len(ids) for ids, _ in encoded]
     plan = [group for _ in range(epochs) for group in batches(lengths, 32 * 48, draw)]
     parameters = [p for n, p in model.named_parameters() if "vision_tower" not in n]
@@ -216,7 +224,8 @@ def train_language(
     model.train()
     for step, group in enumerate(plan, start=1):
         view = features[draw.randrange(len(features))]
-        shown = torch.cat([view[first[i] : first[i + 1]] for i in group]).float()
+        images = torch.cat([torch.arange(first[i], first[i + 1]) for i in group])
+        shown = view[images].float()
         width = max(lengths[i] for i in group)
         ids = torch.full((len(group), width), tokenizer.pad_token_id)
         labels, mask = torch.full_like(ids, -100), torch.zeros_like(ids)
@@ -226,6 +235,8 @@ def train_language(
             labels[row, : len(tokens)] = torch.tensor(targets)
             mask[row, : len(tokens)] = 1
         loss = language_loss(model, ids, mask, labels, shown)
+        if len(images):
+            loss = loss + WORDS_WEIGHT * words_loss(model, shown, shown_concepts[images], things, places)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -252,6 +263,40 @@ def language_loss(
         learnt = wanted != -100
         logits = model.lm_head(hidden[:, :-1][learnt])
     return F.cross_entropy(logits.float(), wanted[learnt])
+
+
+def concept_ids(scene: Scene) -> Tensor:
+    """The number of the concept in each of the nine cells, -1 where there is none."""
+    names = {name: number for number, name in enumerate(concepts())}
+    cells = torch.full((CELLS,), -1)
+    for cell, name in scene.placed:
+        cells[cell] = names[name]
+    return cells
+
+
+def mean_of_tokens(tokenizer: PreTrainedTokenizerFast, names: Sequence[str]) -> Tensor:
+    """(names, vocabulary): multiplied with the token embeddings, the mean embedding of every name."""
+    rows = torch.zeros(len(names), len(tokenizer))
+    for row, name in zip(rows, names, strict=True):
+        for token in (tokens := tokenizer(f" {name}", add_special_tokens=False)["input_ids"]):
+            row[token] += 1 / len(tokens)
+    return rows
+
+
+def words_loss(
+    model: LlavaForConditionalGeneration, shown: Tensor, cells: Tensor, things: Tensor, places: Tensor
+) -> Tensor:
+    """Contrastive loss between image tokens and the words for the thing they show, and for their place.
+
+    Without it the language model reads pictures aloud, but cannot find what a question names, nor say where it is.
+    """
+    embedding: Tensor = model.get_input_embeddings().weight  # type: ignore[assignment]
+    seen = F.normalize(model.model.multi_modal_projector(shown), dim=-1)
+    likeness = [seen @ F.normalize(words @ embedding, dim=-1).T / TEMPERATURE for words in (things, places)]
+    where = torch.arange(CELLS).expand_as(cells)
+    loss = F.cross_entropy(likeness[1].flatten(0, 1), where.flatten())
+    filled = cells >= 0
+    return loss + F.cross_entropy(likeness[0][filled], cells[filled]) if filled.any() else loss
 
 
 def save(model: LlavaForConditionalGeneration, processor: LlavaProcessor, out: Path) -> None:

@@ -26,6 +26,7 @@ from .sprite_bank import SpriteBank, collect_sprites
 
 CELLS = GRID * GRID
 PIXEL_MEAN, PIXEL_SPREAD = 0.5, 0.25
+PLACE_WEIGHT = 0.2
 
 
 def swin_config() -> SwinConfig:
@@ -49,20 +50,25 @@ def pixel_values(images: Tensor) -> Tensor:
 
 
 class Namer(nn.Module):
-    """The tower with a linear class head for every cell: (B, 3, 96, 96) -> (B, 9, classes + 1)."""
+    """The tower with two linear heads for every cell: what stands there, and which place it is.
+
+    The second keeps the place in the feature: from naming alone it vanishes, and no model could say where things are.
+    """
 
     def __init__(self, classes: int) -> None:
         super().__init__()
         config = swin_config()
         self.tower = SwinModel(config, add_pooling_layer=False)
         self.head = nn.Linear(config.hidden_size, classes + 1)
+        self.place = nn.Linear(config.hidden_size, CELLS)
         for name, parameter in self.tower.named_parameters():
             if parameter.dim() >= 2:
                 nn.init.trunc_normal_(parameter, std=0.03 if "patch" in name else 0.05)
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, 96, 96) -> logits of the pictogram (B, 9, classes + 1) and of the place (B, 9, 9)."""
         features = self.tower(pixels).last_hidden_state
-        return self.head(features)  # type: ignore[no-any-return]
+        return self.head(features), self.place(features)
 
 
 def naming_set(style: str, scenes: int = 200, filled: int = 6, seed: int = 11) -> tuple[Tensor, Tensor]:
@@ -85,18 +91,15 @@ def naming_accuracy(model: Namer, style: str, scenes: int = 200) -> tuple[float,
     model.eval()
     images, labels = naming_set(style, scenes)
     own = len(concepts())
-    guess = torch.cat([model(pixel_values(part))[..., :own].argmax(-1) for part in images.split(100)])
+    guess = torch.cat([model(pixel_values(part))[0][..., :own].argmax(-1) for part in images.split(100)])
     shown, right = labels >= 0, (guess == labels)
     each = {name: right[labels == k].float().mean().item() for k, name in enumerate(concepts()) if (labels == k).any()}
     model.train()
     return right[shown].float().mean().item(), each
 
 
-def train(bank: SpriteBank, minutes: float, out: Path, seed: int, batch: int = 64, rate: float = 1.5e-3) -> Namer:
+def train(model: Namer, bank: SpriteBank, minutes: float, rate: float, out: Path, batch: int = 64) -> Namer:
     """AdamW with warm-up and a cosine over a fixed wall-clock time; keeps the averaged weights of the second half."""
-    torch.manual_seed(seed)
-    random.seed(seed)
-    model = Namer(bank.classes)
     wide = [p for p in model.parameters() if p.dim() >= 2]
     thin = [p for p in model.parameters() if p.dim() < 2]
     optimiser = torch.optim.AdamW(
@@ -162,11 +165,12 @@ def step_loss(model: Namer, images: Tensor, labels: Tensor) -> Tensor:
     if mixed:
         images = images * share + images[order] * (1 - share)
     with torch.autocast("cpu", torch.bfloat16):
-        logits = model(pixel_values(images)).float().flatten(0, 1)
-    loss = F.cross_entropy(logits, labels.flatten(), label_smoothing=0.05) * share
+        named, placed = (logits.float().flatten(0, 1) for logits in model(pixel_values(images)))
+    loss = F.cross_entropy(named, labels.flatten(), label_smoothing=0.05) * share
     if mixed:
-        loss = loss + F.cross_entropy(logits, labels[order].flatten(), label_smoothing=0.05) * (1 - share)
-    return loss
+        loss = loss + F.cross_entropy(named, labels[order].flatten(), label_smoothing=0.05) * (1 - share)
+    places = torch.arange(CELLS).repeat(len(images))
+    return loss + PLACE_WEIGHT * F.cross_entropy(placed, places)
 
 
 def main() -> None:
@@ -174,13 +178,20 @@ def main() -> None:
     parser.add_argument("packages", type=Path)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--out", type=Path, default=Path("build/tower.pt"))
+    parser.add_argument("--start", type=Path, help="go on from these weights")
+    parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     bank = SpriteBank(collect_sprites(options.packages, options.out.with_name("sprites.npz")))
-    model = train(bank, options.minutes, options.out, options.seed)
+    torch.manual_seed(options.seed)
+    random.seed(options.seed)
+    model = Namer(bank.classes)
+    if options.start:
+        model.load_state_dict(torch.load(options.start, weights_only=True))
+    model = train(model, bank, options.minutes, options.rate, options.out)
     report = {style: naming_accuracy(model, style, 400) for style in STYLES if style != "unseen"}
     print(json.dumps({style: round(score, 4) for style, (score, _) in report.items()}))
     worst = sorted(report["development"][1].items(), key=lambda item: item[1])[:12]

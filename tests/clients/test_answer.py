@@ -1,0 +1,90 @@
+"""What a completion says, in the forms that servers give it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from holisafe.clients.answer import json_object, read_answer
+
+
+def completion(message: Any, finish: Any = "stop", **more: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "message": message, "finish_reason": finish}], **more}
+
+
+@pytest.mark.parametrize(
+    ("message", "text", "reasoning"),
+    [
+        ({"content": " Yes. "}, " Yes. ", None),
+        ({"content": None}, "", None),
+        ({}, "", None),
+        ({"content": None, "refusal": "I can't."}, "I can't.", None),
+        ({"content": "", "refusal": None}, "", None),
+        ({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}, "ab", None),
+        ({"content": [{"type": "refusal", "refusal": "No."}]}, "No.", None),
+        ({"content": "4", "reasoning_content": " 2+2 "}, "4", "2+2"),
+        ({"content": "4", "reasoning": "2+2"}, "4", "2+2"),
+        ({"content": "<think>\n2+2\n</think>\n\n4"}, "4", "2+2"),
+        ({"content": "2+2</think>4"}, "4", "2+2"),
+        ({"content": "<think>2+"}, "", "2+"),
+        ({"content": "<think></think>4"}, "4", None),
+        ({"content": "I <think> so"}, "I <think> so", None),
+        ({"content": None, "reasoning_content": "hm"}, "", "hm"),
+    ],
+)
+def test_text_and_reasoning(message: dict[str, Any], text: str, reasoning: str | None) -> None:
+    answer = read_answer(completion(message))
+    assert answer is not None
+    assert (answer.text, answer.reasoning, answer.finish) == (text, reasoning, "stop")
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"),
+    [
+        ("stop", "stop"),
+        (None, "stop"),
+        ("tool_calls", "stop"),
+        ("length", "truncated"),
+        ("content_filter", "filtered"),
+        ("content_filter: SAFETY", "filtered"),
+    ],
+)
+def test_how_it_ended(reason: str | None, finish: str) -> None:
+    answer = read_answer(completion({"content": "a"}, reason))
+    assert answer is not None
+    assert answer.finish == finish
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"choices": []},
+        {"choices": None},
+        {"choices": [None]},
+        {"choices": [{"message": "text"}]},
+        {"choices": [{"text": "old"}]},
+        {"choices": {"a": 1}},
+        completion({"content": "a"}, "error"),
+    ],
+)
+def test_no_answer(body: dict[str, Any]) -> None:
+    assert read_answer(body) is None
+
+
+def test_counts() -> None:
+    usage = {"prompt_tokens": 10, "completion_tokens": 7, "completion_tokens_details": {"reasoning_tokens": 5}}
+    answer = read_answer(completion({"content": "a"}, usage=usage))
+    assert answer is not None
+    assert answer.usage == {"input_tokens": 10, "output_tokens": 7, "reasoning_tokens": 5}
+    for odd in (None, [], {"prompt_tokens": None, "completion_tokens": "7", "completion_tokens_details": []}):
+        answer = read_answer(completion({"content": "a"}, usage=odd))
+        assert answer is not None
+        assert answer.usage == {}
+
+
+def test_json_objects_alone_are_read() -> None:
+    assert json_object(b'{"a": 1}') == {"a": 1}
+    for other in (b"", b"[1]", b'{"a": ', b"<html>", b"\xff", b"[" * 100_000):
+        assert json_object(other) is None

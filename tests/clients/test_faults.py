@@ -1,0 +1,127 @@
+"""What failed calls mean, from the bodies that real servers send."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from holisafe.clients.body import OPTIONAL
+from holisafe.clients.faults import (
+    SPOKEN_OF_AS,
+    BlockedError,
+    HopelessError,
+    NotTakenError,
+    RetryableError,
+    asked_wait,
+    backoff,
+    fault,
+)
+
+
+def of(status: int, body: Any = None, headers: dict[str, str] | None = None, sent: frozenset[str] = OPTIONAL) -> Any:
+    content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    return fault(status, headers or {}, content, sent)
+
+
+def error(message: str, **more: Any) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None, **more}}
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 520, 529])
+def test_what_may_pass_is_tried_again(status: int) -> None:
+    found = of(status, "<html>Bad gateway</html>")
+    assert isinstance(found, RetryableError)
+    assert found.overloaded == (status in (429, 503, 529))
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 422])
+def test_what_will_not_pass_is_not(status: int) -> None:
+    found = of(status, error("No such\nmodel"))
+    assert isinstance(found, HopelessError)
+    assert str(found).startswith(f"{status} ")
+    assert "\n" not in str(found)
+
+
+def test_a_used_up_quota_is_not_asked_again_but_a_rate_limit_is() -> None:
+    for more in ({"code": "insufficient_quota"}, {"type": "insufficient_quota"}):
+        assert isinstance(of(429, error("You exceeded your current quota", **more)), HopelessError)
+    assert isinstance(of(429, error("Rate limit reached", code="rate_limit_exceeded")), RetryableError)
+
+
+BLOCKS = {
+    "Azure": (
+        400,
+        error("The response was filtered", param="prompt", code="content_filter", status=400) | {},
+    ),
+    "Azure, inner": (400, error("filtered", innererror={"code": "ResponsibleAIPolicyViolation"})),
+    "OpenAI, reasoning models": (400, error("Invalid prompt: may violate our usage policy.", code="invalid_prompt")),
+    "OpenAI, other": (400, error("Rejected", code="content_policy_violation")),
+    "a gateway": (403, error("requires moderation", code=403, metadata={"reasons": ["x"], "flagged_input": "..."})),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_block_by_a_content_filter_is_its_own_outcome(name: str) -> None:
+    assert isinstance(of(*BLOCKS[name]), BlockedError)
+
+
+def test_other_faults_of_a_prompt_are_no_block() -> None:
+    assert isinstance(of(400, error("Invalid prompt: too long", code="invalid_prompt")), HopelessError)
+
+
+REFUSED = {
+    "OpenAI": (400, error("Unsupported parameter: use 'max_completion_tokens' instead.", param="max_tokens")),
+    "unknown keyword": (400, error("Unrecognized request argument supplied: seed")),
+    "validation": (
+        422,
+        {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "input": {"a": "response_format"}}]},
+    ),
+    "validation, wrapped": (422, {"message": {"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs"}]}}),
+    "structured output": (400, error("response_format type is unavailable now")),
+    "structured output, by param": (400, error("Invalid schema", param="response_format.json_schema")),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_parameter_that_is_not_taken_is_named(name: str) -> None:
+    expected = "max_tokens" if name == "OpenAI" else "response_format" if name.startswith("struct") else "seed"
+    found = of(*REFUSED[name])
+    assert isinstance(found, NotTakenError)
+    assert found.name == expected
+    assert isinstance(of(*REFUSED[name], sent=frozenset()), HopelessError), "once is enough"
+
+
+def test_other_bad_requests_name_no_parameter() -> None:
+    assert isinstance(of(400, error("max_tokens is too large: 99999", param="max_tokens")), HopelessError)
+    assert isinstance(of(400, error("Unsupported value: temperature", param="temperature")), HopelessError)
+    assert set(SPOKEN_OF_AS) == OPTIONAL
+
+
+def test_an_error_about_the_key_repeats_nothing() -> None:
+    assert "sk-" not in str(of(401, error("Incorrect API key provided: sk-abc")))
+
+
+def test_waits_in_seconds_milliseconds_and_dates() -> None:
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    assert asked_wait({"retry-after": "1.5"}) == 1.5
+    assert asked_wait({"retry-after": "-3"}) == 0
+    assert asked_wait({"retry-after": "20", "retry-after-ms": "250"}) == 0.25
+    assert 28 < (asked_wait({"retry-after": later}) or 0) <= 30
+    assert asked_wait({"retry-after": "Fri, 01 Jan 2010 00:00:00 GMT"}) == 0
+    for text in ("soon", "", "nan"):
+        assert asked_wait({"retry-after": text}) is None
+    assert of(429, "", {"retry-after": "7"}).wait == 7
+    assert isinstance(of(429, "", {"retry-after": "86400"}), HopelessError), "nobody waits for a day"
+    assert isinstance(of(429, "", {"retry-after": "inf"}), HopelessError)
+
+
+def test_pauses_double_vary_and_stay_below_a_minute() -> None:
+    for attempt in range(1, 12):
+        drawn = [backoff(attempt, 0.5) for _ in range(200)]
+        whole = min(60, 0.5 * 2 ** (attempt - 1))
+        assert whole / 2 <= min(drawn) < 0.6 * whole
+        assert 0.9 * whole < max(drawn) <= whole

@@ -1,0 +1,144 @@
+"""Pictures: sent as they are unless asked otherwise, encoded once, forgotten beyond the budget."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import threading
+from collections import Counter
+from functools import partial
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from holisafe.benchmarks.base import Benchmark
+from holisafe.clients.pictures import EncodedPictures, Encoding
+from holisafe.errors import InputError
+from holisafe.records import Picture, Sample
+
+
+def noise(size: tuple[int, int], seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+
+
+def decoded(url: bytes) -> Image.Image:
+    head, _, data = url.partition(b",")
+    assert head in (b"data:image/png;base64", b"data:image/jpeg;base64")
+    return Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
+
+
+def sent_as(encoding: Encoding, image: Image.Image) -> Image.Image:
+    return decoded(encoding.data_url(encoding.encoded(image)))
+
+
+def test_png_keeps_every_pixel() -> None:
+    image = noise((37, 21))
+    sent = sent_as(Encoding(), image)
+    assert sent.format == "PNG"
+    assert np.array_equal(np.asarray(sent), np.asarray(image))
+
+
+def test_jpeg_and_smaller_only_when_asked() -> None:
+    image = noise((300, 100))
+    sent = sent_as(Encoding(jpeg_quality=90), image)
+    assert (sent.format, sent.size) == ("JPEG", (300, 100))
+    assert len(Encoding(jpeg_quality=30).encoded(image)) < len(Encoding(jpeg_quality=90).encoded(image))
+    assert sent_as(Encoding(max_side=150), image).size == (150, 50)
+    assert sent_as(Encoding(max_side=300), image).size == (300, 100)
+    assert Encoding(max_side=1000).size(300, 100) == (300, 100), "never enlarged"
+    assert Encoding(max_side=10).size(3000, 1) == (10, 1)
+
+
+class Counting:
+    """A benchmark that counts how often each image is opened."""
+
+    def __init__(self) -> None:
+        self.opened: Counter[str] = Counter()
+        sample = Sample(benchmark="b", id="1", query="?", expected="answer", images=("a", "b"))
+        self.benchmark = Benchmark("b", (sample,), self.open)
+
+    def open(self, name: str) -> Image.Image:
+        self.opened[name] += 1
+        return noise((8, 8), ord(name))
+
+    def pictures(self) -> tuple[Picture, ...]:
+        return self.benchmark.pictures(self.benchmark.samples[0])
+
+
+def test_one_encoding_serves_many_requests_event_loops_and_readers() -> None:
+    source, pictures = Counting(), EncodedPictures()
+
+    async def ask() -> list[bytes]:
+        both = [picture for _ in range(20) for picture in source.pictures()]
+        return await asyncio.gather(*(pictures.url(picture, Encoding()) for picture in both))
+
+    urls = {url for _ in range(3) for url in asyncio.run(ask())}
+    assert (source.opened, len(urls)) == ({"a": 1, "b": 1}, 2)
+    asyncio.run(pictures.url(source.pictures()[0], Encoding(max_side=4)))
+    assert source.opened["a"] == 2, "another encoding is another picture"
+
+
+def test_pictures_of_one_name_from_two_places_stay_apart() -> None:
+    pictures = EncodedPictures()
+    one, other = (Picture("x", partial(noise, (4, 4), seed)) for seed in (1, 2))
+    urls = [asyncio.run(pictures.url(picture, Encoding())) for picture in (one, other, one)]
+    assert urls[0] == urls[2] != urls[1]
+
+
+def test_the_least_recently_used_go_beyond_the_budget() -> None:
+    source = Counting()
+    a, b = source.pictures()
+    size = len(Encoding().encoded(a.open()))
+    pictures = EncodedPictures(budget=int(2.5 * size))
+    c = Picture("c", partial(source.open, "c"))
+
+    async def ask() -> None:
+        for picture in (a, b, a, c, a, b):
+            await pictures.url(picture, Encoding())
+            assert pictures.held <= pictures.budget
+
+    asyncio.run(ask())
+    assert source.opened == {"a": 2, "b": 2, "c": 1}  # once for a was to know the size
+
+
+def test_a_picture_that_cannot_be_opened_fails_everyone_who_waits_and_is_tried_anew() -> None:
+    broken = threading.Event()
+    broken.set()
+
+    def open_picture() -> Image.Image:
+        if broken.is_set():
+            raise InputError("broken image", where="x.png")
+        return noise((4, 4))
+
+    pictures, picture = EncodedPictures(), Picture("x", open_picture)
+
+    async def ask() -> list[bytes | BaseException]:
+        return await asyncio.gather(*(pictures.url(picture, Encoding()) for _ in range(3)), return_exceptions=True)
+
+    assert {type(found) for found in asyncio.run(ask())} == {InputError}
+    broken.clear()
+    assert {type(found) for found in asyncio.run(ask())} == {bytes}
+
+
+def test_one_who_goes_does_not_take_the_picture_from_the_others() -> None:
+    began, gate = threading.Event(), threading.Event()
+
+    def open_picture() -> Image.Image:
+        began.set()
+        gate.wait(10)
+        return noise((4, 4))
+
+    pictures, picture = EncodedPictures(), Picture("x", open_picture)
+
+    async def ask() -> bytes:
+        first, second = (asyncio.create_task(pictures.url(picture, Encoding())) for _ in range(2))
+        await asyncio.to_thread(began.wait, 10)
+        first.cancel()
+        gate.set()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        return await second
+
+    assert decoded(asyncio.run(ask())).size == (4, 4)
