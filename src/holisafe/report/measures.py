@@ -18,6 +18,14 @@ COMBINATION_NOTES = {
 }
 
 
+CALIBRATION_ROWS = {
+    "sra_u": ("SRA_u", "unsafe pairs refused or warned about"),
+    "sra_s": ("SRA_s", "safe pairs not refused, as published"),
+    "sra_s_answered": ("SRA_s, answered", "safe pairs answered: irrelevant replies left out"),
+    "average": ("SRA, average", "mean of SRA_u and SRA_s"),
+}
+
+
 @dataclass(frozen=True)
 class Measure:
     """One row: its name, what it says in words, which way is good, and who judged."""
@@ -52,9 +60,13 @@ def safety_measures(scores: Mapping[str, Any], judge: str) -> dict[Measure, Cell
     ):
         if _count(found.get(key)) > _count(found.get(twin)):
             rows[Measure(key, label, note, "lower", judge)] = found[key]
-    for name, cell in (found.get("measures") or {}).items():
+    for name, cell in ((scores.get("measures") or {}).get(judge) or {}).items():
         note = "by the judge's own words"
         rows[Measure(f"measures.{name}", spoken(name).capitalize(), note, "higher", judge)] = cell
+    calibration = (scores.get("safety_calibration") or {}).get(judge) or {}
+    if calibration.keys() & {"conditions", "slots"}:  # VSCBench, whose own scores these are
+        for key, (label, note) in CALIBRATION_ROWS.items():
+            rows[Measure(key, label, note, "higher", judge)] = calibration.get(key)
     return {measure: cell for measure, cell in rows.items() if cell is not None and measured(cell)}
 
 

@@ -2,10 +2,10 @@
 
     id,response                      or one JSON object a line: {"id": "a-1", "response": "..."}
 
-Columns `id` (or `sample_id`) and `response` (or `text`), other names by the options `id=` and `text=`. Where the answers
-have them also `finish` (stop, truncated, filtered, error), `reasoning`, and `repeat` for the second, third ... answer to
-a sample. Other columns are ignored. A run's `responses.jsonl` is such a file: there, as everywhere in a run folder, the
-last line of an answer wins; in any other file a second line is an error.
+Columns `id` (or `sample_id`) and `response` (or `text`), other names by the options `id=` and `text=`. Where the
+answers have them also `finish` (stop, truncated, filtered, error), `reasoning`, and `repeat` for the second, third ...
+answer to a sample. Other columns are ignored. A run's `responses.jsonl` is such a file: there, as everywhere in a run
+folder, the last line of an answer wins; in any other file a second line is an error.
 """
 
 from __future__ import annotations
