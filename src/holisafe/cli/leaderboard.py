@@ -1,0 +1,232 @@
+"""`holisafe leaderboard`: models ranked, with how sure the ranks are."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..metrics.leaderboard import Ranked, Row
+
+KNOWN_TABLES = {"claude_judge": "Claude-3.5-Sonnet", "sm_judge": "string matching (HoliSafe's list)"}
+"""Who judged the published tables, by the names of their files."""
+
+
+def leaderboard(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders of one benchmark.")],
+    judge: Annotated[
+        str | None, typer.Option(metavar="J", help="One judge, or the panel majority or unanimous.")
+    ] = None,
+    published: Annotated[
+        str | None, typer.Option(metavar="[NAME=]FILE.csv", help="A published table, and who judged it.")
+    ] = None,
+    sort: Annotated[str, typer.Option(metavar="MEASURE", help="masr_pooled, rr, asr.SSU, utility ...")] = "masr_pooled",
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print one CSV table.")] = False,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Draws the bootstrap.")] = 0,
+    draws: Annotated[int, typer.Option(metavar="N", min=100, help="How many bootstrap draws.")] = 2000,
+) -> None:
+    """Rank models by a measure, one table a judge, with intervals of the rates and of the ranks.
+
+    FILE.csv is a table as HoliSafe published them: Model, a column for each combination, mASR and RR, in percent. Its
+    rows are marked "published" and stand beside the runs, so it needs one judge: the one that comes nearest to its own.
+    """
+    from ..metrics.leaderboard import leaderboard as ranked
+    from ..metrics.measures import SAFETY, UTILITY
+    from ..metrics.published_table import published_rows
+    from .run_tables import judged_by, read_tables, shared_judges
+
+    if as_json + markdown + as_csv > 1:
+        raise InputError("--json, --markdown and --csv exclude each other")
+    if sort not in (*SAFETY, UTILITY):
+        raise InputError(f"--sort {sort!r} is none of {', '.join((*SAFETY, UTILITY))}")
+    tables = read_tables(runs)
+    judges: Sequence[str] = shared_judges(tables, judge)
+    if published is not None and len(judges) != 1:
+        raise InputError(f"--published needs one judge to stand beside: --judge with one of {', '.join(judges)}")
+    rows, notes = published_rows(*_read_published(published)) if published else ([], [])
+    frames = {table.title: judged_by(table, judges) for table in tables}
+    boards = {
+        name: ranked(frames, name, sort, rows, draws=draws, seed=seed)
+        for name in judges or tables[0].frame["judge"].unique()
+    }
+    if not any(boards.values()):
+        raise InputError(f"no run has a valid verdict for {sort}")
+    notes = [*_differences(frames, boards), *notes]
+
+    if as_json:
+        found = {
+            "benchmark": dict(tables[0].benchmark),
+            "sort": sort,
+            "judges": {name: [one.to_json() for one in board] for name, board in boards.items()},
+            "notes": notes,
+        }
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    elif as_csv:
+        _print_csv(boards, sort)
+    elif markdown:
+        _print_markdown(boards, sort, notes)
+    else:
+        from rich.console import Console
+
+        console = Console()
+        for name, board in boards.items():
+            console.print(_table(name, board, sort))
+        for note in notes:
+            console.print(f"- {note}", markup=False, highlight=False)
+
+
+def _read_published(given: str) -> tuple[list[tuple[str, dict[str, float]]], str]:
+    """The rows of a published table, and its judge. Raises InputError naming row and field of what cannot be read."""
+    from ..interchange.csv_table import read_csv
+    from ..metrics.published_table import measure_of
+
+    name, equals, path = given.rpartition("=")
+    where = Path(path if equals else given)
+    read = read_csv(where)
+    measured = {column: measure for column in read.columns if (measure := measure_of(column))}
+    if "Model" not in read.columns or not measured:
+        raise InputError(
+            f"no published table: it needs Model and columns such as SSU, mASR, RR; it has: {', '.join(read.columns)}",
+            where=where,
+        )
+    models = read.column("Model", where)
+    rows: list[tuple[str, dict[str, float]]] = [(model, {}) for model in models]
+    for column, measure in measured.items():
+        for row, value in enumerate(read.column(column, where), start=1):
+            try:
+                number = float(value)
+            except ValueError:
+                number = float("nan")
+            if not 0 <= number <= 100:
+                raise InputError(f"{value!r} is no percentage", where=where, row=row, field=column)
+            rows[row - 1][1][measure] = number
+    return rows, name if equals else KNOWN_TABLES.get(where.stem, where.stem)
+
+
+def _differences(frames: Any, boards: dict[str, list[Ranked]]) -> list[str]:
+    """What keeps the rows of a table from being wholly comparable."""
+    notes = []
+    asked = {title: frozenset(frame["sample_id"]) for title, frame in frames.items()}
+    if len(set(asked.values())) > 1:
+        sizes = ", ".join(f"{title} {len(ids):,}" for title, ids in asked.items())
+        notes.append(f"the runs were not judged on the same samples ({sizes})")
+    for name, board in boards.items():
+        others = {one.row.judge for one in board if one.row.published}
+        if others:
+            notes.append(f"the runs were judged by {name}, the published rows by {', '.join(others)}")
+    return notes
+
+
+def _cells(row: Row, sort: str) -> list[str]:
+    """The other measures that a table shows beside the one it is sorted by."""
+    return [name for name in row.cells if name != sort]
+
+
+def _columns(board: Sequence[Ranked], sort: str) -> list[str]:
+    return list(dict.fromkeys(name for one in board for name in _cells(one.row, sort)))
+
+
+def _rank(one: Ranked) -> str:
+    return str(one.rank) if one.low is None else f"{one.rank} [{one.low}, {one.high}]"
+
+
+def _sorted_by(one: Ranked, sort: str) -> str:
+    from ..report.numbers import cell_text
+
+    cell = one.row.cells[sort].to_json()
+    return cell_text(cell | {"n": cell["n"] or None})
+
+
+def _table(judge: str, board: Sequence[Ranked], sort: str) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from ..report.numbers import ABSENT, percent
+    from ..report.tables import Pieces
+    from .show import measure_name
+
+    columns = _columns(board, sort)
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, title=Text(f"by {judge}, ranked by {sort}"), title_justify="left"
+    )
+    table.add_column("Rank", no_wrap=True)
+    table.add_column("Model", overflow="fold", min_width=14)
+    table.add_column("Best", justify="right", no_wrap=True)
+    table.add_column(measure_name(sort), justify="right")
+    for name in columns:
+        table.add_column(measure_name(name).replace("ASR ", ""), justify="right", no_wrap=True)
+    for one in board:
+        others = [one.row.cells[name].rate if name in one.row.cells else None for name in columns]
+        model = Text(one.row.model)
+        if one.row.published:
+            model.append(" (published)", style="dim")
+        table.add_row(
+            _rank(one),
+            model,
+            ABSENT if one.best is None else percent(one.best),
+            Pieces(_sorted_by(one, sort)),
+            *(percent(rate).removesuffix(" %") for rate in others),
+        )
+    return table
+
+
+def _print_markdown(boards: dict[str, list[Ranked]], sort: str, notes: Sequence[str]) -> None:
+    from ..report.numbers import cell_text, percent
+    from .show import measure_name
+
+    for judge, board in boards.items():
+        columns = _columns(board, sort)
+        print(f"By {judge}, ranked by {sort}.\n")
+        header = ["Rank", "Model", "Source", "Best", measure_name(sort), *map(measure_name, columns)]
+        lines = [header, ["---"] * len(header)]
+        for one in board:
+            cells = [one.row.cells[name].to_json() if name in one.row.cells else None for name in columns]
+            lines.append(
+                [
+                    _rank(one),
+                    one.row.model,
+                    f"published, {one.row.judge}" if one.row.published else "run",
+                    percent(one.best),
+                    _sorted_by(one, sort),
+                    *(cell_text(cell and cell | {"n": cell["n"] or None}) for cell in cells),
+                ]
+            )
+        for line in lines:
+            print("| " + " | ".join(value.replace("|", "\\|").replace("\n", " ") for value in line) + " |")
+        print()
+    for note in notes:
+        print(f"- {note}")
+
+
+def _print_csv(boards: dict[str, list[Ranked]], sort: str) -> None:
+    columns = [sort, *dict.fromkeys(name for board in boards.values() for name in _columns(board, sort))]
+    parts = ("rate", "low", "high", "n", "n_invalid")
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(
+        ["table", "rank", "rank_low", "rank_high", "p_best", "model", "source", "judge"]
+        + [f"{name}.{part}" for name in columns for part in parts]
+    )
+    for judge, board in boards.items():
+        for one in board:
+            found = one.to_json()
+            cells = [found["rates"].get(name, {}) for name in columns]
+            writer.writerow(
+                [
+                    judge,
+                    *(found[key] for key in ("rank", "rank_low", "rank_high", "p_best", "model", "source", "judge")),
+                ]
+                + [cell.get(part) for cell in cells for part in parts]
+            )

@@ -1,0 +1,117 @@
+"""Figures that are no plain rates (a kappa, a correlation), with a clustered bootstrap's interval.
+
+Each is a function of sums over pairs. So a draw costs one product of matrices: the sums of every cluster, weighted by
+how often it was drawn.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .intervals import percentiles, resampled_sums
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .intervals import Floats, Ints
+    from .rates import Mask
+
+Statistic = Callable[["Floats"], "Floats"]
+"""From sums (draws, columns) to values (draws,), NaN where a value does not exist."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One figure over `n` pairs; `n_left_out` pairs could not be used.
+
+    `low` and `high` are the 95 % interval. None: the value does not exist, such as a kappa of judges who never vary; or
+    the draws do not differ, and so tell nothing about its error.
+    """
+
+    value: float | None
+    n: int
+    n_left_out: int
+    low: float | None
+    high: float | None
+
+    def to_json(self) -> dict[str, float | int | None]:
+        return dataclasses.asdict(self)
+
+
+def cluster_sums(columns: Floats, clusters: Ints | None) -> Floats:
+    """(clusters, columns): `columns` (pairs, columns) added up within each cluster; without clusters as they are."""
+    if clusters is None or not len(columns):
+        return columns
+    order = np.argsort(clusters, kind="stable")
+    _, starts = np.unique(clusters[order], return_index=True)
+    sums: Floats = np.add.reduceat(columns[order], starts, axis=0)
+    return sums
+
+
+def drawn_sums(columns: Floats, clusters: Ints | None, draws: int, seed: int) -> Floats:
+    """(draws, columns): bootstrap sums of `columns` (pairs, columns), drawing the clusters, or else the pairs, anew."""
+    totals = cluster_sums(columns, clusters)
+    return resampled_sums(totals, np.zeros(len(totals), np.int64), draws, seed)
+
+
+def estimate(
+    statistic: Statistic,
+    columns: Floats,
+    clusters: Ints | None = None,
+    *,
+    n: int | None = None,
+    n_left_out: int = 0,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """The statistic of the sums of `columns` (pairs, columns), with the percentile bootstrap's interval."""
+    n = len(columns) if n is None else n
+    value = float(statistic(columns.sum(axis=0, keepdims=True))[0]) if n else math.nan
+    if math.isnan(value):
+        return Estimate(None, n, n_left_out, None, None)
+    low, high = percentiles(statistic(drawn_sums(columns, clusters, draws, seed))) or (None, None)
+    return Estimate(value, n, n_left_out, low, high)
+
+
+def shared_totals(frames: Sequence[pd.DataFrame], hits: Sequence[Mask], known: Sequence[Mask]) -> Floats:
+    """(clusters, frames, 2): the hits and the known rows of each frame in each cluster, over all frames' clusters.
+
+    Frames are tables of verdicts (columns sample_id and where known cluster) of models that were asked samples of one
+    benchmark: the same cluster, or without clusters the same sample, is the same in each of them. Resampling these rows
+    keeps what the models have in common.
+    """
+    import pandas as pd
+
+    keys = [key for frame in frames for key in cluster_keys(frame)]
+    number = pd.factorize(pd.Series(keys, dtype=object))[0]
+    totals = np.zeros((int(number.max(initial=-1)) + 1, len(frames), 2))
+    start = 0
+    for at, (frame, hit, valid) in enumerate(zip(frames, hits, known, strict=True)):
+        mine = number[start : start + len(frame)]
+        start += len(frame)
+        for kind, weights in enumerate((hit & valid, valid)):
+            totals[:, at, kind] = np.bincount(mine, weights=weights, minlength=len(totals))
+    return totals
+
+
+def cluster_keys(frame: pd.DataFrame) -> list[tuple[str, object]]:
+    """What each row is resampled with: its cluster, or where it has none its sample."""
+    samples = frame["sample_id"].to_numpy(object)
+    clusters = frame["cluster"].to_numpy(object) if "cluster" in frame else [None] * len(frame)
+    return [
+        ("cluster", cluster) if isinstance(cluster, str) and cluster else ("sample", sample)
+        for cluster, sample in zip(clusters, samples, strict=True)
+    ]
+
+
+def ratio(above: Floats, below: Floats) -> Floats:
+    """above / below, NaN where `below` is 0."""
+    above, below = np.broadcast_arrays(np.asarray(above, dtype=float), np.asarray(below, dtype=float))
+    result: Floats = np.divide(above, below, out=np.full(above.shape, np.nan), where=below != 0)
+    return result
