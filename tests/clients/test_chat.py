@@ -151,7 +151,7 @@ def test_the_wait_that_a_server_asks_for_is_kept() -> None:
 
 
 def test_a_crowded_server_gets_fewer_calls_at_once() -> None:
-    """One that bears four calls at a time and answers others with 429 is asked by about four."""
+    """One that bears four calls at a time has to refuse few of them, once that is found out."""
     crowd: list[int] = []
     server = ApiServer(delay=0.01)
 
@@ -161,11 +161,11 @@ def test_a_crowded_server_gets_fewer_calls_at_once() -> None:
 
     server.respond = respond
     with server:
-        found = ask(client(server, max_in_flight=64, attempts=50), requests(600))
+        found = ask(client(server, max_in_flight=64, attempts=50), requests(300))
     assert {r.finish for r in found.values()} <= {"stop", "truncated", "filtered"}
     assert max(crowd[:64]) > 16
     late = crowd[len(crowd) // 2 :]
-    assert sum(late) / len(late) < 8
+    assert sum(at_once > 4 for at_once in late) < len(late) / 3
 
 
 def test_blocks_by_the_filter_are_neither_errors_nor_asked_again() -> None:

@@ -1,0 +1,269 @@
+"""Calls per second of API clients in one run, each call with an image of 80 KB, against a server in its own process.
+
+    python benches/bench_clients.py                          # every latency and number in flight, three times
+    python benches/bench_clients.py --latency 0.2 --in-flight 64 --repeats 5 --json speed.json
+    python benches/bench_clients.py --memory                 # the peak of an evaluation of 4,031 pairs instead
+
+`ours` is the client that `openai/MODEL` uses; `aiohttp` posts JSON with nothing around it; `openai` is AsyncOpenAI over
+its own transport, httpx; `inspect` is Inspect AI's `Model.generate`. All do the same calls, one client after the other,
+over and over, so that what else the machine does meets all of them: look at the ratios. "of ideal" compares with
+in-flight / latency.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+SIDE = 163
+"""Pixels: noise of this size makes a PNG of 80 KB."""
+
+QUESTION, MAX_TOKENS = "What is going on in this picture?", 64
+SECONDS, MOST_CALLS = 4.0, 1500
+"""How long a measurement takes at the ideal speed, and the most calls in it; at least four rounds at any latency."""
+
+
+class Timing(NamedTuple):
+    """Calls per second, and milliseconds of this process's processor a call."""
+
+    speed: float
+    processor: float
+
+
+Client = Callable[[str, int, int], Awaitable[None]]
+"""(address, calls, in flight): makes the calls."""
+
+
+@cache
+def picture(name: str = "0") -> Image.Image:
+    noise = np.random.default_rng(int(name)).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    return Image.fromarray(noise)
+
+
+@cache
+def data_url() -> str:
+    from holisafe.images import as_data_url
+
+    return as_data_url(picture())
+
+
+def payload() -> dict[str, Any]:
+    content = [{"type": "image_url", "image_url": {"url": data_url()}}, {"type": "text", "text": QUESTION}]
+    messages = [{"role": "user", "content": content}]
+    return {"model": "fake", "messages": messages, "max_tokens": MAX_TOKENS, "temperature": 0.0, "seed": 0}
+
+
+async def repeatedly(call: Callable[[], Awaitable[object]], calls: int, in_flight: int) -> None:
+    """As many workers as may be in flight, each calling until all calls are made."""
+    left = iter(range(calls))
+
+    async def work() -> None:
+        for _ in left:
+            await call()
+
+    await asyncio.gather(*(work() for _ in range(in_flight)))
+
+
+async def ours(address: str, calls: int, in_flight: int) -> None:
+    from holisafe.records import GenerationSettings, Message, Picture, Request
+    from holisafe.targets import open_target
+
+    settings = GenerationSettings(max_new_tokens=MAX_TOKENS)
+    target = open_target(f"openai/fake,base_url={address},max_in_flight={in_flight}", settings)
+
+    async def requests() -> AsyncIterator[Request]:
+        for number in range(calls):
+            shown = (Picture("0", partial(picture, "0")),)
+            yield Request(sample_id=str(number), messages=(Message("user", QUESTION, shown),), settings=settings)
+
+    async for response in target.respond(requests()):
+        assert len(response.text) == 400, response.error
+
+
+async def aiohttp(address: str, calls: int, in_flight: int) -> None:
+    from aiohttp import ClientSession, TCPConnector
+
+    body = payload()
+    async with ClientSession(connector=TCPConnector(limit=in_flight)) as session:
+
+        async def call() -> None:
+            async with session.post(f"{address}/chat/completions", json=body) as response:
+                answer = await response.json()
+            assert len(answer["choices"][0]["message"]["content"]) == 400
+
+        await repeatedly(call, calls, in_flight)
+
+
+async def openai(address: str, calls: int, in_flight: int) -> None:
+    from openai import AsyncOpenAI
+
+    body = payload()
+    async with AsyncOpenAI(base_url=address, api_key="none", max_retries=0, timeout=None) as http:
+
+        async def call() -> None:
+            answer = await http.chat.completions.create(**body)
+            assert len(answer.choices[0].message.content or "") == 400
+
+        await repeatedly(call, calls, in_flight)
+
+
+async def inspect(address: str, calls: int, in_flight: int) -> None:
+    from inspect_ai.model import ChatMessageUser, ContentImage, ContentText, GenerateConfig, get_model
+
+    account = f"none-{time.monotonic_ns()}"  # it keeps the number in flight of an account's first call
+    config = GenerateConfig(max_connections=in_flight, max_tokens=MAX_TOKENS, temperature=0.0, seed=0, max_retries=0)
+    model = get_model(f"openai-api/fake/{account}", base_url=address, api_key=account, config=config, memoize=False)
+    messages = [ChatMessageUser(content=[ContentImage(image=data_url()), ContentText(text=QUESTION)])]
+
+    async def call() -> None:
+        answer = await model.generate(list(messages))
+        assert len(answer.completion) == 400
+
+    async with model:
+        await repeatedly(call, calls, in_flight)
+
+
+CLIENTS: dict[str, Client] = {"ours": ours, "aiohttp": aiohttp, "openai": openai, "inspect": inspect}
+
+
+@contextmanager
+def server(latency: float) -> Iterator[str]:
+    """The address of a server that answers everything after `latency` seconds."""
+    command = [sys.executable, str(ROOT / "tests" / "api_server.py"), "--plain", "--delay", str(latency)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def timed(client: Client, address: str, calls: int, in_flight: int) -> Timing:
+    start, processor = time.perf_counter(), time.process_time()
+    asyncio.run(client(address, calls, in_flight))
+    return Timing(calls / (time.perf_counter() - start), 1000 * (time.process_time() - processor) / calls)
+
+
+def measure(latencies: list[float], in_flights: list[int], names: list[str], repeats: int) -> list[dict[str, Any]]:
+    """One row for each latency, number in flight and client: the timings of every repeat."""
+    found: dict[tuple[float, int, str], list[Timing]] = {}
+    for repeat in range(repeats):
+        for latency in latencies:
+            with server(latency) as address:
+                for name in names:
+                    asyncio.run(CLIENTS[name](address, 1, 1))  # imports, and the first encoding
+                for in_flight in in_flights:
+                    rounds = max(4, min(round(SECONDS / latency), MOST_CALLS // in_flight))
+                    for name in names:
+                        timing = timed(CLIENTS[name], address, rounds * in_flight, in_flight)
+                        found.setdefault((latency, in_flight, name), []).append(timing)
+                        print(f"{repeat + 1}/{repeats} {latency:g} s x {in_flight} {name}", end="\r", file=sys.stderr)
+    return [
+        {
+            "latency": latency,
+            "in_flight": in_flight,
+            "client": name,
+            "calls_per_second": [round(timing.speed, 2) for timing in timings],
+            "processor_ms_per_call": [round(timing.processor, 3) for timing in timings],
+            "of_aiohttp": _ratios(timings, found.get((latency, in_flight, "aiohttp"))),
+            "of_ideal": [round(timing.speed * latency / in_flight, 4) for timing in timings],
+        }
+        for (latency, in_flight, name), timings in sorted(found.items(), key=lambda item: item[0][:2])
+    ]
+
+
+def _ratios(timings: list[Timing], bare: list[Timing] | None) -> list[float] | None:
+    """Repeat by repeat, for what disturbs one repeat disturbs both."""
+    return bare and [round(one.speed / other.speed, 4) for one, other in zip(timings, bare, strict=True)]
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """The middle of the repeats, with the least and the most in brackets."""
+    print(f"{'latency':>8}{'in flight':>10}  {'client':8}{'calls/s':>9}{'of aiohttp':>23}{'of ideal':>23}{'CPU ms':>8}")
+    for row in rows:
+        speed, processor = (statistics.median(row[name]) for name in ("calls_per_second", "processor_ms_per_call"))
+        print(
+            f"{row['latency']:>6g} s{row['in_flight']:>10}  {row['client']:8}{speed:>9.1f}"
+            f"{_spread(row['of_aiohttp']):>23}{_spread(row['of_ideal']):>23}{processor:>8.2f}"
+        )
+
+
+def _spread(values: list[float] | None) -> str:
+    if values is None:
+        return ""
+    return f"{statistics.median(values):.1%} [{min(values):.1%}, {max(values):.1%}]"
+
+
+def memory(pairs: int = 4031, images: int = 1796, in_flight: int = 64) -> dict[str, float]:
+    """Megabytes of this process at most, before and after a whole evaluation with so many pairs."""
+    from holisafe.benchmarks.base import Benchmark
+    from holisafe.evaluate import evaluate
+    from holisafe.judges import open_judge
+    from holisafe.records import GenerationSettings, Sample
+    from holisafe.targets import open_target
+
+    combinations = ("SSS", "SSU", "SUU", "USU", "UUU")
+    samples = tuple(
+        Sample(
+            benchmark="noise",
+            id=str(number),
+            query=f"{QUESTION} ({number})",
+            expected="answer" if number % 5 == 0 else "refuse",
+            images=(str(number % images),),
+            combination=combinations[number % 5],
+            cluster=str(number % images),
+        )
+        for number in range(pairs)
+    )
+    benchmark = Benchmark("noise", samples, picture.__wrapped__)
+    settings = GenerationSettings(max_new_tokens=MAX_TOKENS)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    with server(0.0) as address, tempfile.TemporaryDirectory() as folder:
+        target = open_target(f"openai/fake,base_url={address},max_in_flight={in_flight}", settings)
+        scores = evaluate(benchmark, target, [open_judge("string-match")], Path(folder, "run"), settings=settings)
+    assert (scores["responses"]["n"], scores["responses"]["errors"]) == (pairs, 0)
+    return {"before_mb": before, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--latency", type=float, nargs="+", default=[0.05, 0.2, 2.0], metavar="SECONDS")
+    parser.add_argument("--in-flight", type=int, nargs="+", default=[16, 64, 256], metavar="N")
+    parser.add_argument("--clients", nargs="+", default=list(CLIENTS), choices=CLIENTS)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep every repeat")
+    parser.add_argument("--memory", action="store_true", help="measure memory instead")
+    given = parser.parse_args()
+    if given.memory:
+        result: Any = memory()
+        print(f"peak of 4,031 pairs, 64 in flight: {result['peak_mb']:.0f} MB ({result['before_mb']:.0f} at the start)")
+    else:
+        size = len(base64.b64decode(data_url().partition(",")[2])) / 1000
+        print(f"image of {size:.0f} KB, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start")
+        result = measure(given.latency, given.in_flight, given.clients, given.repeats)
+        show(result)
+    if given.json:
+        given.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""What is written after a model's name: where it is served, with which key, and how it is asked."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from ..errors import InputError
+from ..records import GenerationSettings
+from .pictures import Encoding
+
+OPENAI = "https://api.openai.com/v1"
+KEY = "OPENAI_API_KEY"
+
+OPTIONS = (
+    "base_url",
+    "key",
+    "max_in_flight",
+    "timeout",
+    "attempts",
+    "max_tokens",
+    "temperature",
+    "reasoning_tokens",
+    "reasoning_effort",
+    "max_side",
+    "image_format",
+    "detail",
+    "input_price",
+    "output_price",
+)
+DETAILS = ("low", "high", "auto")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatOptions:
+    """How a model behind the chat API is asked. Prices are US dollars per million tokens; times are seconds.
+
+    `api_key` is the secret itself and never leaves this object but in the request's header. `max_tokens`,
+    `temperature` and `reasoning_tokens` go before the settings of a request; `temperature` "none" sends none.
+    """
+
+    model: str
+    base_url: str = OPENAI
+    api_key: str | None = field(default=None, repr=False)
+    max_in_flight: int = 32
+    timeout: float = 120.0
+    attempts: int = 8
+    max_tokens: int | None = None
+    temperature: float | Literal["none"] | None = None
+    reasoning_tokens: int | None = None
+    reasoning_effort: str | None = None
+    encoding: Encoding = field(default_factory=Encoding)
+    detail: str | None = None
+    input_price: float | None = None
+    output_price: float | None = None
+
+    def generation(self, settings: GenerationSettings) -> dict[str, Any]:
+        """How a request with these settings is decoded, as JSON."""
+        temperature = settings.temperature if self.temperature is None else self.temperature
+        return {
+            "max_new_tokens": settings.max_new_tokens if self.max_tokens is None else self.max_tokens,
+            "temperature": None if temperature == "none" else temperature,
+            "seed": settings.seed,
+            "system": settings.system,
+            "reasoning_tokens": settings.reasoning_tokens if self.reasoning_tokens is None else self.reasoning_tokens,
+            "reasoning_effort": self.reasoning_effort,
+        }
+
+    def cost(self, usage: Mapping[str, int]) -> float | None:
+        """US dollars for tokens counted by the server; None without prices or counts."""
+        if self.input_price is None or self.output_price is None or not {"input_tokens", "output_tokens"} <= {*usage}:
+            return None
+        return (usage["input_tokens"] * self.input_price + usage["output_tokens"] * self.output_price) / 1e6
+
+
+def chat_options(model: str, written: Mapping[str, str]) -> ChatOptions:
+    """The options of a spec. Raises InputError for one that is unknown or unusable, and for a key that is not set."""
+    for name in written:
+        if name not in OPTIONS:
+            raise InputError(f"openai has no option {name!r}; known: {', '.join(OPTIONS)}")
+    base_url = _address(written.get("base_url") or os.environ.get("OPENAI_BASE_URL") or OPENAI)
+    values: dict[str, Any] = {
+        name: _number(name, written[name], whole, least)
+        for name, whole, least in (
+            ("max_in_flight", True, 1),
+            ("timeout", False, 0.001),
+            ("attempts", True, 1),
+            ("max_tokens", True, 1),
+            ("reasoning_tokens", True, 0),
+            ("input_price", False, 0),
+            ("output_price", False, 0),
+        )
+        if name in written
+    }
+    if ("input_price" in values) != ("output_price" in values):
+        raise InputError("input_price and output_price come together")
+    if "temperature" in written:
+        none = written["temperature"] == "none"
+        values["temperature"] = "none" if none else _number("temperature", written["temperature"], False, 0)
+    if written.get("detail", "auto") not in DETAILS:
+        raise InputError(f"option detail is one of {', '.join(DETAILS)}, not {written['detail']!r}")
+    return ChatOptions(
+        model=model,
+        base_url=base_url,
+        api_key=_secret(written.get("key", KEY), base_url),
+        reasoning_effort=written.get("reasoning_effort"),
+        encoding=_encoding(written),
+        detail=written.get("detail"),
+        **values,
+    )
+
+
+def _encoding(written: Mapping[str, str]) -> Encoding:
+    kind, colon, quality = written.get("image_format", "png").partition(":")
+    if kind not in ("png", "jpeg") or (colon and (kind == "png" or not quality.isdecimal() or int(quality) > 100)):
+        raise InputError(f"option image_format is png, jpeg or jpeg:QUALITY, not {written['image_format']!r}")
+    side = written.get("max_side")
+    max_side = None if side is None else int(_number("max_side", side, True, 1))
+    return Encoding(max_side, int(quality or 95) if kind == "jpeg" else None)
+
+
+def _number(name: str, text: str, whole: bool, least: float) -> float:
+    try:
+        value = int(text) if whole else float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= least):
+        kind = "a whole number" if whole else "a number"
+        raise InputError(f"option {name} is {kind} of at least {least:g}, not {text!r}")
+    return value
+
+
+def _address(text: str) -> str:
+    """The address without what may hold a secret: such an address is refused, unrepeated."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and parts.hostname is not None and (parts.port or 1) > 0
+    except ValueError:
+        parts, usable = urlsplit(""), False
+    if not usable:
+        raise InputError("option base_url is an address such as http://127.0.0.1:8000/v1")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise InputError("option base_url holds no user, password or query; key=NAME names a key's variable")
+    return text.rstrip("/")
+
+
+def is_local(base_url: str) -> bool:
+    """Whether a server is on this machine, by its name."""
+    host = urlsplit(base_url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _secret(variable: str, base_url: str) -> str | None:
+    """The key that an environment variable holds. What is given is repeated only when it looks like a name."""
+    if secret := os.environ.get(variable, "").strip():
+        if not secret.isascii() or not secret.isprintable():
+            raise InputError("the key holds characters that no request can carry")
+        return secret
+    if not re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}", variable):
+        raise InputError("option key is the NAME of an environment variable; there is none of the name given")
+    if is_local(base_url):
+        return None
+    raise InputError(f"the environment variable {variable} holds no key for {base_url} (key=NAME names another)")
