@@ -45,9 +45,9 @@ def agreement(
 
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
+    from .screen import screen
 
-    console = Console()
+    console = screen()
     for title, one in found["runs"].items():
         _print_run(console, title, one)
     _print_ranks(console, found["rank_correlation"], len(tables))

@@ -47,9 +47,9 @@ def compare(
         }
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
+    from .screen import screen
 
-    console = Console()
+    console = screen()
     blocks: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in rows:
         blocks.setdefault((row["first"], row["second"], row["judge"]), []).append(row)
@@ -70,6 +70,7 @@ def _table(rows: list[dict[str, Any]], title: str) -> Table:
     from rich.text import Text
 
     from ..report.numbers import ABSENT, bracket, percent
+    from ..report.tables import Pieces
     from .show import measure_name
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=Text(title), title_justify="left")
@@ -86,7 +87,7 @@ def _table(rows: list[dict[str, Any]], title: str) -> Table:
             measure_name(row["measure"]),
             percent(row["rate_first"]),
             percent(row["rate_second"]),
-            change,
+            Pieces(change),
             _probability(row["p"]),
             _probability(row["p_holm"]),
             shows,

@@ -63,16 +63,17 @@ def _print_lines(pairs: Iterable[tuple[Path, GuardReading]], top: int | None) ->
 
 
 def _print_table(pairs: Iterable[tuple[Path, GuardReading]], top: int) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from .screen import screen
 
     table = Table("image", "label", "probability")
     for path, reading in pairs:
         for row, (label, probability) in enumerate(_likeliest(reading, top)):
             table.add_row(Text("" if row else str(path), overflow="fold"), label, f"{probability:.1%}")
         table.add_section()
-    Console().print(table)
+    screen().print(table)
 
 
 def _likeliest(reading: GuardReading, top: int | None) -> list[tuple[str, float]]:

@@ -53,17 +53,16 @@ def judge(
 
 
 def _judge_run(folder: Path, specs: list[str], rejudge_invalid: bool, max_cost: float | None) -> None:
-    from rich.console import Console
-
     from ..evaluate import judge_run
     from ..judges import open_judge
     from ..report.tables import run_table
     from .progress import showing_progress
+    from .screen import screen
 
     judges = [open_judge(spec) for spec in dict.fromkeys(specs)]
     with showing_progress() as progress:
         scores = judge_run(folder, judges, rejudge_invalid=rejudge_invalid, max_cost=max_cost, progress=progress)
-    Console().print(run_table(scores))
+    screen().print(run_table(scores))
     for name, count in scores["judge_errors"].items():
         print(f"{count} calls of {name} failed; the same command tries them again.")
     raise typer.Exit(ExitCode.RESUMABLE if scores["judge_errors"] else ExitCode.DONE)

@@ -78,9 +78,9 @@ def leaderboard(
     elif markdown:
         _print_markdown(boards, sort, notes)
     else:
-        from rich.console import Console
+        from .screen import screen
 
-        console = Console()
+        console = screen()
         for name, board in boards.items():
             console.print(_table(name, board, sort))
         for note in notes:

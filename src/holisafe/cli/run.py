@@ -58,8 +58,6 @@ def run(
     may grow. Leaves with 0 when done, 1 when a --fail-if holds, 2 on bad input, 3 when stopped early or when calls
     failed: the same command tries again.
     """
-    from rich.console import Console
-
     from ..benchmarks.base import stratified
     from ..evaluate import evaluate
     from ..judges import open_judge
@@ -70,6 +68,7 @@ def run(
     from .dry_run import parts_table, remaining
     from .progress import showing_progress
     from .run_config import run_config
+    from .screen import screen
 
     flags: dict[str, object] = {
         "target": target,
@@ -95,7 +94,7 @@ def run(
             (s, n) for n in range(config.repeats) for s in stratified(benchmark.samples, config.limit, config.seed)
         ]
         parts = list(remaining(benchmark, model, judges, calls, settings, config.out))
-        Console().print(parts_table(parts))
+        screen().print(parts_table(parts))
         return
     with showing_progress() as progress:
         scores = evaluate(
@@ -110,7 +109,7 @@ def run(
             max_cost=config.max_cost,
             progress=progress,
         )
-    Console().print(run_table(scores))
+    screen().print(run_table(scores))
     errors, judge_errors = scores["responses"]["errors"], scores["judge_errors"]
     if errors:
         print(f"{errors} calls failed and are in no rate; the same command tries them again.")

@@ -38,13 +38,13 @@ def score(
 
 def _print(scores: dict[str, Any], title: str) -> None:
     """One column a judge; categories below where the table has them."""
-    from rich.console import Console
     from rich.table import Table
 
     from ..report.measures import breakdown, safety_measures
     from ..report.numbers import cell_text
+    from .screen import screen
 
-    console, judges = Console(), {"judges": scores}
+    console, judges = screen(), {"judges": scores}
     rows = {
         judge: {measure.label: cell for measure, cell in safety_measures(judges, judge).items()} for judge in scores
     }
