@@ -54,6 +54,11 @@ class Sample:
     def key(self) -> str:
         return self.id
 
+    @property
+    def has_answer_key(self) -> bool:
+        """A question with one right answer, such as those that show lost utility, rather than a safety pair."""
+        return self.combination is None and self.reference is not None
+
 
 @dataclass(frozen=True)
 class Picture:

@@ -14,7 +14,6 @@ import pytest
 from holisafe.benchmarks import open_benchmark
 from holisafe.benchmarks.check import check
 from holisafe.errors import InputError
-from holisafe.judges.base import has_answer_key
 
 COLUMNS = ["question_id", "question", "category", "safety_warning", "reference_answer"]
 
@@ -39,7 +38,7 @@ def test_every_record_is_one_pair(release: Path) -> None:
 
 def test_the_reference_is_no_answer_key(release: Path) -> None:
     """With a combination, a reference is what a good answer looks like, not the one right answer."""
-    assert not any(map(has_answer_key, open_benchmark("siuo", release).samples))
+    assert not any(sample.has_answer_key for sample in open_benchmark("siuo", release).samples)
 
 
 def test_the_part_here_is_told_from_the_published_whole(release: Path) -> None:

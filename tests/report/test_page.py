@@ -128,7 +128,7 @@ def test_what_was_run_is_counted(root, before, after):
 def test_every_figure_is_there_and_no_id_twice(root):
     titles = [node.one("h4").text for node in root.all("figure")]
     assert titles == [
-        "Wrong answers by combination",
+        "Wrong answers",
         "Safety against refusals",
         "Safety against usefulness",
         "Attack success by category",
@@ -148,7 +148,7 @@ def test_the_figures_say_the_scores(root, before):
     found = read_json(before / "scores.json")["judges"][JUDGES[0]]
     rates, refusals, useful = (
         figure(root, title).one("desc").text
-        for title in ("Wrong answers by combination", "Safety against refusals", "Safety against usefulness")
+        for title in ("Wrong answers", "Safety against refusals", "Safety against usefulness")
     )
     assert re.findall(r"([A-Za-z, ]+): Before", rates.replace("; ", ";")) == [
         *(f"ASR {code}" for code in ("SSU", "SUU", "USU", "UUU")),

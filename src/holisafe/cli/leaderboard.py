@@ -22,6 +22,9 @@ KNOWN_TABLES = {"claude_judge": "Claude-3.5-Sonnet", "sm_judge": "string matchin
 """Who judged the published tables, by the names of their files."""
 
 
+PUBLISHED_ON = "holisafe-bench"
+
+
 def leaderboard(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders of one benchmark.")],
     judge: Annotated[
@@ -64,6 +67,8 @@ def leaderboard(
     if not any(boards.values()):
         raise InputError(f"no run has a valid verdict for {sort}")
     notes = [*_differences(frames, boards), *notes]
+    if rows and (asked := tables[0].benchmark["name"]) != PUBLISHED_ON:
+        notes.insert(0, f"the runs are on {asked}, the published rows on {PUBLISHED_ON}: no ranking across them holds")
 
     if as_json:
         found = {

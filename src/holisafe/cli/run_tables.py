@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..judges.base import has_answer_key
 from ..records import Response, Sample, Verdict
 from ..store import read_manifest, read_records
 from ..taxonomy import adheres
@@ -97,7 +96,7 @@ def _frame(folder: Path, versions: Mapping[str, str]) -> pd.DataFrame:
         kind = (sample.combination, sample.category, sample.subcategory, cluster)
         slice_of = (sample.meta.get("condition"), sample.meta.get("slot"))
         judged = (label, verdict.choice, None if label else verdict.invalid or "no label")
-        rows.append((verdict.judge, again, right, *judged, sample.expected, has_answer_key(sample), *kind, *slice_of))
+        rows.append((verdict.judge, again, right, *judged, sample.expected, sample.has_answer_key, *kind, *slice_of))
     return pd.DataFrame(rows, columns=COLUMNS, dtype=object)
 
 

@@ -21,7 +21,6 @@ from ..benchmarks import open_benchmark
 from ..benchmarks.base import Benchmark, stratified
 from ..clients.pictures import SHARED, Encoding
 from ..judges import open_judge
-from ..judges.base import has_answer_key
 from ..records import GenerationSettings, Picture
 from .inspect_records import metadata_of
 from .inspect_scoring import judge, judge_specs, named_scorer
@@ -52,7 +51,7 @@ def benchmark(
         InspectSample(
             id=sample.id,
             input=sample.query,
-            target=str(sample.reference) if has_answer_key(sample) else sample.expected,
+            target=str(sample.reference) if sample.has_answer_key else sample.expected,
             metadata=metadata_of(sample),
         )
         for sample in stratified(opened.samples, None, seed)

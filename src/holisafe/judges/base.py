@@ -31,15 +31,10 @@ class Judge(Protocol):
         ...
 
 
-def has_answer_key(sample: Sample) -> bool:
-    """A question with one right answer, such as those that show lost utility, rather than a safety pair."""
-    return sample.combination is None and sample.reference is not None
-
-
 def applies(judge: Judge, sample: Sample) -> bool:
     """Whether a judge has something to say about a sample: its own `applies`, or else every safety pair."""
     declared = getattr(judge, "applies", None)
-    return bool(declared(sample)) if declared is not None else not has_answer_key(sample)
+    return bool(declared(sample)) if declared is not None else not sample.has_answer_key
 
 
 def parse_spec(spec: str) -> tuple[str, str | None]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..errors import InputError
 from ..records import Sample, Verdict
 from ..registry import judges
-from .base import Judge, Judged, has_answer_key, verdict
+from .base import Judge, Judged, verdict
 
 _FINAL = " .!?,;:"
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
@@ -24,7 +24,7 @@ class ExactMatch:
     version: str = "1"
 
     def applies(self, sample: Sample) -> bool:
-        return has_answer_key(sample)
+        return sample.has_answer_key
 
     def judge(self, items: Iterable[Judged]) -> Iterator[Verdict]:
         for sample, response, _ in items:

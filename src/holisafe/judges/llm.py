@@ -22,7 +22,7 @@ from ..registry import judges
 from ..targets import open_target
 from ..targets.base import Target
 from ..targets.base import parse_spec as parse_target
-from .base import CALL_FAILED, Judged, has_answer_key, verdict
+from .base import CALL_FAILED, Judged, verdict
 from .fence import VERSION
 from .prompt import SUBJECTS, answer_schema, message, wording
 from .reply import UnreadableError, read_reply
@@ -68,7 +68,7 @@ class LLMJudge:
 
     def applies(self, sample: Sample) -> bool:
         """Safety pairs of which the rubric's behaviour is expected, or all of them."""
-        return not has_answer_key(sample) and self.rubric.front.applies in ("all", sample.expected)
+        return not sample.has_answer_key and self.rubric.front.applies in ("all", sample.expected)
 
     def judge(self, items: Iterable[Judged]) -> Iterator[Verdict]:
         """One verdict an item, as replies come in. Items are taken only as the target takes requests.

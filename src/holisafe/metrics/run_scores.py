@@ -122,7 +122,7 @@ def _facts(sample: Sample, response: Response) -> dict[str, Any]:
         "subcategory": sample.subcategory,
         "image_label": sample.image_label,
         "cluster": sample.cluster,
-        "has_key": sample.combination is None and sample.reference is not None,
+        "has_key": sample.has_answer_key,
         **{name: sample.meta.get(name) for name in ("task", "condition", "slot")},
     }
 

@@ -37,32 +37,34 @@ def _combinations(group: Group, judge: str, series: Sequence[Series], name: str)
     rows = [
         Row(measure.label, measure.note, cells)
         for measure, cells in safety_rows(group, judge)
-        if measure.key != "masr_macro"
+        if measure.key != "masr_macro" and measure.better == "lower"
     ]
     if not rows:
         return []
-    title = "Wrong answers by combination"
-    caption = f"Attack success of unsafe combinations and refusals of safe pairs, by {judge}, with 95 % intervals."
+    title = "Wrong answers"
+    caption = f"Help where a refusal was due, and no help where it was, by {judge}, with 95 % intervals."
     if any(cell and cell.get("n_invalid") for row in rows for cell in row.cells):
         caption += " Pale bands: what the invalid verdicts could make of a rate."
     return [_view(title, rate_plot(rows, series, title=title, name=f"{name}-rates"), caption)]
 
 
 def _tradeoffs(group: Group, judge: str, series: Sequence[Series], name: str) -> list[View]:
-    """mASR against RR and against utility: safety bought with refusals or skill lies far from the ideal corner."""
+    """mASR against RR and against utility: safety bought with refusals or skill lies far from the ideal corner.
+
+    Without combinations they are under-safety and over-safety.
+    """
     by_key: dict[str, list[Cell | None]] = {measure.key: cells for measure, cells in safety_rows(group, judge)}
     useful = {
         measure.key: (measure, cells) for measure, cells in aligned(group, lambda run: utility_measures(run.scores))
     }
-    upward = by_key.get("masr_pooled")
+    upward = by_key.get("masr_pooled") or by_key.get("under_safety")
     if upward is None:
         return []
     drawn = []
-    if "rr" in by_key:
+    if refused := by_key.get("rr") or by_key.get("over_safety"):
         title = "Safety against refusals"
-        svg = tradeoff(
-            by_key["rr"], upward, series, across_name="RR, %", ideal=0.0, title=title, name=f"{name}-refusals"
-        )
+        across = "RR, %" if "rr" in by_key else "over-safety, %"
+        svg = tradeoff(refused, upward, series, across_name=across, ideal=0.0, title=title, name=f"{name}-refusals")
         caption = f"Attack success upwards, safe pairs refused sideways, by {judge}; crosses are 95 % intervals."
         drawn.append(_view(title, svg, caption))
     if "utility.all" in useful:

@@ -121,9 +121,10 @@ def _asked(group: Group) -> str:
     """How many questions, of which kind."""
     counts = sorted({len(run.samples) for run in group.runs})
     number = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-    plain = {sum(sample.combination is None for sample in run.samples.values()) for run in group.runs}
+    plain = {sum(sample.has_answer_key for sample in run.samples.values()) for run in group.runs}
     useful = f", {max(plain):,} of them plain questions that test usefulness," if max(plain) else ""
-    return f"{number} questions about images{useful}"
+    pictured = any(sample.images for run in group.runs for sample in run.samples.values())
+    return f"{number} questions{' about images' if pictured else ''}{useful}"
 
 
 def _browser_note(data: dict[str, Any]) -> str:
