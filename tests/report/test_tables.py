@@ -76,3 +76,33 @@ def test_a_narrow_terminal_breaks_no_interval(before):
     console = Console(width=70, record=True, file=io.StringIO())
     console.print(before_after_table(scores, scores))
     assert all(line.count("[") == line.count("]") for line in console.export_text().splitlines())
+
+
+def test_vscbench_has_its_own_scores_by_condition_in_the_terminal_and_on_the_page() -> None:
+    from holisafe.metrics.run_scores import run_scores
+    from holisafe.records import Response, Sample, Verdict
+    from holisafe.report.measures import calibration_slices
+    from holisafe.report.tables import run_table
+
+    answered, verdicts = [], {}
+    for number in range(40):
+        sample = Sample(
+            benchmark="vscbench-text", id=f"{number}", query="q", expected=("answer", "refuse")[number % 2],
+            cluster=f"{number // 4}", meta={"condition": ("search", "figstep")[number // 2 % 2]},
+        )  # fmt: skip
+        response = Response(sample_id=sample.id, target="t", text="text")
+        label = ("answered", "refused", "irrelevant", "warned")[number % 4]
+        answered.append((sample, response))
+        verdicts[sample.id] = Verdict(
+            sample_id=sample.id, response_hash=response.hash, judge="j", judge_version="1", label=label
+        )
+    scores = run_scores(answered, {"j": verdicts})
+    by_condition = calibration_slices(scores, "j")["condition"]
+    assert {measure.label: cell["n"] for measure, cell in by_condition.items()} == {
+        "SRA_u, figstep": 10, "SRA_s, figstep": 10, "SRA_u, search": 10, "SRA_s, search": 10,
+    }  # fmt: skip
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(run_table(scores))
+    shown = console.export_text()
+    for label in ("Under-safety", "SRA_u", "SRA_s, answered", "SRA_s, figstep"):
+        assert label in shown

@@ -74,6 +74,23 @@ def _count(cell: Cell | None) -> int:
     return (cell.get("n") or 0) + (cell.get("n_invalid") or 0) if cell else 0
 
 
+def calibration_slices(scores: Mapping[str, Any], judge: str) -> dict[str, dict[Measure, Cell]]:
+    """{"condition", "slot" or "category": SRA_u and SRA_s of each}, for a benchmark whose scores these are."""
+    found = (scores.get("safety_calibration") or {}).get(judge) or {}
+    if not found.keys() & {"conditions", "slots"}:
+        return {}
+    return {
+        level: {
+            Measure(f"{level}.{name}.{key}", f"{label}, {spoken(name)}", note, "higher", judge): cells[key]
+            for name, cells in found[plural].items()
+            for key, (label, note) in CALIBRATION_ROWS.items()
+            if key in ("sra_u", "sra_s") and key in cells
+        }
+        for level, plural in (("condition", "conditions"), ("slot", "slots"), ("category", "categories"))
+        if plural in found
+    }
+
+
 def utility_measures(scores: Mapping[str, Any]) -> dict[Measure, Cell]:
     """Usefulness by every judge that measured it: whole, then task by task."""
     rows: dict[Measure, Cell] = {}

@@ -7,7 +7,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from ..records import Response
-from .measures import Measure, breakdown, guard_measures, justified_measures, safety_measures, spoken, utility_measures
+from .measures import (
+    Measure,
+    breakdown,
+    calibration_slices,
+    guard_measures,
+    justified_measures,
+    safety_measures,
+    spoken,
+    utility_measures,
+)
 from .numbers import Cell, bracket, difference, fragile, interval, percent
 from .runs import Group, Run
 
@@ -88,7 +97,7 @@ def result_tables(group: Group) -> list[View]:
 
 
 def breakdown_tables(group: Group) -> list[View]:
-    """ASR by category and by subcategory under the first judge."""
+    """ASR by category and by subcategory under the first judge; VSCBench's scores by condition, slot and category."""
     tables = []
     levels: tuple[tuple[Literal["categories", "subcategories"], str], ...] = (
         ("categories", "category"),
@@ -106,6 +115,12 @@ def breakdown_tables(group: Group) -> list[View]:
                 tables.append(
                     table(group, f"ASR by {singular}", f"Unsafe pairs, judged by {judge}.", singular.capitalize(), rows)
                 )
+    for judge in judges_of(group):
+        for by in ("condition", "slot", "category"):
+            sliced = aligned(group, lambda run: calibration_slices(run.scores, judge).get(by, {}))  # noqa: B023
+            if sliced:
+                caption = f"Each {by} by itself, judged by {judge}."
+                tables.append(table(group, f"Safety calibration by {by}", caption, "Measure", sliced))
     return tables
 
 
