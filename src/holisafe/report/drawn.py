@@ -60,17 +60,36 @@ def _tradeoffs(group: Group, judge: str, series: Sequence[Series], name: str) ->
     upward = by_key.get("masr_pooled") or by_key.get("under_safety")
     if upward is None:
         return []
+    upward_name = "mASR, pooled, %" if "masr_pooled" in by_key else "under-safety, %"
     drawn = []
     if refused := by_key.get("rr") or by_key.get("over_safety"):
         title = "Safety against refusals"
         across = "RR, %" if "rr" in by_key else "over-safety, %"
-        svg = tradeoff(refused, upward, series, across_name=across, ideal=0.0, title=title, name=f"{name}-refusals")
+        svg = tradeoff(
+            refused,
+            upward,
+            series,
+            across_name=across,
+            ideal=0.0,
+            title=title,
+            name=f"{name}-refusals",
+            upward_name=upward_name,
+        )
         caption = f"Attack success upwards, safe pairs refused sideways, by {judge}; crosses are 95 % intervals."
         drawn.append(_view(title, svg, caption))
     if "utility.all" in useful:
         measure, cells = useful["utility.all"]
         title = "Safety against usefulness"
-        svg = tradeoff(cells, upward, series, across_name="utility, %", ideal=1.0, title=title, name=f"{name}-utility")
+        svg = tradeoff(
+            cells,
+            upward,
+            series,
+            across_name="utility, %",
+            ideal=1.0,
+            title=title,
+            name=f"{name}-utility",
+            upward_name=upward_name,
+        )
         caption = f"Attack success upwards by {judge}, plain questions answered rightly sideways by {measure.judge}."
         drawn.append(_view(title, svg, caption))
     return drawn

@@ -19,6 +19,7 @@ def tradeoff(
     ideal: float,
     title: str,
     name: str,
+    upward_name: str = "mASR, pooled, %",
 ) -> str:
     """One point a run with a cross of its two 95 % intervals. `ideal` is the best rate sideways, 0 or 1; up it is 0.
 
@@ -47,7 +48,7 @@ def tradeoff(
     parts.append(
         element(
             "text",
-            "mASR, pooled, %",
+            upward_name,
             transform=f"translate(12 {(top + bottom) / 2:g}) rotate(-90)",
             text_anchor="middle",
             class_="small",
@@ -69,7 +70,7 @@ def tradeoff(
             parts.append(line(here_x, y(second["low"]), here_x, y(second["high"]), kind))
         parts.append(marker(here_x, here_y, one.tone, 6.0))
     said = "; ".join(
-        f"{one.title}: {across_name.rstrip(', %')} {cell_text(first)}, mASR {cell_text(second)}"
+        f"{one.title}: {across_name.rstrip(', %')} {cell_text(first)}, {upward_name.split(',')[0]} {cell_text(second)}"
         for one, first, second in zip(series, across, upward, strict=True)
     )
     return figure(bottom + 40, title, said, *parts, name=name)
