@@ -124,8 +124,8 @@ The whole test split in each style: {counts}. Judge: `string-match:normalised` f
 
 {unseen}
 
-"No benign pairs" leaves out SSS: the model then refuses whatever it sees, and its ASR of 0 is worth nothing. LoRA learns at a
-rate of its own (0.004). The 95 % intervals of every single run are in `results.json`.
+"No benign pairs" leaves out SSS: the model then refuses whatever it sees, and its ASR of 0 is worth nothing. LoRA
+learns at a rate of its own (0.004). The 95 % intervals of every single run are in `results.json`.
 """
 
 
