@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import (
+    CONFIG_MAPPING,
     LlamaConfig,
     LlamaForCausalLM,
     MllamaConfig,
@@ -21,9 +23,10 @@ import holisafe
 from holisafe import taxonomy
 from holisafe.errors import InputError
 from holisafe.guard import is_guarded, labels_of, pooling
-from holisafe.guard.families import image_token_ids
+from holisafe.guard.families import NO_IMAGE_POSITIONS, image_token_ids
+from holisafe.guard.settings import read_settings
 
-from .tiny_families import FAMILIES, IMAGE, TEXT, VIDEO, VISION, build
+from .tiny_families import FAMILIES, IMAGE, TEXT, VIDEO, VISION, build, collate, samples
 
 
 def test_importing_holisafe_loads_no_torch() -> None:
@@ -41,7 +44,7 @@ def test_settings_are_written_to_the_config(stock: Any) -> None:
     assert model.config.safety_head_hidden_scale == 2.0
     assert model.config.safety_num_hidden_layers == 2
     assert model.config.safety_loss_lambda == 3
-    assert model.config.safety_pool == "hidden"
+    assert model.config.safety_pool == "last_hidden"
     assert model.config.safety_head_dropout == 0.2
     assert [tuple(p.shape) for p in model.img_safety_head.parameters() if p.dim() == 2] == [
         (128, 64),
@@ -50,6 +53,16 @@ def test_settings_are_written_to_the_config(stock: Any) -> None:
     ]
     assert labels_of(model) == ("safe", "b", "c")
     assert model.img_safety_head.mlp[2].p == 0.2
+
+
+def test_settings_of_an_older_folder() -> None:
+    config = build(FAMILIES["llava-clip"]).config
+    fields = {"safety_categories": ["safe", "b"], "safety_schema": 1}
+    for old, new in (("hidden", "last_hidden"), ("visual", "projected"), (None, "last_hidden")):
+        settings = read_settings({**fields, "safety_pool": old}, config, "config")
+        assert (settings.pool, settings.unit, settings.token_id) == (new, "sample", None)
+        written = settings.as_fields()
+        assert (written["safety_schema"], written["safety_pool"], written["safety_unit"]) == (2, new, "sample")
 
 
 def test_labels_in_the_model_cards_spelling(guarded: Any) -> None:
@@ -71,7 +84,11 @@ def test_only_a_guarded_model_is_guarded(stock: Any) -> None:
         ({"labels": ("safe",)}, "at least two labels"),
         ({"labels": ("safe", "safe")}, "occurs twice"),
         ({"labels": ("safe", "")}, "must be names"),
-        ({"pool": "everything"}, "'everything' is none of hidden, visual"),
+        ({"pool": "everything"}, "'everything' is none of last_hidden, projected, token, image_and_text"),
+        ({"pool": "last_hidden+projected+last_hidden"}, "occurs twice"),
+        ({"pool": "token"}, "needs the token's id"),
+        ({"unit": "pixel"}, "'pixel' is none of sample, image"),
+        ({"verdict": "best"}, "'best' is none of worst, mean"),
         ({"hidden_scale": 0}, "hidden_scale must be above 0"),
         ({"hidden_scale": 0.001}, "leaves no hidden unit"),
         ({"hidden_layers": 0}, "hidden_layers must be at least 1"),
@@ -156,7 +173,105 @@ def test_decode_steps_and_later_turns(guarded: Any, batch: dict[str, torch.Tenso
     assert "img_safety_logits" not in step
     mask = torch.cat([mask, torch.ones(3, 2, dtype=torch.long)], dim=1)
     turn = guarded(input_ids=torch.full((3, 2), 7), attention_mask=mask, past_key_values=step.past_key_values)
+    assert turn.img_safety_valid.tolist() == [True, True, False]  # the first turn's images are in the cache
+    assert torch.equal(turn.img_safety_logits, first.img_safety_logits)
+
+
+def test_a_later_turns_image_joins_the_mean(guarded: Any) -> None:
+    """The reading after two turns is that of one prefill over both, however the images stand in them."""
+    rows = samples(FAMILIES["llava-swin"], images=(2, 2))
+    whole = collate(FAMILIES["llava-swin"], rows, "left")
+    for cut in range(9, 15):
+        early, late = whole["input_ids"][:, :cut], whole["input_ids"][:, cut:]
+        pixels = [[], []]  # type: ignore[var-annotated]
+        fits = True
+        for row, sample in enumerate(rows):
+            first = int((early[row] == IMAGE).sum())
+            fits &= first % 4 == 0
+            for number, image in enumerate(sample.images):
+                pixels[0 if number < first // 4 else 1].append(image["pixel_values"])
+        if not (fits and pixels[0] and pixels[1]):
+            continue
+        one = guarded(
+            input_ids=early, attention_mask=whole["attention_mask"][:, :cut], pixel_values=torch.cat(pixels[0])
+        )
+        two = guarded(
+            input_ids=late,
+            attention_mask=whole["attention_mask"],
+            pixel_values=torch.cat(pixels[1]),
+            past_key_values=one.past_key_values,
+        )
+        torch.testing.assert_close(two.img_safety_logits, guarded(**whole).img_safety_logits, rtol=1e-4, atol=1e-5)
+        return
+    pytest.fail("no cut between two images found")
+
+
+def test_a_reset_cache_is_another_conversation(guarded: Any, batch: dict[str, torch.Tensor]) -> None:
+    cache = guarded(**batch, use_cache=True).past_key_values
+    cache.crop(2 - cache.get_seq_length())
+    mask = torch.cat([batch["attention_mask"][:, :2], torch.ones(3, 3, dtype=torch.long)], dim=1)
+    turn = guarded(input_ids=torch.full((3, 3), 7), attention_mask=mask, past_key_values=cache)
     assert turn.img_safety_valid.tolist() == [False] * 3
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_packed_sequences(given: bool) -> None:
+    """Conversations in one row: each has the verdict that it has alone."""
+    family = FAMILIES["llava-clip"]
+    model = holisafe.attach_guard(build(family)).eval()
+    rows = samples(family, images=(1, 2, 0))
+    alone = [model(**collate(family, [row])).img_safety_logits[0] for row in rows]
+    lengths = [len(row.ids) for row in rows]
+    inputs = {
+        "input_ids": torch.tensor([[token for row in rows for token in row.ids]]),
+        "position_ids": torch.tensor([[place for length in lengths for place in range(length)]]),
+        "pixel_values": torch.cat([image["pixel_values"] for row in rows for image in row.images]),
+    }
+    if given:
+        inputs["safety_segments"] = torch.arange(3).repeat_interleave(torch.tensor(lengths)).unsqueeze(0)
+    output = model(**inputs, safety_labels=torch.tensor([1, 2, 3]), use_cache=False)
+    assert output.img_safety_valid.tolist() == [True, True, False]
+    torch.testing.assert_close(output.img_safety_logits[:2], torch.stack(alone[:2]), rtol=1e-4, atol=1e-5)
+    expected = torch.nn.functional.cross_entropy(torch.stack(alone[:2]), torch.tensor([1, 2]))
+    torch.testing.assert_close(output.safety_loss, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_labels_of_images(stock: Any, batch: dict[str, torch.Tensor]) -> None:
+    model = holisafe.attach_guard(stock, unit="image").eval()
+    output = model(**batch, safety_labels=torch.tensor([[3, -100], [-100, 7], [1, 1]]))
+    wanted = torch.stack([output.img_safety_image_logits[0, 0], output.img_safety_image_logits[1, 1]])
+    torch.testing.assert_close(output.safety_loss, torch.nn.functional.cross_entropy(wanted, torch.tensor([3, 7])))
+    of_samples = model(**batch, safety_labels=torch.tensor([3, 7, 1]))
+    torch.testing.assert_close(
+        of_samples.safety_loss,
+        torch.nn.functional.cross_entropy(of_samples.img_safety_logits[:2], torch.tensor([3, 7])),
+    )
+    with pytest.raises(ValueError, match="one row a sample"):
+        model(**batch, safety_labels=torch.tensor([[3, -100]]))
+
+
+def test_images_by_number(stock: Any, batch: dict[str, torch.Tensor]) -> None:
+    """An image in several runs (rows, tiles): the caller says which positions are whose."""
+    model = holisafe.attach_guard(stock, unit="image").eval()
+    numbers = (batch["input_ids"] == IMAGE).long()  # all of a sample's runs are one image
+    output = model(**batch, safety_images=numbers)
+    assert output.img_safety_image_valid.tolist() == [[True], [True], [False]]
+    model.config.safety_unit = "sample"
+    whole = model(**batch)
+    torch.testing.assert_close(output.img_safety_logits[:2], whole.img_safety_logits[:2])
+
+
+def test_the_answer_is_no_text_of_the_pair(stock: Any, batch: dict[str, torch.Tensor]) -> None:
+    """A pair head trained on prompt and answer must not read the answer, which it will not have when asked."""
+    model = holisafe.attach_guard(stock, ("safe", "unsafe"), pool="image_and_text").eval()
+    prompt = model(**batch).img_safety_logits
+    ids = torch.cat([batch["input_ids"], torch.full((3, 4), 9)], dim=1)
+    mask = torch.cat([batch["attention_mask"], torch.ones(3, 4, dtype=torch.long)], dim=1)
+    labels = torch.full_like(ids, -100)
+    labels[:, -4:] = 9
+    whole = {**batch, "input_ids": ids, "attention_mask": mask}
+    torch.testing.assert_close(model(**whole, labels=labels).img_safety_logits, prompt)
+    assert not torch.allclose(model(**whole).img_safety_logits, prompt)
 
 
 def test_video_frames_count_as_images() -> None:
@@ -164,6 +279,13 @@ def test_video_frames_count_as_images() -> None:
     config = build(FAMILIES["qwen2_5_vl"]).config
     assert image_token_ids(config) == (IMAGE, VIDEO)
     assert image_token_ids(build(FAMILIES["llava-clip"]).config) == (IMAGE,)
+
+
+@pytest.mark.parametrize("family", [*NO_IMAGE_POSITIONS, "udop"])
+def test_families_without_image_positions(family: str) -> None:
+    why = re.escape(NO_IMAGE_POSITIONS.get(family, "nothing can be pooled"))
+    with pytest.raises(InputError, match=f"{family}: no token of its sequence stands for an image.*{why}"):
+        image_token_ids(CONFIG_MAPPING[family]())
 
 
 @pytest.mark.parametrize(("settings", "reads"), [({}, 1), ({"use_cache": False}, 1), ({"do_safety": False}, 0)])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from holisafe.guard import SafetyHead
+from holisafe.guard.head import of_sample
 
 
 def test_published_size() -> None:
@@ -26,3 +27,15 @@ def test_depth_and_width(layers: int, scale: float) -> None:
 
 def test_takes_float32_features_into_bfloat16_weights() -> None:
     assert SafetyHead(16, 5).to(torch.bfloat16)(torch.randn(2, 16)).dtype == torch.bfloat16
+
+
+def test_a_samples_verdict() -> None:
+    logits = torch.randn(3, 2, 4)
+    probabilities, valid = logits.softmax(-1), torch.tensor([[True, True], [False, True], [False, False]])
+    for verdict in ("worst", "mean"):
+        found, chances = of_sample(logits, probabilities, valid, verdict, safe=1)
+        torch.testing.assert_close(found.softmax(-1), chances)
+        torch.testing.assert_close(chances[1], probabilities[1, 1])
+        worst = probabilities[0, probabilities[0, :, 1].argmin()]
+        torch.testing.assert_close(chances[0], worst if verdict == "worst" else probabilities[0].mean(0))
+        assert chances.isfinite().all()

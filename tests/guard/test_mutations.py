@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from holisafe.guard import model, pooling
+from holisafe.guard import model, pooling, turns
 from holisafe.guard.pooling import Pooled
 
 from .checks import CHECKS, Case
@@ -16,7 +16,10 @@ from .tiny_families import FAMILIES
 
 PLAIN_POOL = pooling.pool
 PLAIN_GENERATE = model.GuardedModel.generate
-PLAIN_SWAP = model.guarded_class
+PLAIN_OUTPUT = model.guarded_output
+PLAIN_TEXT = model.text_mask
+PLAIN_SAMPLE = model.of_sample
+PLAIN_WEIGHTS = model.GuardedModel.state_dict
 
 
 def over_everything(features: torch.Tensor, mask: torch.Tensor) -> Pooled:
@@ -46,12 +49,50 @@ def forgets_the_image_mask(logits: torch.Tensor, valid: torch.Tensor, labels: to
     return torch.nn.functional.cross_entropy(logits, labels)
 
 
+def nudged(stock: Any, **fields: Any) -> Any:
+    return PLAIN_OUTPUT(stock, **{**fields, "logits": stock.logits + 1e-6})
+
+
+def first_of_the_tokens(mask: torch.Tensor) -> torch.Tensor:
+    return mask & (mask.cumsum(1) == 1)
+
+
+def images_are_text(call: Any, image: torch.Tensor) -> torch.Tensor:
+    mask: torch.Tensor = PLAIN_TEXT(call, image) | image
+    return mask
+
+
+def best_of(logits: Any, probabilities: Any, valid: Any, verdict: str, safe: int) -> Any:
+    return PLAIN_SAMPLE(logits, probabilities, valid, "mean" if verdict == "worst" else "worst", safe)
+
+
+def loses_the_head(self: Any, *args: Any, **kwargs: Any) -> Any:
+    return {name: weight for name, weight in PLAIN_WEIGHTS(self, *args, **kwargs).items() if "safety" not in name}
+
+
+def sums_over_samples(logits: torch.Tensor, valid: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.cross_entropy(logits[valid], labels[valid], reduction="sum")
+
+
 MUTATIONS: dict[str, tuple[Any, str, Callable[..., Any], list[str]]] = {
     "pool over all positions": (pooling, "pool", over_everything, ["guard_equals_loop", "joint_loss"]),
     "mask shifted by one": (pooling, "pool", shifted, ["guard_equals_loop", "joint_loss"]),
     "pool over the batch": (pooling, "pool", over_the_batch, ["guard_equals_loop", "joint_loss"]),
     "only the last chunk counts": (Pooled, "__add__", last_chunk_only, ["prefills_in_chunks"]),
     "a forward more in generate": (model.GuardedModel, "generate", asks_twice, ["generates_as_stock"]),
+    "logits moved by 1e-6": (model, "guarded_output", nudged, ["language_model_is_untouched"]),
+    "the first token, not the last": (pooling, "_last", first_of_the_tokens, ["every_pool_equals_loop"]),
+    "images count as text": (model, "text_mask", images_are_text, ["every_pool_equals_loop"]),
+    "another verdict than asked": (model, "of_sample", best_of, ["each_image_equals_loop"]),
+    "turns are forgotten": (
+        turns,
+        "reading_of",
+        lambda cache, rows: None,
+        ["keeps_its_verdict_over_turns", "prefills_in_chunks"],
+    ),
+    "saved without the head": (model.GuardedModel, "state_dict", loses_the_head, ["saves_and_loads"]),
+    "copies share their weights": (model.GuardedModel, "__deepcopy__", lambda self, memo: self, ["copies_and_pickles"]),
+    "loss summed over samples": (model, "_guard_loss", sums_over_samples, ["accumulates_gradients", "joint_loss"]),
     "loss without the image mask": (model, "_guard_loss", forgets_the_image_mask, ["joint_loss", "no_image_at_all"]),
 }
 
@@ -63,6 +104,6 @@ def test_checks_notice(name: str, check: str, monkeypatch: pytest.MonkeyPatch) -
     case = Case.of("llava-swin", FAMILIES["llava-swin"])
     CHECKS[check](case)
     owner, attribute, mutant, _ = MUTATIONS[name]
-    monkeypatch.setattr(owner, attribute, mutant)
+    monkeypatch.setattr(owner, attribute, mutant, raising=False)
     with pytest.raises(AssertionError):
         CHECKS[check](case)

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from holisafe.guard.pooling import image_mask, image_mask_from_embeddings, pool
+from holisafe.guard.pooling import (
+    image_mask,
+    image_mask_from_embeddings,
+    parts_of,
+    pool,
+    read,
+    segments,
+    segments_of_positions,
+    split_at,
+)
 
 IDS = torch.tensor([[0, 1, 9, 9, 5], [1, 9, 4, 8, 9], [1, 2, 3, 4, 5], [1, 2, 9, 4, 5]])
 
@@ -48,3 +57,37 @@ def test_pieces_add_up() -> None:
 def test_mask_from_embeddings() -> None:
     embedding = torch.nn.Embedding(10, 4)
     assert torch.equal(image_mask_from_embeddings(embedding(IDS), embedding, [8, 9]), image_mask(IDS, [8, 9]))
+
+
+def test_sources_and_their_old_names() -> None:
+    assert parts_of("hidden") == parts_of("last_hidden") == (("output", "image"),)
+    assert parts_of("visual+token") == (("input", "image"), ("output", "token"))
+
+
+def test_pieces_of_images_join() -> None:
+    """Cut anywhere, also inside an image: the same images, each with the same mean."""
+    ids = torch.tensor([[1, 9, 9, 4, 9, 9, 9, 5], [9, 1, 1, 9, 9, 1, 7, 7]])
+    features, masks = torch.randn(2, 8, 4), {"image": ids == 9, "token": ids == 1, "text": ids < 8}
+    parts = (*parts_of("last_hidden+token"), *parts_of("image_and_text")[1:])
+    whole = read({"output": features}, masks, parts, per_image=True)  # type: ignore[arg-type]
+    assert whole.features.shape == (2, 2, 12)
+    torch.testing.assert_close(whole.features[0, 1, :4], features[0, 4:7].mean(0))
+    torch.testing.assert_close(whole.features[1, 0, 4:8], features[1, 2])
+    assert whole.valid.tolist() == [[False, False], [True, True]]  # row 0 has no token after an image
+    for cut in range(1, 8):
+        reading = None
+        for piece in (slice(None, cut), slice(cut, None)):
+            here = {kind: mask[:, piece] for kind, mask in masks.items()}
+            reading = read({"output": features[:, piece]}, here, parts, per_image=True, before=reading)  # type: ignore[arg-type]
+        assert reading is not None
+        torch.testing.assert_close(reading.features, whole.features)
+        assert torch.equal(reading.valid, whole.valid)
+
+
+def test_segments() -> None:
+    ids = torch.tensor([[0, 0, 1, 1, 1, -1], [5, 5, 5, 5, 6, 6]])
+    spans = segments(ids)
+    assert spans == [(0, slice(0, 2)), (0, slice(2, 5)), (1, slice(0, 4)), (1, slice(4, 6))]
+    assert split_at(spans, ids).tolist() == [[0, 0, 0, 0], [1, 1, 1, 0], [5, 5, 5, 5], [6, 6, 0, 0]]
+    positions = torch.tensor([[0, 1, 0, 1, 2, 0]])
+    assert segments_of_positions(positions).tolist() == [[0, 0, 1, 1, 1, 2]]

@@ -21,6 +21,9 @@ def attach_guard(
     labels: Sequence[str] = taxonomy.IMAGE_LABELS,
     *,
     pool: str | None = None,
+    token_id: int | None = None,
+    unit: str = "sample",
+    verdict: str = "worst",
     hidden_scale: float = 0.5,
     hidden_layers: int = 1,
     dropout: float = 0.1,
@@ -32,7 +35,11 @@ def attach_guard(
     for the guarded one; every stock weight, answer and method stays.
 
     labels       the classes of the guard, in the order of their ids
-    pool         "hidden" (last hidden state at image positions), "visual" (projected image features); None: by family
+    pool         "last_hidden" (state at image positions), "projected" (image features), "token" (the last one with the
+                 id `token_id` after the images), "image_and_text" (state at image and at text positions, side by side),
+                 or several joined by "+"; None: by family
+    unit         "sample": one verdict over a sample's images; "image": one for each, and a sample's by `verdict`,
+                 that of the "worst" image or the "mean" of their probabilities
     hidden_scale width of the head's hidden layers over the decoder's hidden size
     loss_weight  lambda: weight of the guard's cross-entropy in the joint loss
 
@@ -43,6 +50,9 @@ def attach_guard(
     settings = GuardSettings(
         labels=tuple(labels),
         pool=pool or default_pool(model.config),
+        token_id=token_id,
+        unit=unit,
+        verdict=verdict,
         hidden_scale=hidden_scale,
         hidden_layers=hidden_layers,
         dropout=dropout,

@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import turns
+from .pooling import segments_of_positions
+
 
 def sequence(arguments: Mapping[str, Any]) -> Tensor | None:
     """The call's token ids [B, S] or embeddings [B, S, H]."""
@@ -25,5 +28,35 @@ def is_decode_step(arguments: Mapping[str, Any]) -> bool:
 
 def cached_positions(arguments: Mapping[str, Any]) -> int:
     """How many positions the call's cache holds."""
-    cache = arguments.get("past_key_values")
-    return int(cache.get_seq_length()) if cache is not None else 0
+    return turns.length(arguments.get("past_key_values"))
+
+
+def text_mask(arguments: Mapping[str, Any], image: Tensor) -> Tensor:
+    """[B, S], True at the text that was said to the model: attended, no image, and no label (the answer to learn)."""
+    mask, attention, labels = ~image, arguments.get("attention_mask"), arguments.get("labels")
+    if torch.is_tensor(attention) and attention.dim() == 2 and attention.shape[1] >= image.shape[1]:
+        mask = mask & attention[:, -image.shape[1] :].to(mask.device).bool()
+    if torch.is_tensor(labels):
+        mask = mask & (labels == -100).to(mask.device)
+    return mask
+
+
+def packed_segments(arguments: Mapping[str, Any]) -> Tensor | None:
+    """[B, S] which of several packed conversations a position belongs to; None for ordinary rows.
+
+    As transformers tells them when they are not given: by position ids that start anew, without mask and cache.
+    """
+    given = arguments.get("safety_segments")
+    if given is not None:
+        return given  # type: ignore[no-any-return]
+    positions = arguments.get("position_ids")
+    if not torch.is_tensor(positions) or any(
+        arguments.get(name) is not None for name in ("attention_mask", "past_key_values")
+    ):
+        return None
+    if positions.dim() == 3 and len(positions) == 4:  # Qwen-VL's: the text's positions before the three of M-RoPE
+        positions = positions[0]
+    if positions.dim() != 2:
+        return None
+    segments = segments_of_positions(positions)
+    return segments if segments.any() else None

@@ -21,24 +21,38 @@ TOKEN_ID_FIELDS: Final = (
 )
 """Config fields that name the placeholder token of an image (or of a video's frames)."""
 
-DEFAULT_POOL: Final = {"gemma3": "visual"}
-"""Families whose default is not "hidden". Gemma 3's published guard reads the projected image features."""
+DEFAULT_POOL: Final = {"gemma3": "projected"}
+"""Families whose default is not "last_hidden". Gemma 3's published guard reads the projected image features."""
 
-NO_IMAGE_POSITIONS: Final = {"mllama"}
-"""Families whose images enter through cross-attention: no position of the sequence holds an image feature."""
+CROSS_ATTENTION: Final = "images enter through cross-attention"
+DISCRETE: Final = "images become words of the vocabulary"
+NO_IMAGE_POSITIONS: Final = {
+    "mllama": CROSS_ATTENTION,
+    "idefics": CROSS_ATTENTION,
+    "chameleon": DISCRETE,
+    "emu3": DISCRETE,
+    "git": "images are put before the text",
+    "kosmos-2": "image positions are given as a mask",
+}
+"""Families without a placeholder token that image features replace -> why not."""
+
+DECODER_INSIDE: Final = {"llama4": "model"}
+"""Families whose `get_decoder` stops at the language model with its output layer -> where the decoder is in it."""
 
 
 def default_pool(config: Any) -> str:
-    """Where the guard reads unless told otherwise: "hidden" or "visual"."""
-    return DEFAULT_POOL.get(config.model_type, "hidden")
+    """Where the guard reads unless told otherwise: a source of `pooling.PARTS`."""
+    return DEFAULT_POOL.get(config.model_type, "last_hidden")
 
 
 def image_token_ids(config: Any) -> tuple[int, ...]:
     """Ids of the placeholder tokens that image features replace, ascending. Raises GuardError when there are none."""
     named = {getattr(config, field, None) for field in TOKEN_ID_FIELDS}
     ids = sorted(value for value in named if isinstance(value, int) and value >= 0)
-    if not ids or config.model_type in NO_IMAGE_POSITIONS:
-        raise GuardError(f"{config.model_type}: no token of its sequence stands for an image, so nothing can be pooled")
+    why = NO_IMAGE_POSITIONS.get(config.model_type)
+    if not ids or why:
+        why = f"{config.model_type}: no token of its sequence stands for an image" + (f" ({why})" if why else "")
+        raise GuardError(f"{why}, so nothing can be pooled")
     return tuple(ids)
 
 
@@ -53,6 +67,8 @@ def text_decoder(model: PreTrainedModel) -> nn.Module:
     outer, decoder = model, cast(nn.Module, model.get_decoder())
     while isinstance(decoder, PreTrainedModel) and decoder is not outer:
         outer, decoder = decoder, cast(nn.Module, decoder.get_decoder())
+    if model.config.model_type in DECODER_INSIDE:
+        decoder = getattr(decoder, DECODER_INSIDE[model.config.model_type])
     if decoder is model:
         raise GuardError(f"{type(model).__name__} has no text decoder inside it")
     return decoder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 HEAD = "img_safety_head"
@@ -11,7 +12,8 @@ HEAD = "img_safety_head"
 
 
 class SafetyHead(nn.Module):
-    """Pooled visual features [B, H] -> one logit a label [B, K].
+    """Pooled features [..., H] -> one logit a label [..., K]. H is the decoder's hidden size, times the number of
+    parts where several are concatenated.
 
         [ Linear(H, rH) -> GELU -> Dropout ] x hidden_layers -> Linear(rH, K)
 
@@ -35,3 +37,19 @@ class SafetyHead(nn.Module):
         weight = cast(Tensor, self.mlp[0].weight)
         logits: Tensor = self.mlp(features.to(weight.device, weight.dtype))
         return logits
+
+
+def of_sample(logits: Tensor, probabilities: Tensor, valid: Tensor, verdict: str, safe: int) -> tuple[Tensor, Tensor]:
+    """A sample's logits and probabilities [B, K] out of its images' [B, M, K], of which valid [B, M] count.
+
+    "worst": those of the image with the lowest probability of the label `safe`; "mean": the mean probabilities.
+    """
+    if verdict == "worst":
+        unsafe = (1 - probabilities[..., safe]).masked_fill(~valid, -1)
+        worst = unsafe.argmax(dim=1)
+        rows = torch.arange(len(logits), device=logits.device)
+        return logits[rows, worst], probabilities[rows, worst]
+    weights = valid.float() / valid.sum(dim=1, keepdim=True).clamp(min=1)
+    mean = (probabilities * weights.unsqueeze(-1)).sum(dim=1)
+    mean = torch.where(valid.any(dim=1, keepdim=True), mean, 1 / logits.shape[-1])
+    return mean.clamp(min=torch.finfo(mean.dtype).tiny).log().to(logits.dtype), mean

@@ -12,6 +12,7 @@ stock architecture, transformers' own key conversion stays on, and stock AutoMod
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,15 +21,16 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from . import pooling
+from .. import taxonomy
+from . import pooling, turns
 from .adapters import before_weights_are_collected, check_adapters_keep_head, record_settings_with_adapters
-from .calls import cached_positions, is_decode_step, sequence
+from .calls import cached_positions, is_decode_step, packed_segments, sequence, text_mask
 from .families import hidden_size, image_token_ids, text_decoder
-from .head import HEAD, SafetyHead
+from .head import HEAD, SafetyHead, of_sample
 from .outputs import Safety, guarded_output
-from .pooling import SOURCES, Pooled
+from .pooling import Positions, Reading, Side, parts_of
 from .settings import read_settings
-from .tap import arm, disarm, install
+from .tap import Tap, arm, disarm, install
 
 IGNORED_LABEL = -100
 
@@ -43,14 +45,11 @@ class _Generation:
 
     def __init__(self, wanted: bool) -> None:
         self.wanted = wanted
-        self.pooled: Pooled | None = None
+        self.reading: Reading | None = None
 
     def wants(self, call: dict[str, Any]) -> bool:
         """Whether this forward belongs to the prefill. Without a cache every token repeats it: once is enough."""
-        return self.wanted and (self.pooled is None or cached_positions(call) > 0)
-
-    def add(self, pooled: Pooled) -> None:
-        self.pooled = pooled if self.pooled is None else self.pooled + pooled
+        return self.wanted and (self.reading is None or cached_positions(call) > 0)
 
 
 class GuardedModel(Stock):
@@ -70,14 +69,27 @@ class GuardedModel(Stock):
         add_head(self)
 
     def _guarded_forward(
-        self, *args: Any, do_safety: bool | None = None, safety_labels: Tensor | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        do_safety: bool | None = None,
+        safety_labels: Tensor | None = None,
+        safety_segments: Tensor | None = None,
+        safety_images: Tensor | None = None,
+        **kwargs: Any,
     ) -> Any:
         """The stock forward and, on a prefill, the guard's fields.
 
-        do_safety     None: yes, except on a decode step (one new token after a cache); False: the stock output
-        safety_labels [B] ids of the images' labels, -100 where there is none; adds the guard's loss to the stock loss
+        do_safety       None: yes, except on a decode step (one new token after a cache); False: the stock output
+        safety_labels   [B] ids of the samples' labels, -100 where there is none; adds the guard's loss to the stock
+                        loss. With unit "image" also [B, M]: those of each sample's first M images
+        safety_segments [B, S] for packed sequences: which conversation a position belongs to, below 0: none. Each is a
+                        sample of its own, in order. None: read from `position_ids` that start anew, as transformers
+                        does, which is when neither attention mask nor cache is given
+        safety_images   [B, S] with unit "image": which image, from 1, a position belongs to. None: each run of image
+                        positions is one
         """
         call = {**dict(zip(self._guard_parameters, args, strict=False)), **kwargs}
+        call |= {"safety_segments": safety_segments, "safety_images": safety_images}
         generation: _Generation | None = self.__dict__.get("_guard_generation")
         if do_safety is False and safety_labels is not None:
             raise ValueError("safety_labels need the guard, but do_safety is False")
@@ -85,63 +97,103 @@ class GuardedModel(Stock):
             return super().forward(*args, **kwargs)
 
         wants_tuple = kwargs.pop("return_dict", None) is False  # PEFT passes None
-        output, pooled = self._read(args, kwargs, call)
+        output, reading = self._read(args, kwargs, call)
         if generation is not None:
-            generation.add(pooled)
+            generation.reading = reading
             return output.to_tuple() if wants_tuple else output
 
-        safety = self._classify(pooled)
+        safety = self._classify(reading)
         fields: dict[str, Tensor | None] = dict(safety)
         if safety_labels is not None:
             stock_loss = output.get("loss")
-            guard_loss = _guard_loss(safety["img_safety_logits"], safety["img_safety_valid"], safety_labels)
+            guard_loss = self._loss(safety, safety_labels)
             weighted = self.config.safety_loss_lambda * guard_loss
             fields |= {"loss": weighted if stock_loss is None else stock_loss + weighted}
             fields |= {"lm_loss": stock_loss, "safety_loss": guard_loss}
         guarded = guarded_output(output, **fields)
         return guarded.to_tuple() if wants_tuple else guarded
 
-    def _read(self, args: tuple[Any, ...], kwargs: dict[str, Any], call: dict[str, Any]) -> tuple[ModelOutput, Pooled]:
-        """One stock forward with the decoder tapped. Raises RuntimeError when the image positions cannot be told."""
+    def _read(self, args: tuple[Any, ...], kwargs: dict[str, Any], call: dict[str, Any]) -> tuple[ModelOutput, Reading]:
+        """One stock forward with the decoder tapped, and what it adds to the reading of the conversation's cache."""
+        cache, asked = call.get("past_key_values"), sequence(call)
+        before = turns.reading_of(cache, len(asked)) if cache is not None and asked is not None else None
         decoder = text_decoder(self)
-        tap = arm(decoder, SOURCES[self.config.safety_pool])
+        tap = arm(decoder, self._guard_sides())
         try:
             output = super().forward(*args, return_dict=True, **kwargs)
         finally:
             disarm(decoder)
-        if tap.features is None:
-            raise RuntimeError(f"the guard saw no call of {type(decoder).__name__}, so it has nothing to pool")
-        return output, self._pool(tap.features, sequence(call))
+        reading = self._pool(tap, call, before)
+        turns.keep(output.get("past_key_values"), reading)
+        return output, reading
 
-    def _pool(self, features: Tensor, asked: Tensor | None) -> Pooled:
-        """Pool what the decoder saw over the image positions of what the caller asked, ids or embeddings."""
-        tokens = image_token_ids(self.config)
-        if asked is None:
-            mask = None
-        elif asked.is_floating_point():
-            mask = pooling.image_mask_from_embeddings(asked, self.get_input_embeddings(), tokens)
-        else:
-            mask = pooling.image_mask(asked, tokens)
-        if mask is None or mask.shape != features.shape[:2]:
-            saw, gave = tuple(features.shape[:2]), None if mask is None else tuple(mask.shape)
-            raise RuntimeError(f"the guard cannot tell the image positions: decoder {saw}, call {gave}")
-        return pooling.pool(features, mask)
+    def _guard_sides(self) -> set[Side]:
+        return {side for side, _ in parts_of(self.config.safety_pool)}
 
-    def _classify(self, pooled: Pooled) -> Safety:
-        logits: Tensor = getattr(self, HEAD)(pooled.mean)
-        return Safety(
-            img_safety_logits=logits,
-            img_safety_probs=logits.float().softmax(dim=-1),
-            img_safety_valid=pooled.valid.to(logits.device),
-        )
+    def _pool(self, tap: Tap, call: dict[str, Any], before: Reading | None = None) -> Reading:
+        """Pool what the decoder saw. Raises RuntimeError when it saw nothing or the positions cannot be told."""
+        parts, asked = parts_of(self.config.safety_pool), sequence(call)
+        if missing := [side for side in self._guard_sides() if side not in tap.features]:
+            raise RuntimeError(f"the guard saw no {missing[0]} of the text decoder, so it has nothing to pool")
+        features = dict(tap.features)
+        shape = next(iter(features.values())).shape[:2]
+        if asked is None or asked.shape[:2] != shape:
+            gave = None if asked is None else tuple(asked.shape[:2])
+            raise RuntimeError(f"the guard cannot tell the image positions: decoder {tuple(shape)}, call {gave}")
+
+        image = self._positions_of(asked, image_token_ids(self.config))
+        masks: dict[Positions, Tensor] = {"image": image}
+        kinds = {positions for _, positions in parts}
+        token = self.config.safety_token_id if "token" in kinds else None
+        if token is not None:
+            masks["token"] = self._positions_of(asked, (token,))
+        if "text" in kinds:
+            masks["text"] = text_mask(call, image)
+        numbers = call.get("safety_images")
+        if (packed := packed_segments(call)) is not None:
+            spans = pooling.segments(packed)
+            features = {side: pooling.split_at(spans, tensor) for side, tensor in features.items()}
+            masks = {kind: pooling.split_at(spans, mask) for kind, mask in masks.items()}
+            numbers = None if numbers is None else pooling.split_at(spans, numbers)
+        per_image = self.config.safety_unit == "image"
+        return pooling.read(features, masks, parts, per_image=per_image, image_numbers=numbers, before=before)
+
+    def _positions_of(self, asked: Tensor, tokens: Sequence[int]) -> Tensor:
+        """Where these tokens stand in what the caller asked, ids or embeddings."""
+        if asked.is_floating_point():
+            return pooling.image_mask_from_embeddings(asked, self.get_input_embeddings(), tokens)
+        return pooling.image_mask(asked, tokens)
+
+    def _classify(self, reading: Reading) -> Safety:
+        """One row a sample; with unit "image" a row an image beside it, and the sample's is made of them."""
+        logits: Tensor = getattr(self, HEAD)(reading.features)
+        probabilities, valid = logits.float().softmax(dim=-1), reading.valid.to(logits.device)
+        if self.config.safety_unit == "sample":
+            return Safety(logits[:, 0], probabilities[:, 0], valid[:, 0])
+        labels = list(self.config.safety_categories)
+        safe = labels.index(taxonomy.SAFE) if taxonomy.SAFE in labels else 0
+        sample = of_sample(logits, probabilities, valid, self.config.safety_verdict, safe)
+        return Safety(*sample, valid.any(dim=1), logits, probabilities, valid)
+
+    def _loss(self, safety: Safety, labels: Tensor) -> Tensor:
+        if labels.dim() < 2 or safety.img_safety_image_logits is None:
+            return _guard_loss(safety["img_safety_logits"], safety["img_safety_valid"], labels)
+        logits, valid = safety["img_safety_image_logits"], safety["img_safety_image_valid"]
+        if len(labels) != len(logits):
+            raise ValueError(f"safety_labels must have one row a sample, {len(logits)} in all, not {len(labels)}")
+        labels = F.pad(labels, (0, max(0, logits.shape[1] - labels.shape[1])), value=IGNORED_LABEL)
+        labels = labels[:, : logits.shape[1]]
+        return _guard_loss(logits.flatten(0, 1), valid.flatten(), labels.flatten())
 
     def generate(self, *args: Any, do_safety: bool | None = None, **kwargs: Any) -> Any:
         """As stock, with the guard read in the same prefill: in `last_safety`, one row a sample whatever the beams, and
-        in the returned output under `return_dict_in_generate`. `do_safety=False` switches it off."""
+        in the returned output under `return_dict_in_generate`. `do_safety=False` switches it off. On the cache of an
+        earlier turn the reading of that turn's images goes on."""
         generation = _Generation(wanted=do_safety is not False)
-        asked = sequence({**kwargs, "inputs": args[0]} if args else kwargs)
+        call = {**kwargs, "inputs": args[0]} if args else kwargs
+        asked = sequence(call)
         decoder = text_decoder(self)
-        tap = arm(decoder, SOURCES[self.config.safety_pool]) if generation.wanted else None
+        tap = arm(decoder, self._guard_sides()) if generation.wanted else None
         self.last_safety = None
         self.__dict__["_guard_generation"] = generation
         try:
@@ -149,14 +201,18 @@ class GuardedModel(Stock):
         finally:
             self.__dict__["_guard_generation"] = None
             disarm(decoder)
-        pooled = generation.pooled
-        if pooled is None and tap is not None and tap.features is not None and asked is not None:
+        reading = generation.reading
+        if reading is None and tap is not None and tap.features and asked is not None:
             # BLIP-2's generate calls its language model past this model's forward: read what the decoder saw first.
-            pooled = self._pool(tap.features, asked.repeat_interleave(len(tap.features) // len(asked), dim=0))
-        if pooled is None:
+            times = len(next(iter(tap.features.values()))) // len(asked)
+            names = ("input_ids", "inputs", "inputs_embeds", "attention_mask")
+            repeated = {n: call[n].repeat_interleave(times, dim=0) for n in names if torch.is_tensor(call.get(n))}
+            reading = self._pool(tap, repeated)
+        if reading is None:
             return result
         with torch.no_grad():
-            self.last_safety = self._classify(pooled.every(len(pooled.count) // len(asked) if asked is not None else 1))
+            rows = len(reading.images) // len(asked) if asked is not None else 1
+            self.last_safety = self._classify(reading.every(rows))
         if isinstance(result, ModelOutput):
             for name, value in self.last_safety.items():
                 result[name] = value
@@ -194,9 +250,10 @@ class GuardedModel(Stock):
 def add_head(model: PreTrainedModel) -> None:
     """Give a model the head that its config describes, freshly initialised, where and in the dtype its input is."""
     settings = read_settings(model.config.to_dict(), model.config, where="config")
-    head = SafetyHead(
-        hidden_size(model.config), len(settings.labels), settings.hidden_scale, settings.hidden_layers, settings.dropout
-    )
+    for field, value in settings.as_fields().items():  # an older folder's under today's names
+        setattr(model.config, field, value)
+    width = hidden_size(model.config) * len(parts_of(settings.pool))
+    head = SafetyHead(width, len(settings.labels), settings.hidden_scale, settings.hidden_layers, settings.dropout)
     embedding = next(model.get_input_embeddings().parameters())
     dtype = embedding.dtype if embedding.is_floating_point() else model.dtype
     model.add_module(HEAD, head.to(device=embedding.device, dtype=dtype))
@@ -207,14 +264,15 @@ _classes: dict[type[PreTrainedModel], type[PreTrainedModel]] = {}
 
 
 def guarded_class(stock: type[PreTrainedModel]) -> type[PreTrainedModel]:
-    """The guarded subclass of a stock class, made once. Its forward shows the stock signature with the guard's two
+    """The guarded subclass of a stock class, made once. Its forward shows the stock signature with the guard's
     arguments added, because generate, Trainer and accelerate look at it."""
     if stock in _classes:
         return _classes[stock]
     signature = inspect.signature(stock.forward)
     parameters = list(signature.parameters.values())
     guard = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in ("do_safety", "safety_labels")
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
+        for name in ("do_safety", "safety_labels", "safety_segments", "safety_images")
     ]
     rest = [parameter for parameter in parameters if parameter.kind is parameter.VAR_KEYWORD]
     named = [parameter for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]

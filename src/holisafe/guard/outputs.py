@@ -9,7 +9,16 @@ from typing import Any
 from torch import Tensor
 from transformers.utils.generic import ModelOutput
 
-FIELDS = ("img_safety_logits", "img_safety_probs", "img_safety_valid", "lm_loss", "safety_loss")
+FIELDS = (
+    "img_safety_logits",
+    "img_safety_probs",
+    "img_safety_valid",
+    "img_safety_image_logits",
+    "img_safety_image_probs",
+    "img_safety_image_valid",
+    "lm_loss",
+    "safety_loss",
+)
 
 
 @dataclass
@@ -17,12 +26,15 @@ class Safety(ModelOutput):
     """The guard's reading of a batch: `model.last_safety` after generate. Keys and attributes alike.
 
     Logits and probabilities (float32) are [B, K]; valid is [B], False where a sample had no image: its row then means
-    nothing.
+    nothing. With unit "image" the three stand beside them for each of at most M images: [B, M, K] and [B, M].
     """
 
     img_safety_logits: Tensor | None = None
     img_safety_probs: Tensor | None = None
     img_safety_valid: Tensor | None = None
+    img_safety_image_logits: Tensor | None = None
+    img_safety_image_probs: Tensor | None = None
+    img_safety_image_valid: Tensor | None = None
 
 
 _classes: dict[type, type] = {}

@@ -10,9 +10,10 @@ from .. import taxonomy
 from ..errors import InputError
 from .errors import GuardError
 from .families import default_pool
-from .pooling import SOURCES
+from .pooling import PARTS, sources
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
+"""2: sources joined by "+", a token, units. A folder of schema 1 reads as before, its sources under today's names."""
 LABELS: Final = "safety_categories"
 FIELDS: Final = (
     LABELS,
@@ -23,14 +24,28 @@ FIELDS: Final = (
     "safety_pool",
     "safety_head_dropout",
     "safety_schema",
+    "safety_token_id",
+    "safety_unit",
+    "safety_verdict",
 )
+UNITS: Final = ("sample", "image")
+VERDICTS: Final = ("worst", "mean")
 
 
 @dataclass(frozen=True, kw_only=True)
 class GuardSettings:
-    """Everything but the weights. Raises GuardError on values that make no head."""
+    """Everything but the weights. Raises GuardError on values that make no head.
+
+    pool      pooling sources joined by "+" (`pooling.PARTS`); several are pooled one by one and concatenated
+    token_id  the token that the source "token" reads
+    unit      "sample": one verdict over all images of a sample; "image": one for each, and a sample's made of them
+    verdict   with unit "image", a sample's verdict: the "worst" image's or the images' "mean" probabilities
+    """
 
     pool: str
+    token_id: int | None = None
+    unit: str = "sample"
+    verdict: str = "worst"
     labels: tuple[str, ...] = taxonomy.IMAGE_LABELS
     hidden_scale: float = 0.5
     hidden_layers: int = 1
@@ -38,11 +53,19 @@ class GuardSettings:
     loss_weight: float = 1.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "pool", "+".join(sources(self.pool)))  # today's names
+        unknown = [source for source in sources(self.pool) if source not in PARTS]
+        reads_token = "token" in sources(self.pool)
         faults = {
             "needs at least two labels": len(self.labels) < 2,
             "a label occurs twice": len(set(self.labels)) < len(self.labels),
             "labels must be names": not all(isinstance(label, str) and label for label in self.labels),
-            f"pool {self.pool!r} is none of {', '.join(SOURCES)}": self.pool not in SOURCES,
+            f"pool {self.pool!r} is none of {', '.join(PARTS)}, nor several joined by +": bool(unknown),
+            "a pooling source occurs twice": len(set(sources(self.pool))) < len(sources(self.pool)),
+            "pool 'token' needs the token's id": reads_token and self.token_id is None,
+            "token_id must not be negative": self.token_id is not None and self.token_id < 0,
+            f"unit {self.unit!r} is none of {', '.join(UNITS)}": self.unit not in UNITS,
+            f"verdict {self.verdict!r} is none of {', '.join(VERDICTS)}": self.verdict not in VERDICTS,
             "hidden_scale must be above 0": not self.hidden_scale > 0,
             "hidden_layers must be at least 1": self.hidden_layers < 1,
             "dropout must lie in [0, 1)": not 0 <= self.dropout < 1,
@@ -63,6 +86,9 @@ class GuardSettings:
             self.pool,
             self.dropout,
             SCHEMA,
+            self.token_id,
+            self.unit,
+            self.verdict,
         )
         return dict(zip(FIELDS, values, strict=True))
 
@@ -92,6 +118,9 @@ def read_settings(fields: Mapping[str, Any], model_config: Any, where: str) -> G
             hidden_layers=fields.get("safety_num_hidden_layers", 1),
             dropout=fields.get("safety_head_dropout", 0.1),
             loss_weight=fields.get("safety_loss_lambda", 1.0),
+            token_id=fields.get("safety_token_id"),
+            unit=fields.get("safety_unit") or "sample",
+            verdict=fields.get("safety_verdict") or "worst",
         )
     except (GuardError, TypeError) as error:
         raise InputError(f"unusable guard settings ({error})", where=where) from None

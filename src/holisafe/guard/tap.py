@@ -1,4 +1,4 @@
-"""The tap: hooks on the text decoder that keep one of its tensors while they are armed.
+"""The tap: hooks on the text decoder that keep its tensors while they are armed.
 
 The hooks are plain functions that live with the decoder, so a copied or pickled model keeps them; unarmed they cost one
 attribute look-up. A hook on the model itself would not do: PEFT and accelerate call its forward directly.
@@ -6,22 +6,27 @@ attribute look-up. A hook on the model itself would not do: PEFT and accelerate 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-Side = Literal["input", "output"]
+from .pooling import Side
 
 
 class Tap:
-    """Which side to keep, and what was kept of the first call since: features [B, S, H]."""
+    """Which sides to keep, and what was kept of the first call since: side -> features [B, S, H]."""
 
-    __slots__ = ("features", "side")
+    __slots__ = ("features", "sides")
 
-    def __init__(self, side: Side) -> None:
-        self.side: Side = side
-        self.features: Tensor | None = None
+    def __init__(self, sides: Iterable[Side]) -> None:
+        self.sides = frozenset(sides)
+        self.features: dict[Side, Tensor] = {}
+
+    def keep(self, side: Side, tensor: Tensor | None) -> None:
+        if side in self.sides and side not in self.features and tensor is not None:
+            self.features[side] = tensor
 
 
 def install(decoder: nn.Module) -> None:
@@ -32,10 +37,10 @@ def install(decoder: nn.Module) -> None:
         disarm(decoder)
 
 
-def arm(decoder: nn.Module, side: Side) -> Tap:
-    """Keep the decoder's input embeddings or its last hidden state from now on; `disarm` ends it."""
+def arm(decoder: nn.Module, sides: Iterable[Side]) -> Tap:
+    """Keep the decoder's input embeddings, its last hidden state, or both from now on; `disarm` ends it."""
     install(decoder)
-    tap = Tap(side)
+    tap = Tap(sides)
     decoder.__dict__["_guard_tap"] = tap
     return tap
 
@@ -46,14 +51,13 @@ def disarm(decoder: nn.Module) -> None:
 
 def _keep_input(decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     tap: Tap | None = decoder.__dict__.get("_guard_tap")
-    if tap is None or tap.side != "input" or tap.features is not None:
-        return
-    candidates = (kwargs.get("inputs_embeds"), *args)
-    found = [t for t in candidates if torch.is_tensor(t) and t.is_floating_point() and t.dim() == 3]
-    tap.features = found[0] if found else None
+    if tap is not None and "input" in tap.sides:
+        candidates = (kwargs.get("inputs_embeds"), *args)
+        found = [t for t in candidates if torch.is_tensor(t) and t.is_floating_point() and t.dim() == 3]
+        tap.keep("input", found[0] if found else None)
 
 
 def _keep_output(decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
     tap: Tap | None = decoder.__dict__.get("_guard_tap")
-    if tap is not None and tap.side == "output" and tap.features is None:
-        tap.features = output[0]
+    if tap is not None:
+        tap.keep("output", output[0])
