@@ -43,11 +43,11 @@ def adapter(stock_folder: Path, tmp_path: Path) -> Path:
 
 def test_peft_alone_saves_everything(stock_folder: Path, tmp_path: Path, batch: dict[str, torch.Tensor]) -> None:
     for task in (None, "CAUSAL_LM"):
-        wrapped = wrap(stock_folder, lora(task_type=task), labels=("a", "b", "c"), pool="visual")
+        wrapped = wrap(stock_folder, lora(task_type=task), labels=("a", "b", "c"), pool="projected")
         wrapped.save_pretrained(tmp_path / f"a{task}")
         again = holisafe.load_guarded(tmp_path / f"a{task}")
         assert labels_of(again) == ("a", "b", "c")
-        assert again.config.safety_pool == "visual"
+        assert again.config.safety_pool == "projected"
         close(again(**batch).img_safety_logits, wrapped(**batch).img_safety_logits, 1e-5)
         close(again(**batch).logits, wrapped(**batch).logits, 1e-5)
 

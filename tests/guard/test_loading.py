@@ -67,7 +67,7 @@ def test_half_precision_folder_is_float32_on_a_cpu(guarded: Any, tmp_path: Path)
 
 def test_settings_survive(stock: Any, tmp_path: Path, batch: dict[str, torch.Tensor]) -> None:
     model = holisafe.attach_guard(
-        stock, ("a", "b"), pool="visual", hidden_scale=1.5, hidden_layers=3, dropout=0.3, loss_weight=0.2
+        stock, ("a", "b"), pool="projected", hidden_scale=1.5, hidden_layers=3, dropout=0.3, loss_weight=0.2
     ).eval()
     save_guarded(model, tmp_path / "m")
     again = holisafe.load_guarded(tmp_path / "m")
@@ -87,7 +87,7 @@ def test_sharded_folder(guarded: Any, tmp_path: Path) -> None:
 def test_published_config_fields_are_enough(guarded_folder: Path) -> None:
     edit_json(guarded_folder, safety_pool=..., safety_head_dropout=..., safety_schema=...)
     model = holisafe.load_guarded(guarded_folder)
-    assert model.config.to_dict().get("safety_pool", "hidden") == "hidden"
+    assert model.config.to_dict().get("safety_pool") == "last_hidden"
     assert model.img_safety_head.mlp[2].p == 0.1
 
 
@@ -183,7 +183,7 @@ def test_labels_and_head_disagree(guarded_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"safety_pool": "token"}, "pool 'token' is none of"),
+        ({"safety_pool": "nowhere"}, "pool 'nowhere' is none of"),
         ({"safety_head_dropout": "much"}, "not supported between"),
         ({"safety_categories": "safe"}, "no list of labels"),
     ],

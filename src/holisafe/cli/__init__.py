@@ -33,6 +33,7 @@ VERBS = {
     "report": Verb("report:report", "Make one HTML page from one or several runs."),
     "tune": Verb("tune:tune", "Safety-tune a vision-language model, with a guard attached."),
     "guard": Verb("guard:app", "Read images with a model's guard."),
+    "convert": Verb("convert:convert", "Save a guarded model in another form: native, merged, base."),
     "judge": Verb("judge:judge", "Judge stored responses: of a run, or in any table."),
     "score": Verb("score:score", "Compute the scores of any table of verdicts."),
     "export": Verb("export:export", "Write a run as one table, CSV or parquet, or as a log of Inspect AI."),

@@ -14,20 +14,26 @@ from ..store import write_json
 from .errors import GuardError
 from .folders import SHIPPED, shipped_folder
 from .head import HEAD
+from .meta_token import check_adapters_keep_token
 from .settings import FIELDS
 
 SETTINGS_FILE: Final = "guard.json"
-"""In an adapter folder: the guard's config fields, which a full model keeps in its config.json."""
+"""In an adapter or guard folder: the guard's config fields, which a full model keeps in its config.json."""
+
+GUARD_FOLDER: Final = "guard"
+"""Inside the folder of a base model without a guard: where its guard lies."""
 
 PREFIX: Final = "base_model.model."
 """What PEFT puts before the keys of the model it wraps."""
 
 
 def check_adapters_keep_head(model: Any) -> None:
-    """Raise GuardError unless every adapter on the model trains and saves its own copy of the head."""
+    """Raise GuardError unless every adapter on the model trains and saves its own copy of the head, and the row of the
+    token that the head reads, if it reads one."""
     copies = getattr(getattr(model, HEAD), "modules_to_save", {})
     if any(adapter not in copies for adapter in model.peft_config):
         raise GuardError(f"an adapter saved now would lose the guard: give LoraConfig modules_to_save=[{HEAD!r}]")
+    check_adapters_keep_token(model)
 
 
 def before_weights_are_collected(model: Any, prefix: str) -> None:
@@ -39,9 +45,14 @@ def before_weights_are_collected(model: Any, prefix: str) -> None:
 
 def record_settings_with_adapters(model: Any, configs: dict[str, Any]) -> None:
     """Make each adapter's settings write `guard.json` beside themselves, whoever saves them."""
-    fields = {name: value for name, value in model.config.to_dict().items() if name in FIELDS}
+    fields = guard_fields(model)
     for config in configs.values():
         config.save_pretrained = functools.partial(_save_adapter_config, config, fields)
+
+
+def guard_fields(model: Any) -> dict[str, Any]:
+    """The config fields of a guarded model's guard: schema version, pooling source, unit, labels and all else."""
+    return {name: value for name, value in model.config.to_dict().items() if name in FIELDS}
 
 
 def _save_adapter_config(config: Any, fields: dict[str, Any], save_directory: str, **kwargs: Any) -> None:

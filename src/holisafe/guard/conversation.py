@@ -15,6 +15,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from ..records import Message
+from .meta_token import meta_token_of
 
 SEQUENCES = {"input_ids": None, "attention_mask": 0, "token_type_ids": 0, "mm_token_type_ids": 0, "labels": -100}
 """Tensors with one value a token -> what they are padded with (None: the tokenizer's pad token)."""
@@ -25,13 +26,16 @@ def prompt_text(processor: Any, messages: Sequence[Message]) -> str:
 
     Placeholders and other control tokens inside a message's text are broken up, so that data cannot write turns or
     images. A template without room for a system prompt gets it at the head of the first user turn; a processor
-    without a chat template gets placeholders and texts line by line. Raises ValueError when the template loses text.
+    without a chat template gets placeholders and texts line by line. A processor that knows the Safety Meta Token gets
+    it after the pictures of every message that has any. Raises ValueError when the template loses text.
     """
     messages = [_plain(processor, message) for message in messages]
+    after = meta_token_of(processor)
     if not getattr(processor, "chat_template", None):
         token = getattr(processor, "image_token", "")
-        return "\n".join(str(token) * len(message.pictures) + message.text for message in messages) + "\n"
-    for turns in (_listed(messages), _written(messages), _listed(_folded(messages))):
+        pictures = [str(token) * len(message.pictures) + after * bool(message.pictures) for message in messages]
+        return "\n".join(one + message.text for one, message in zip(pictures, messages, strict=True)) + "\n"
+    for turns in (_listed(messages, after), _written(messages, after), _listed(_folded(messages), after)):
         try:
             text: str = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
         except (TemplateError, TypeError):
@@ -45,8 +49,8 @@ def answer_text(processor: Any, messages: Sequence[Message], answer: str) -> str
     """What follows `prompt_text` when the model answers so, with the template's end of turn where it writes one."""
     said = [_plain(processor, message) for message in (*messages, Message("assistant", answer))]
     if getattr(processor, "chat_template", None):
-        prompt = prompt_text(processor, messages)
-        for turns in (_listed(said), _written(said), _listed(_folded(said))):
+        prompt, after = prompt_text(processor, messages), meta_token_of(processor)
+        for turns in (_listed(said, after), _written(said, after), _listed(_folded(said), after)):
             try:
                 text: str = processor.apply_chat_template(turns, tokenize=False)
             except (TemplateError, TypeError):
@@ -93,35 +97,37 @@ def join(rows: Sequence[Mapping[str, Tensor]], *, pad_token: int, side: str) -> 
 def _plain(processor: Any, message: Message) -> Message:
     """The message with control tokens in its text broken up by a space after their first character."""
     text = message.text
-    for token in (*_control_tokens(processor.tokenizer), str(getattr(processor, "image_token", None) or "")):
+    control = _control_tokens(processor.tokenizer, len(processor.tokenizer))
+    for token in (*control, str(getattr(processor, "image_token", None) or "")):
         if len(token) > 1 and token in text:
             text = text.replace(token, f"{token[0]} {token[1:]}")
     return Message(message.role, text, message.pictures) if text != message.text else message
 
 
 @functools.lru_cache(maxsize=4)
-def _control_tokens(tokenizer: Any) -> tuple[str, ...]:
-    """The tokenizer's special tokens, longest first."""
+def _control_tokens(tokenizer: Any, length: int) -> tuple[str, ...]:
+    """The special tokens of a tokenizer of this length (it may have grown since it was last asked), longest first."""
     added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
     return tuple(sorted({*added, *tokenizer.all_special_tokens}, key=lambda token: (-len(token), token)))
 
 
-def _listed(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Turns whose content is a list of parts, as multimodal templates read them: pictures first."""
+def _listed(messages: Sequence[Message], after: str) -> list[dict[str, Any]]:
+    """Turns whose content is a list of parts, as multimodal templates read them: pictures, then `after`, then text."""
     return [
         {
             "role": message.role,
-            "content": [{"type": "image"} for _ in message.pictures] + [{"type": "text", "text": message.text}],
+            "content": [{"type": "image"} for _ in message.pictures]
+            + [{"type": "text", "text": after * bool(message.pictures) + message.text}],
         }
         for message in messages
     ]
 
 
-def _written(messages: Sequence[Message]) -> list[dict[str, Any]]:
+def _written(messages: Sequence[Message], after: str) -> list[dict[str, Any]]:
     """The same with the system prompt as plain text, as some templates want it."""
     return [
         {**turn, "content": message.text} if message.role == "system" else turn
-        for turn, message in zip(_listed(messages), messages, strict=True)
+        for turn, message in zip(_listed(messages, after), messages, strict=True)
     ]
 
 

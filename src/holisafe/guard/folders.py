@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from ..errors import InputError
 from ..store import read_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SHIPPED: Final = "pictovlm"
 """Name of the tiny model inside the package."""
@@ -39,6 +44,33 @@ def locate(path: str | Path) -> str:
     return path
 
 
+def require_config(source: str, name: str = "config.json") -> dict[str, Any]:
+    """A model's config. Raises InputError when there is none, for a hub id with the hub's reason."""
+    file = find_file(source, name)
+    if file is None:
+        problem = f"holds no model: {name} is missing"
+        raise InputError(problem if Path(source).is_dir() else _why_not(source, name) or problem, where=source)
+    return read_object(file)
+
+
+def _why_not(name: str, file: str) -> str | None:
+    """Why the hub does not give a file."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        hf_hub_download(name, file)
+    except GatedRepoError:
+        return "is gated: ask for access on its page, then log in with `hf auth login`"
+    except RepositoryNotFoundError:
+        return "no such model on the hub, or a private one: log in with `hf auth login`"
+    except LocalEntryNotFoundError:
+        return "is not on this machine, and the hub cannot be reached"
+    except (HfHubHTTPError, OSError) as error:
+        return f"the hub did not answer ({str(error).splitlines()[0]})"
+    return None
+
+
 def _require_hub(name: str) -> None:
     """Raise InputError when a hub id is neither cached nor can be asked for: transformers would try for minutes."""
     from huggingface_hub import constants, try_to_load_from_cache
@@ -56,19 +88,25 @@ def _require_hub(name: str) -> None:
 
 
 def find_file(source: str, name: str) -> Path | None:
-    """A file of a folder or hub model, downloaded if need be; None when it has no such file or cannot be reached."""
+    """A file of a folder or hub model, downloaded if need be; None when it has no such file, is gated or out of reach.
+
+    Raises InputError when the hub knows no such model.
+    """
     if os.path.isdir(source):  # noqa: PTH112 - a hub id is no path
         file = Path(source, name)
         return file if file.is_file() else None
     from transformers.utils.hub import cached_file
 
-    found = cached_file(
-        source,
-        name,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
+    try:
+        found = cached_file(
+            source,
+            name,
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    except OSError as error:
+        raise InputError(_why_not(source, name) or str(error).splitlines()[0], where=source) from None
     return Path(found) if found else None
 
 
@@ -81,7 +119,7 @@ def read_object(file: Path) -> dict[str, Any]:
 
 
 def check_weights(source: str, stem: str, needed: str) -> None:
-    """Raise InputError when a folder lacks the file `needed` or has no safetensors weights called `stem`.
+    """Raise InputError when a folder lacks the file `needed`, or has no or not all safetensors weights called `stem`.
 
     Weights in pickles are refused: opening one runs whatever code it holds. A hub id is left to the download.
     """
@@ -90,8 +128,8 @@ def check_weights(source: str, stem: str, needed: str) -> None:
         return
     if not (folder / needed).is_file():
         raise InputError(f"holds no model: {needed} is missing", where=folder)
-    weights = [*folder.glob(f"{stem}*.safetensors"), *folder.glob(f"{stem}.safetensors.index.json")]
-    if weights:
+    if any((folder / f"{stem}.safetensors{index}").is_file() for index in ("", ".index.json")):
+        weight_files(source, stem)
         return
     pickles = sorted(file.name for kind in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in folder.glob(kind))
     if pickles:
@@ -99,23 +137,57 @@ def check_weights(source: str, stem: str, needed: str) -> None:
     raise InputError(f"holds no weights: {stem}.safetensors is missing", where=folder)
 
 
+def weight_files(source: str, stem: str) -> list[Path]:
+    """The safetensors files called `stem` of a folder or hub model, downloaded if need be: all shards of an index.
+
+    Raises InputError when there are none, when one that the index names is not there, or lies outside the folder.
+    """
+    index = find_file(source, f"{stem}.safetensors.index.json")
+    if index is None:
+        file = find_file(source, f"{stem}.safetensors")
+        if file is None:
+            raise InputError(f"holds no weights: {stem}.safetensors is missing", where=source)
+        return [file]
+    shards = read_object(index).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise InputError("names no weights", where=index, field="weight_map")
+    files = []
+    for name in sorted(set(shards.values())):
+        file = find_file(source, name) if Path(name).name == name else None
+        if file is None:
+            raise InputError(f"the file {name} that it names is missing", where=index)
+        files.append(file)
+    return files
+
+
+def open_weights(source: str, stem: str) -> Iterator[tuple[str, Tensor]]:
+    """Name and tensor of everything in the `stem` safetensors files of a folder or hub model, on the CPU.
+
+    Raises InputError when a file is missing, cut short or is no safetensors file.
+    """
+    for file in weight_files(source, stem):
+        with _opened(file) as opened:
+            yield from ((key, opened.get_tensor(key)) for key in opened.keys())  # noqa: SIM118
+
+
 def weight_shapes(source: str, stem: str) -> dict[str, tuple[int, ...]]:
     """Name -> shape of every tensor in the `stem` safetensors files of a folder or hub model; reads headers only.
 
-    Raises InputError when a file is cut short or is no safetensors file.
+    Raises InputError when a file is missing, cut short or is no safetensors file.
     """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in weight_files(source, stem):
+        with _opened(file) as opened:
+            shapes |= {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
+    return shapes
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
-    folder = Path(source)
-    local = sorted(folder.glob(f"{stem}*.safetensors"))
-    files = local if folder.is_dir() else [find_file(source, f"{stem}.safetensors")]
-    shapes: dict[str, tuple[int, ...]] = {}
-    for file in files:
-        if file is None:
-            raise InputError(f"holds no weights: {stem}.safetensors is missing", where=source)
-        try:
-            with safe_open(file, framework="pt") as opened:
-                shapes |= {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"broken safetensors file ({error})", where=file) from None
-    return shapes
+    try:
+        with safe_open(file, framework="pt") as opened:
+            yield opened
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"broken safetensors file ({error})", where=file) from None

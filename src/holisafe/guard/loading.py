@@ -5,24 +5,38 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
+from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from ..errors import InputError
-from .adapters import PREFIX, SETTINGS_FILE
+from .adapters import GUARD_FOLDER, PREFIX, SETTINGS_FILE
 from .attach import attach_settings, is_guarded
 from .errors import one_line
 from .families import hidden_size
-from .folders import check_weights, find_file, locate, read_object, weight_shapes
+from .folders import check_weights, find_file, locate, open_weights, read_object, require_config, weight_shapes
 from .head import HEAD, SafetyHead
+from .meta_token import place_trained_row
 from .model import guarded_class
+from .pooling import parts_of, sources
+from .published import read_checkpoint
 from .quiet import quiet
 from .settings import GuardSettings, describes_guard, read_settings
 
 ADAPTER_CONFIG = "adapter_config.json"
+GUARD_FILE = f"{GUARD_FOLDER}/{SETTINGS_FILE}"
+
+
+@dataclass(frozen=True)
+class _Options:
+    dtype: torch.dtype | str
+    device: torch.device | str
+    trust_remote_code: bool
+    vision_tower: str | None
+    pool: str | None
 
 
 def load_model(
@@ -31,12 +45,21 @@ def load_model(
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
     trust_remote_code: bool = False,
+    vision_tower: str | Path | None = None,
+    pool: str | None = None,
 ) -> Any:
     """The image-text-to-text model in a folder or behind a hub id, in eval mode: guarded when it holds a guard, else
     stock. A PEFT adapter comes on its base model. `pictovlm` is the tiny model that ships with the package.
 
-    dtype  None: float32 on a CPU, else the checkpoint's
-    device None: the GPU if there is one, else the CPU
+    dtype        None: float32 on a CPU, else the checkpoint's
+    device       None: the GPU if there is one, else the CPU
+    vision_tower for LLaVA's own layout without its tower: the folder or hub id of the tower, or of any LLaVA on it
+    pool         the guard's pooling source, where the folder records none; None: by family
+
+    The published guards record no pooling source. That SafeQwen2.5-VL reads the last hidden state and SafeGem the
+    projected image features is documented (HoliSafe, arXiv 2506.04704 v5). SafeLLaVA's is not: "last_hidden" is
+    taken, because its example asks the model for hidden states when it reads the guard; `pool="projected"` takes the
+    other.
 
     Raises InputError, one line naming the folder, when the config or the weights are missing, broken, pickled or do
     not fit together: no weight is ever left at its random start, and no weight of a guard is left out.
@@ -45,7 +68,8 @@ def load_model(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device is None else device
     if dtype is None:
         dtype = torch.float32 if str(device) == "cpu" else "auto"
-    options = {"dtype": dtype, "device": device, "trust_remote_code": trust_remote_code}
+    tower = None if vision_tower is None else str(vision_tower)
+    options = _Options(dtype, device, trust_remote_code, tower, pool)
     adapter = find_file(source, ADAPTER_CONFIG)
     with quiet(bars=sys.stderr.isatty()), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PEFT's about missing keys: they are refused in words
@@ -58,14 +82,19 @@ def load_guarded(
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
     trust_remote_code: bool = False,
+    vision_tower: str | Path | None = None,
+    pool: str | None = None,
 ) -> Any:
-    """As `load_model`, for a folder or hub id that must hold a guard: a full guarded model, or a PEFT adapter with the
-    head. Raises InputError as `load_model` does, and when there is no guard."""
+    """As `load_model`, for a folder or hub id that must hold a guard: a full guarded model, a PEFT adapter with the
+    head, a base with a `guard/` subfolder, or a published Safe-VLM model such as `etri-vilab/SafeQwen2.5-VL-7B`.
+
+    Raises InputError as `load_model` does, and when there is no guard."""
     source = locate(path)
-    config = None if find_file(source, ADAPTER_CONFIG) else find_file(source, "config.json")
-    if config:
-        _require_guard(describes_guard(read_object(config)), source)  # before minutes are spent on the weights
-    model = load_model(path, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    if not find_file(source, ADAPTER_CONFIG) and not find_file(source, GUARD_FILE):
+        _require_guard(describes_guard(require_config(source)), source)  # before minutes are spent on the weights
+    model = load_model(
+        path, dtype=dtype, device=device, trust_remote_code=trust_remote_code, vision_tower=vision_tower, pool=pool
+    )
     _require_guard(is_guarded(model), source)
     return model
 
@@ -75,30 +104,64 @@ def _require_guard(found: bool, source: str) -> None:
         raise InputError("the model has no guard (attach one with holisafe tune or attach_guard)", where=source)
 
 
-def _load_full(source: str, options: dict[str, Any]) -> Any:
+def _load_full(source: str, options: _Options) -> Any:
     """A full model. The guarded class is built with its head, so that transformers' loader fills and checks it too."""
     check_weights(source, "model", "config.json")
-    remote = options["trust_remote_code"]
-    with one_line(source):
-        config = AutoConfig.from_pretrained(source, trust_remote_code=remote)
-    cls = _stock_class(config, source, remote)
+    fields = require_config(source)
+    checkpoint = read_checkpoint(
+        source, fields, vision_tower=options.vision_tower, trust_remote_code=options.trust_remote_code
+    )
+    config = checkpoint.config
+    cls = _stock_class(config, source, options.trust_remote_code)
     fields = config.to_dict()
+    beside = find_file(source, GUARD_FILE)
+    if beside and describes_guard(fields):
+        raise InputError(f"has a guard in its own config and another in {GUARD_FILE}", where=source)
     if describes_guard(fields):
-        read_settings(fields, config, where=source)
+        _choose_pool(config, options.pool, source)
+        read_settings(config.to_dict(), config, where=source)
         cls = guarded_class(cls)
-    placed = {} if str(options["device"]) == "cpu" else {"device_map": options["device"]}
+    placed = {} if str(options.device) == "cpu" else {"device_map": options.device}
     with one_line(source):
         model, report = cls.from_pretrained(
-            source,
+            source if checkpoint.weights is None else None,
             config=config,
-            dtype=options["dtype"],
+            state_dict=checkpoint.weights,
+            dtype=options.dtype,
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # they are refused below, in words
             output_loading_info=True,
             **placed,
         )
+    for name, value in checkpoint.generation.items():
+        setattr(model.generation_config, name, value)
     _check_report(report, source, strict=is_guarded(model))
+    if beside:
+        _add_guard(model, source, read_object(beside), options.pool)
     return model
+
+
+def _choose_pool(config: Any, pool: str | None, source: str) -> None:
+    """Write the caller's pooling source into a config that records none."""
+    recorded = config.to_dict().get("safety_pool")
+    _check_pool(recorded, pool, source)
+    if pool and not recorded:
+        config.safety_pool = pool
+
+
+def _check_pool(recorded: str | None, pool: str | None, source: str) -> None:
+    if pool and recorded and sources(pool) != sources(recorded):
+        raise InputError(f"its guard was trained with pool {recorded!r}, not {pool!r}", where=source)
+
+
+def _add_guard(model: Any, source: str, fields: dict[str, Any], pool: str | None) -> None:
+    """Attach the guard that lies beside a base model, with its weights."""
+    settings = read_settings(fields, model.config, where=f"{source}/{GUARD_FILE}")
+    _check_pool(settings.pool, pool, source)
+    weights = dict(open_weights(source, f"{GUARD_FOLDER}/model"))
+    _check_head({name: tuple(tensor.shape) for name, tensor in weights.items()}, model, settings, source)
+    attach_settings(model, settings)
+    getattr(model, HEAD).load_state_dict({name.removeprefix(f"{HEAD}."): tensor for name, tensor in weights.items()})
 
 
 def _stock_class(config: Any, source: str, trust_remote_code: bool) -> Any:
@@ -126,7 +189,7 @@ def _check_report(report: dict[str, Any], source: str, *, strict: bool) -> None:
             raise InputError(f"{problem}: {_some(names)}", where=source)
 
 
-def _load_adapter(source: str, adapter_config: Path, options: dict[str, Any]) -> Any:
+def _load_adapter(source: str, adapter_config: Path, options: _Options) -> Any:
     """A PEFT adapter on its base model; its head first gets a place in the base, which PEFT would not mind lacking."""
     check_weights(source, "adapter_model", ADAPTER_CONFIG)
     adapter = read_object(adapter_config)
@@ -142,8 +205,11 @@ def _load_adapter(source: str, adapter_config: Path, options: dict[str, Any]) ->
     model = _load_full(locate(base_name), options)
     if is_guarded(model) and not head:
         raise InputError(f"the adapter holds no {HEAD}, which its base model has: it was dropped", where=source)
+    guarded_base = is_guarded(model)
     if head:
         _prepare_head(model, head, read_object(recorded) if recorded else None, source)
+    if not guarded_base:
+        place_trained_row(model, shapes, source)
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 
     with one_line(source):
@@ -165,6 +231,13 @@ def _prepare_head(model: Any, head: dict[str, tuple[int, ...]], fields: dict[str
         raise InputError(f"{SETTINGS_FILE} is missing, so the labels of the adapter's guard are unknown", where=source)
     if own and base and own.labels != base.labels:
         raise InputError("the adapter's guard has other labels than its base model's", where=source)
+    _check_head(head, model, settings, source)
+    if base is None:
+        attach_settings(model, settings)
+
+
+def _check_head(head: dict[str, tuple[int, ...]], model: Any, settings: GuardSettings, source: str) -> None:
+    """Raise InputError unless these are the weights, by name and shape, of the head that the settings make."""
     expected = _head_shapes(model, settings)
     mismatched = [(name, head[name], shape) for name, shape in expected.items() if head.get(name, shape) != shape]
     report = {
@@ -173,15 +246,12 @@ def _prepare_head(model: Any, head: dict[str, tuple[int, ...]], fields: dict[str
         "mismatched_keys": mismatched,
     }
     _check_report(report, source, strict=True)
-    if base is None:
-        attach_settings(model, settings)
 
 
 def _head_shapes(model: Any, settings: GuardSettings) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
-        head = SafetyHead(
-            hidden_size(model.config), len(settings.labels), settings.hidden_scale, settings.hidden_layers
-        )
+        width = hidden_size(model.config) * len(parts_of(settings.pool))
+        head = SafetyHead(width, len(settings.labels), settings.hidden_scale, settings.hidden_layers)
     return {f"{HEAD}.{name}": tuple(tensor.shape) for name, tensor in head.state_dict().items()}
 
 

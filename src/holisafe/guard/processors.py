@@ -21,6 +21,8 @@ from transformers.utils.import_utils import is_torchvision_available
 from ..errors import InputError
 from .errors import one_line
 from .folders import find_file, locate, read_object
+from .meta_token import teach_processor
+from .published.processor import is_original_llava, llava_processor
 
 VIDEO = "video_processor"
 
@@ -42,9 +44,16 @@ def load_processor(path: str | Path, *, trust_remote_code: bool = False) -> Any:
     adapter = None if files else find_file(source, "adapter_config.json")
     if adapter:  # its base model has the processor
         base = str(read_object(adapter).get("base_model_name_or_path"))
-        return load_processor(base, trust_remote_code=trust_remote_code)
+        processor = load_processor(base, trust_remote_code=trust_remote_code)
+        settings = find_file(source, "guard.json")
+        token = read_object(settings).get("safety_token_id") if settings else None
+        return processor if token is None else teach_processor(processor, token, source)
     if not files:
         raise InputError("holds no processor: processor_config.json is missing", where=source)
+    config = find_file(source, "config.json")
+    fields = read_object(config) if config and _CLASS_IS_NAMED_IN[0] not in files else {}
+    if is_original_llava(fields):
+        return llava_processor(source, fields)
     with one_line(source):
         cls = _processor_class(source, trust_remote_code)
         if cls is not None and VIDEO in cls.get_attributes() and not is_torchvision_available():

@@ -1,0 +1,50 @@
+"""`holisafe convert`: a guarded model in another form, or a published checkpoint as a folder that stock code opens."""
+
+from __future__ import annotations
+
+import shutil
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Form = StrEnum("Form", ["native", "merged", "base", "adapter"])
+
+
+def convert(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A guarded model's folder or hub id.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")],
+    form: Annotated[
+        Form | None, typer.Option(help="base: for vLLM, the guard apart in guard/. Default: adapter if it is one.")
+    ] = None,
+    vision_tower: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Folder or hub id of the vision tower that MODEL lacks.")
+    ] = None,
+    pool: Annotated[str | None, typer.Option(help="Where the guard reads, if MODEL does not record it.")] = None,
+    dtype: Annotated[str, typer.Option(help="Of the weights written; auto: as they are.")] = "auto",
+) -> None:
+    """Load a guarded model, published Safe-VLM checkpoints included, and save it in one of the forms.
+
+    The processor and the guard's thresholds go along where MODEL has them.
+    """
+    from ..errors import InputError
+    from ..guard import load_guarded, load_processor, save_guarded
+    from ..guard.folders import find_file, locate
+    from ..guard.thresholds import FILE
+
+    if out.exists():
+        raise InputError("is there already; name a new folder", where=out)
+    loaded = load_guarded(model, dtype=dtype, device="cpu", vision_tower=vision_tower, pool=pool)
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a call that was killed
+    kind: Any = form.value if form else None
+    save_guarded(loaded, unfinished, form=kind)
+    if thresholds := find_file(locate(model), FILE):
+        (unfinished / FILE).write_bytes(thresholds.read_bytes())
+    try:
+        load_processor(model).save_pretrained(str(unfinished))
+    except InputError as error:
+        typer.echo(f"without a processor: {error}", err=True)
+    unfinished.rename(out)
+    typer.echo(out)
