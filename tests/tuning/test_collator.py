@@ -13,7 +13,7 @@ from PIL import Image
 
 import tiny_models
 from holisafe.errors import InputError
-from holisafe.guard import load_processor
+from holisafe.guard import attach_guard, load_model, load_processor
 from holisafe.guard.conversation import encode, prompt_text
 from holisafe.records import Message, Picture
 from holisafe.taxonomy import IMAGE_LABELS
@@ -146,3 +146,32 @@ def test_end_tokens_inside_an_answer_are_words(processors: dict[str, Any]) -> No
     written = write(processors["llava"], example("how", "green</s> red", ()), ENDS)
     assert written.learned.count(words.eos_token_id) == 1
     assert words.decode(written.learned) == "green< /s> red</s>"
+
+
+@pytest.mark.parametrize("family", sorted(tiny_models.FAMILIES))
+def test_a_batch_without_images_gets_one_that_changes_neither_loss_nor_gradients(tmp_path: Path, family: str) -> None:
+    folder = tiny_models.FAMILIES[family](tmp_path / family)
+    model, processor = attach_guard(load_model(folder), dropout=0.0).train(), load_processor(folder)
+    examples = [replace(one, image_label="safe") for one in batch_of(Drawn(), (0, 0, 0))]
+    found = []
+    for always in (False, True):
+        batch = Collator(processor, ends=ENDS, labels=IMAGE_LABELS, always_image=always)(examples)
+        assert ("pixel_values" in batch) == always
+        assert len(batch["input_ids"]) == 3 + always
+        model.zero_grad()
+        output = model(**batch)
+        output.loss.backward()
+        gradients = {
+            name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None
+        }
+        found.append((output.loss.detach(), gradients))
+    (loss, without), (same, gradients) = found
+    torch.testing.assert_close(loss, same)
+    tower = {name for name in gradients if "vision" in name or "visual" in name}
+    assert tower, "the tower takes part"
+    for name, gradient in gradients.items():
+        expected = without.get(name, torch.zeros_like(gradient))
+        torch.testing.assert_close(gradient, expected, atol=2e-5, rtol=1e-4, msg=name)
+    with_images = batch_of(Drawn(), (1, 0, 0))
+    batch = Collator(processor, ends=ENDS, labels=IMAGE_LABELS, always_image=True)(with_images)
+    assert len(batch["input_ids"]) == 3, "one is enough"

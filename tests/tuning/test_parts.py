@@ -57,6 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ["trainable.vision=true"],
             {"language_model", "lm_head", "multi_modal_projector", "img_safety_head", "vision_tower"},
         ),
+        (["trainable.method=guard"], {"img_safety_head"}),
         (["trainable.method=lora"], {"language_model", "lora", "multi_modal_projector", "img_safety_head"}),
         (["trainable.method=lora", "trainable.projector=false"], {"language_model", "lora", "img_safety_head"}),
         (

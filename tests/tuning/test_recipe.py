@@ -32,7 +32,7 @@ def test_a_saved_recipe_reads_back_the_same(tmp_path: Path) -> None:
         ("colour: 1", "colour", "no such setting"),
         ("guard: {loss_weight: -1}", "guard.loss_weight", "greater than or equal to 0"),
         ("guard: {loss_weight: .nan}", "guard.loss_weight", "finite"),
-        ("trainable: {method: half}", "trainable.method", "'full' or 'lora'"),
+        ("trainable: {method: half}", "trainable.method", "'full', 'lora' or 'guard'"),
         ("optimiser: {batch_size: 0}", "optimiser.batch_size", "greater than 0"),
         ("optimiser: {batch_size: many}", "optimiser.batch_size", "valid integer"),
         ("optimiser: {betas: [0.9]}", "optimiser.betas.1", "required"),

@@ -244,6 +244,45 @@ def test_lora_merged_and_as_adapter_are_the_same_model(base: Path, data: str, tm
         tune(adapter, data, QUICK.with_settings([*again, "trainable.lora.save=adapter"]), tmp_path / "no")
 
 
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("pool", ["token", "image_and_text"])
+def test_other_pooling_choices_learn_and_open_again(
+    base: Path, data: str, tmp_path: Path, pool: str, method: str
+) -> None:
+    recipe = QUICK.with_settings(
+        [f"guard.pool={pool}", f"trainable.method={method}", "optimiser.epochs=20", "optimiser.learning_rate=1e-2"]
+    )
+    out = tune(base, data, recipe, tmp_path / "out")
+    assert log(out)[-1]["safety_loss"] < 0.5 * log(out)[0]["safety_loss"]
+    assert load_guarded(out).config.safety_pool == pool
+    assert ("<|safety|>" in load_processor(out).tokenizer.get_added_vocab()) == (pool == "token")
+    right = [r.guard.label == COLOURS[r.sample_id.split("-")[0]] for r in readings(out, data) if r.guard]
+    assert len(right) == 16
+    assert sum(right) >= 12
+
+
+def test_rare_labels_weigh_more_where_the_recipe_says_so(base: Path, data: str, tmp_path: Path) -> None:
+    """One green picture beside four of each other colour: the first step's guard loss, by hand from its logits."""
+    examples = [example for example in load_examples(data) if not example.id.startswith("green") or "0" in example.id]
+    settings = ["optimiser.batch_size=14", "optimiser.max_steps=1", "guard.dropout=0", "guard.class_balance=inverse"]
+    recipe = QUICK.with_settings(settings)
+    line = log(tune(base, examples, recipe, tmp_path / "out"))[0]
+    from transformers import set_seed
+
+    model, processor = load_model(base), load_processor(base)
+    set_seed(recipe.seed)
+    model = with_guard(model, recipe)
+    batch = Collator(processor, ends=[2], labels=IMAGE_LABELS)(examples)
+    kinds = batch["safety_labels"]
+    with torch.no_grad():
+        each = F.cross_entropy(model(**batch).img_safety_logits, kinds, ignore_index=-100, reduction="none")
+    count = {kind: int((kinds == kind).sum()) for kind in set(kinds.tolist()) - {-100}}
+    expected = sum(13 / (4 * count[int(k)]) * float(e) for k, e in zip(kinds, each, strict=True) if k != -100) / 13
+    assert line["safety_loss"] == pytest.approx(expected, rel=1e-4)
+    assert line["safety_loss"] != pytest.approx(float(each.sum() / 13), rel=3e-4)
+    assert line["loss"] == pytest.approx(line["lm_loss"] + 0.5 * line["safety_loss"], rel=1e-4)
+
+
 def test_a_cached_tower_gives_the_same_weights(base: Path, data: str, tmp_path: Path) -> None:
     settings = ["optimiser.epochs=2"]
     plain = weights(tune(base, data, QUICK.with_settings(settings), tmp_path / "plain"))

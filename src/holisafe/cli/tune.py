@@ -2,34 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..tuning.overlap import Overlap
+    from ..tuning.recipe import Recipe
+
 
 def tune(
-    base: Annotated[str, typer.Option(metavar="BASE", help="A hub id, a model folder, or pictovlm, the shipped one.")],
-    data: Annotated[
-        list[str],
-        typer.Option(metavar="DATA", help="pictosafe, BENCHMARK:FOLDER or FILE.jsonl; may be repeated."),
+    recipe: Annotated[
+        str, typer.Option(metavar="RECIPE", help="A .yaml file, or a shipped recipe: demo, lora, qwen2.5-vl-7b ...")
     ],
-    recipe: Annotated[str, typer.Option(metavar="RECIPE", help="A .yaml file, or a shipped recipe: demo, lora.")],
-    out: Annotated[Path, typer.Option(metavar="OUT", help="The folder to make; it must not hold anything yet.")],
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="BASE", help="A hub id, a model folder, or pictovlm, the shipped one; else the recipe's."),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DATA",
+            help="pictosafe, BENCHMARK:FOLDER, FILE.jsonl, llava:FILE or holisafe:FILE; repeatable. Else the "
+            "recipe's mix.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="The folder to make; it must not hold anything yet.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", min=0, help="Instead of the recipe's seed.")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Change a setting, as in guard.loss_weight=0.5; repeatable."),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print parameters, memory, steps and overlaps with benchmarks; train nothing."),
+    ] = False,
 ) -> None:
     """Tune a model so that it refuses what is unsafe and goes on answering what is not, and save it with its guard.
 
     OUT gets the model, its processor, the full recipe, the loss curve (training_log.jsonl) and tuning.json. It appears
-    when all is done, or not at all.
+    when all is done, or not at all. With compute.save_every, the same command again goes on after a kill.
     """
     from ..tuning.recipe import load_recipe
 
     chosen = load_recipe(recipe).with_settings(settings or ())
+    if dry_run:
+        show_plan(base, data, chosen)
+        return
+    if out is None:
+        raise InputError("--out is missing: the folder to make")
 
     from ..tuning import train
     from .progress import showing_progress
@@ -43,3 +70,52 @@ def tune(
     print(
         f"{out} holds the tuned model; measure it: holisafe run BENCH --target hf/{out} --judge string-match --out RUN"
     )
+
+
+def show_plan(base: str | None, data: Sequence[str] | None, recipe: Recipe) -> None:
+    """Print what a run would take; data are read only where they are named."""
+    from rich.table import Table
+
+    from ..guard.quiet import quiet
+    from ..tuning.dry_run import plan
+    from ..tuning.train import base_of, gather
+    from .screen import screen
+
+    gathered = gather(data, recipe) if data or recipe.data.mix else None
+    with quiet():
+        planned = plan(base_of(base, recipe), recipe, gathered.examples if gathered else ())
+    console = screen()
+    parts = Table("part", "trainable", "all")
+    for part, (trainable, total) in planned.parts.items():
+        parts.add_row(part, f"{trainable:,}", f"{total:,}")
+    together = [sum(column) for column in zip(*planned.parts.values(), strict=True)]
+    parts.add_row("together", *(f"{number:,}" for number in together))
+    console.print(parts)
+    costs = Table("memory on one device, about", "MiB")
+    for kind, size in planned.memory.items():
+        costs.add_row(kind, f"{size / 2**20:,.0f}")
+    costs.add_row("together", f"{sum(planned.memory.values()) / 2**20:,.0f}")
+    console.print(costs)
+    how = "counted" if planned.counted else "assumed"
+    console.print(f"longest example: {planned.tokens:,} tokens ({how})")
+    if gathered is None:
+        console.print("steps: no data named")
+        return
+    for part_drawn in gathered.mix:
+        console.print("{name}: {drawn:,} of {available:,} examples".format(**part_drawn))
+    examples = f"{planned.examples:,} examples"
+    console.print(f"steps: {planned.steps_per_epoch:,} an epoch of {examples}, {planned.steps:,} in all")
+    if recipe.data.check_against:
+        show_overlaps(gathered.overlaps, recipe.data.check_against)
+
+
+def show_overlaps(overlaps: Sequence[Overlap], benchmarks: Sequence[str]) -> None:
+    """Every near-duplicate, by ids alone."""
+    from ..tuning.overlap import SHARED_SPRITES
+    from .screen import screen
+
+    if any(named in SHARED_SPRITES for named in benchmarks):
+        screen().print("images of PictoSafe's own splits are not compared: made of the same pictograms by design")
+    screen().print(f"near-duplicates with {', '.join(benchmarks)}: {len(overlaps):,}")
+    for overlap in overlaps:
+        print(f"{overlap.half}\t{overlap.source}:{overlap.example}\t{overlap.benchmark}:{overlap.sample}")

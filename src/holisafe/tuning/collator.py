@@ -4,6 +4,9 @@
     [ t  t  i  i  i  i  t  t  t  t  t  |  a   a   a   a   end     |  p   p ]   input_ids
     [ -  -  -  -  -  -  -  -  -  -  -  |  a   a   a   a   end     |  -   - ]   labels (- is -100)
 
+Where ranks work together, a batch without images gets one more row, with an image and nothing to learn: every rank
+then runs its vision tower in every micro-batch, without which the others would wait for it for ever.
+
 Every example is prepared by itself, once, and kept within a memory budget; a family that batches in its own way
 (images padded to a common size or number) has its processor run on the whole batch instead.
 """
@@ -15,14 +18,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..errors import InputError
 from ..guard.conversation import answer_text, encode, join, prompt_text
-from .data import Example
+from ..records import Message, Picture
+from .examples import Example
 from .vision_cache import VisionCache
 
 IGNORED = -100
+
+_GREY = Picture("grey", lambda: Image.new("RGB", (64, 64), "grey"))
+UNLEARNED = Example("unlearned", (Message("user", ".", (_GREY,)),), ".")
+"""The row with an image for a batch that has none."""
 
 
 @dataclass(frozen=True)
@@ -45,29 +54,35 @@ def write(processor: Any, example: Example, ends: Iterable[int]) -> Written:
     """Prompt and answer as text, and the tokens of their joint tokenisation that start within the answer.
 
     Where the chat template writes no end token after an answer, the tokenizer's own is added, or the model would
-    never learn to stop.
+    never learn to stop. What a template writes after the end token (ChatML and Gemma: a line break) is left off: the
+    model is never asked for it.
     """
     tokenizer = processor.tokenizer
     prompt = prompt_text(processor, example.messages)
     answer = answer_text(processor, example.messages, example.answer)
 
-    def tokens_of_answer(answer: str) -> list[int]:
+    def tokens_of_answer(answer: str) -> list[tuple[int, int]]:
+        """Each token, and where in the answer it ends."""
         encoded = tokenizer(prompt + answer, add_special_tokens=False, return_offsets_mapping=True)
         pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-        return [token for token, (start, _) in pairs if start >= len(prompt)]
+        return [(token, end - len(prompt)) for token, (start, end) in pairs if start >= len(prompt)]
 
-    learned = tokens_of_answer(answer)
-    if not set(learned) & set(ends):
+    stops, learned = frozenset(ends), tokens_of_answer(answer)
+    stop = next((place for place, (token, _) in enumerate(learned) if token in stops), None)
+    if stop is None:
         answer += tokenizer.eos_token
         learned = tokens_of_answer(answer)
-    return Written(prompt + answer, tuple(learned))
+    elif stop < len(learned) - 1:
+        answer, learned = answer[: learned[stop][1]], learned[: stop + 1]
+    return Written(prompt + answer, tuple(token for token, _ in learned))
 
 
 class Collator:
     """Callable on a list of examples; gives what `model.forward` takes.
 
     `labels` names the guard's classes in order (None: no guard, no `safety_labels`). With a `vision` cache, the image
-    tensors carry look-up numbers instead of pixels.
+    tensors carry look-up numbers instead of pixels. `always_image` adds `UNLEARNED` to a batch without images; neither
+    loss nor gradients change, as nothing of it is a label.
     """
 
     def __init__(
@@ -78,7 +93,9 @@ class Collator:
         labels: Sequence[str] | None = None,
         vision: VisionCache | None = None,
         cache_bytes: int = 2**30,
+        always_image: bool = False,
     ) -> None:
+        self.always_image = always_image
         self.processor, self.ends, self.vision = processor, frozenset(ends), vision
         self.label_ids = {name: place for place, name in enumerate(labels)} if labels is not None else None
         self.room = cache_bytes
@@ -86,11 +103,16 @@ class Collator:
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Tensors of a batch: input_ids, attention_mask, labels [B, L], safety_labels [B], the processor's others."""
+        imageless = self.always_image and not any(example.pictures for example in examples)
+        if imageless:
+            examples = [*examples, UNLEARNED]
         prepared = [self._prepare(example) for example in examples]
         pad = self.processor.tokenizer.pad_token_id
         batch = join([tensors for _, _, tensors in prepared], pad_token=pad, side="right")
         if batch is None:
             batch = self._together(examples, [written for _, written, _ in prepared])
+        if imageless:
+            batch["labels"][-1] = IGNORED
         if self.label_ids is not None:
             batch["safety_labels"] = torch.tensor([self.label_id(example) for example in examples])
         return batch

@@ -14,8 +14,10 @@ from typing import Any
 from torch import nn
 
 from ..errors import InputError
+from ..guard import is_guarded
 from ..guard.families import text_decoder
 from ..guard.head import HEAD
+from ..guard.meta_token import trained_tokens
 from .recipe import Lora, Recipe
 
 TOWERS = ("vision_tower", "visual", "vision_model", "vision_encoder", "image_tower")
@@ -63,8 +65,8 @@ def set_trainable(model: Any, recipe: Recipe) -> Any:
     train = {
         "guard": recipe.guard.enabled,
         "vision": settings.vision,
-        "language": True,
-        "projector": settings.projector,
+        "language": settings.method == "full",
+        "projector": settings.projector and settings.method == "full",
     }
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(train[parts[name]])
@@ -84,6 +86,7 @@ def _with_adapters(model: Any, parts: dict[str, str], recipe: Recipe) -> Any:
         lora_dropout=lora.dropout,
         target_modules=_linear_layers(model, lora),
         modules_to_save=sorted(whole) or None,
+        trainable_token_indices=trained_tokens(model) if is_guarded(model) else None,
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)

@@ -36,6 +36,12 @@ class Guard(Section):
     dropout: Fraction = 0.1
     learning_rate: Positive | None = None
     """The head's own learning rate; None: the same as the rest."""
+    pool: str | None = None
+    """What the head reads, as `attach_guard` takes it; None: by family."""
+    class_balance: Literal["none", "inverse"] = "none"
+    """`inverse`: an image's cross-entropy weighs as the inverse of how often its label occurs in the data."""
+    class_balance_cap: Annotated[float, Field(ge=1.0)] = 10.0
+    """No label weighs more than so many times what it would if all were equally frequent."""
 
 
 class Lora(Section):
@@ -50,20 +56,71 @@ class Lora(Section):
 
 
 class Trainable(Section):
-    """Which weights move. `full` means the language model's own; the guard's head always trains where there is one."""
+    """Which weights move. `full` means the language model's own, `lora` adapters on it; the guard's head always trains
+    where there is one. `guard`: the head alone, on a frozen model, whatever `projector` says."""
 
-    method: Literal["full", "lora"] = "full"
+    method: Literal["full", "lora", "guard"] = "full"
     projector: bool = True
     vision: bool = False
     lora: Lora = Lora()
+
+
+Share = Annotated[float, Field(ge=0.0, le=100.0)]
+
+
+class MixPart(Section):
+    """One named source and how much of it: `size` examples, or `weight` times all of them (0.5 half, 2 twice).
+
+    `source` is a form (jsonl, llava, holisafe) with the file `path`, or a benchmark, with its folder where it has one.
+    `images` is the folder that a file's image paths start from, when it is not the file's own.
+    """
+
+    source: str
+    name: str = ""
+    path: str | None = None
+    images: str | None = None
+    weight: Share | None = None
+    size: Annotated[int, Field(ge=0)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("name") and isinstance(values.get("source"), str):
+            return {**values, "name": values["source"]}
+        return values
+
+    @model_validator(mode="after")
+    def _one_amount(self) -> MixPart:
+        if self.weight is not None and self.size is not None:
+            raise ValueError("give a weight or a size, not both")
+        return self
 
 
 class Data(Section):
     """What to take of the data. `shares` maps a combination, or `utility` for data without one, to how much of it to
     use: 0 drops it, 0.5 keeps half, 2 shows it twice an epoch; what is not named counts 1."""
 
-    shares: dict[str, Annotated[float, Field(ge=0.0, le=100.0)]] = {}
+    mix: tuple[MixPart, ...] = ()
+    """Sources instead of those named on the command line."""
+    draw_seed: Annotated[int, Field(ge=0)] = 0
+    """Decides which examples of a part are drawn; apart from `seed`, so that tuning seeds compare like with like."""
+    shares: dict[str, Share] = {}
     max_examples: Count | None = None
+    check_against: tuple[str, ...] = ()
+    """Benchmarks, as BENCHMARK or BENCHMARK:FOLDER, of which nothing may occur in the training data."""
+    allow_overlap: bool | Literal["image", "text"] = False
+    """Go on although images, texts or (true) either occur in both."""
+    image_distance: Annotated[int, Field(ge=0, le=64)] = 10
+    """Of 256 bits of their hashes, how many two near-duplicate images may differ in."""
+    text_similarity: Annotated[float, Field(ge=0.5, le=1.0)] = 0.8
+    """From which Jaccard similarity of their 5-character pieces two queries are near-duplicates."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Data:
+        names = [part.name for part in self.mix]
+        if len(set(names)) < len(names):
+            raise ValueError("two parts of the mix have the same name: give them a name each")
+        return self
 
 
 class Optimiser(Section):
@@ -98,11 +155,17 @@ class Compute(Section):
     cache_megabytes: Annotated[int, Field(ge=0)] = 1024
     """How much memory prepared examples may take, so that they are prepared once and not every epoch."""
     log_every: Count = 10
+    save_every: Count | None = None
+    """Steps between checkpoints, from which the same command goes on after a kill; None: no checkpoints."""
+    quantise: Literal["nf4"] | None = None
+    """Hold the base's linear layers in 4 bits (QLoRA, arXiv 2305.14314); guard, projector and vision tower stay."""
 
 
 class Recipe(Section):
-    """A whole tuning run but for its base model and data."""
+    """A whole tuning run; its base model and data may also be named when it is started."""
 
+    base: str | None = None
+    """The model to start from, when none is named."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     guard: Guard = Guard()
     trainable: Trainable = Trainable()
@@ -114,17 +177,25 @@ class Recipe(Section):
     def _consistent(self) -> Recipe:
         if self.compute.cache_vision and self.trainable.vision:
             raise ValueError("compute.cache_vision needs trainable.vision to be false: a moving tower cannot be cached")
+        if self.trainable.method == "guard" and (not self.guard.enabled or self.trainable.vision):
+            raise ValueError(
+                "trainable.method guard trains the guard and nothing else: enable it, and leave vision alone"
+            )
+        lora = self.trainable
+        if self.compute.quantise and not (lora.method == "lora" and lora.lora.save == "adapter"):
+            raise ValueError("compute.quantise needs trainable.method lora and trainable.lora.save adapter")
         return self
 
     def with_settings(self, settings: Iterable[str]) -> Recipe:
-        """The recipe with `guard.loss_weight=0.5` and the like laid over it. Raises InputError for a bad one."""
+        """The recipe with `guard.loss_weight=0.5` and the like laid over it; a part of the mix is called by its name,
+        as in `data.mix.general.size=10000`. Raises InputError for a bad one."""
         values = self.model_dump()
         for setting in settings:
             path, equals, text = setting.partition("=")
             *sections, field = path.split(".")
             inner: Any = values
             for section in sections:
-                inner = inner.get(section) if isinstance(inner, dict) else None
+                inner = _named(inner, section)
             if not equals or not isinstance(inner, dict):
                 raise InputError(f"{setting!r} is not written SECTION.SETTING=VALUE", where="recipe")
             try:
@@ -132,6 +203,13 @@ class Recipe(Section):
             except yaml.YAMLError:
                 raise InputError(f"unreadable value {text!r}", where="recipe", field=path) from None
         return validated(Recipe, values, "recipe")
+
+
+def _named(values: Any, name: str) -> Any:
+    """The section of that name, or the part of the mix; None where there is none."""
+    if isinstance(values, list | tuple):
+        return next((part for part in values if part["name"] == name), None)
+    return values.get(name) if isinstance(values, dict) else None
 
 
 def shipped() -> list[str]:

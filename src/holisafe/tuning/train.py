@@ -2,8 +2,8 @@
 
     base model ─ attach guard ─ freeze / LoRA ─ Trainer(examples, collator) ─ merge ─ OUT
 
-OUT holds model and processor, recipe.yaml, training_log.jsonl (the loss curve) and tuning.json (what went in).
-It appears whole when all is done, or not at all.
+OUT holds model and processor, recipe.yaml, training_log.jsonl (the loss curve), examples.jsonl (what was drawn) and
+tuning.json (what went in). It appears whole when all is done, or not at all; checkpoints lie beside it until then.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +28,37 @@ from transformers import set_seed
 
 from ..errors import InputError
 from ..guard import attach_guard, is_guarded, load_model, load_processor, save_guarded
+from ..guard.errors import one_line
+from ..guard.folders import locate
+from ..guard.head import HEAD
+from ..guard.meta_token import add_meta_token, reads_token, teach_processor
 from ..guard.quiet import quiet
+from ..records import digest
 from ..store import write_json
-from .data import Example, load_examples, select
-from .parts import set_trainable
+from .data import load_examples, select
+from .examples import Example
+from .mix import draw_mix
+from .overlap import Overlap, find_overlaps, refuse
+from .parts import TOWERS, set_trainable
 from .recipe import Recipe, load_recipe, save_recipe
-from .trainer import Progress, SafetyTrainer, make_trainer
+from .resume import RUN, check_same_run, last_checkpoint, unfinished
+from .trainer import Progress, SafetyTrainer, make_trainer, processes
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What is trained on: the sources' names, the examples of an epoch, how the mix was drawn, what a benchmark asks
+    too."""
+
+    sources: list[str]
+    examples: list[Example]
+    mix: list[dict[str, Any]]
+    overlaps: list[Overlap]
 
 
 def tune(
-    base: str | Path,
-    data: str | Sequence[str] | Sequence[Example],
+    base: str | Path | None,
+    data: str | Sequence[str] | Sequence[Example] | None,
     recipe: Recipe | str | Path,
     out: str | Path,
     *,
@@ -45,41 +67,85 @@ def tune(
 ) -> Path:
     """Tune `base` (hub id, folder or `pictovlm`) on `data` and save the result as the folder `out`, which it returns.
 
-    `data` is what `load_examples` reads, several of them, or examples. `recipe` is one, or the name or file of one;
-    `seed` overrides its seed. With the same seed on the same machine the weights come out the same.
-    `holisafe.load_guarded(out)` opens the result (stock transformers does too), and `hf/OUT` measures it.
+    `data` is what `load_examples` reads, several of them, or examples; None: the recipe's mix. `base` None: the
+    recipe's. `recipe` is one, or the name or file of one; `seed` overrides its seed. With the same seed on the same
+    machine the weights come out the same. `holisafe.load_guarded(out)` opens the result (stock transformers does too),
+    and `hf/OUT` measures it.
 
-    Raises InputError for anything wrong with base, data, recipe or `out` (which must be absent or empty), and when
+    With `compute.save_every`, a run that was stopped in whatever way goes on when the same call is made again.
+
+    Raises InputError for anything wrong with base, data, recipe or `out` (which must be absent or empty); when
+    training data occur in a benchmark that the recipe names; when another run's checkpoints are in the way; and when
     the loss stops being a number. Nothing is written to `out` then.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     recipe = recipe if seed is None else recipe.model_copy(update={"seed": seed})
     out = Path(out)
     _check_out(out)
-    sources, examples = _gather(data)
-    examples = select(examples, recipe.data.shares, recipe.data.max_examples)
+    base = base_of(base, recipe)
+    gathered = gather(data, recipe)
+    refuse(gathered.overlaps, recipe.data)
     with quiet():
-        _tune(base, sources, examples, recipe, out, progress)
+        _tune(base, gathered, recipe, out, progress)
     return out
 
 
-def _tune(
-    base: str | Path, sources: list[str], examples: list[Example], recipe: Recipe, out: Path, progress: Progress | None
-) -> None:
+def base_of(base: str | Path | None, recipe: Recipe) -> str | Path:
+    """The named model, or the recipe's. Raises InputError when neither is there."""
+    if base is None and recipe.base is None:
+        raise InputError("names no base model, and no --base is given", where="recipe", field="base")
+    return base if base is not None else str(recipe.base)
+
+
+def gather(data: str | Sequence[str] | Sequence[Example] | None, recipe: Recipe) -> Gathered:
+    """Read, draw and compare with the benchmarks. Raises InputError for whatever is wrong with the data."""
+    if bool(data) == bool(recipe.data.mix):
+        problem = "name the data, or give the recipe a mix" if not data else "the recipe has a mix: name no other data"
+        raise InputError(problem, where="recipe", field="data.mix")
+    mix: list[dict[str, Any]] = []
+    if not data:
+        loaded, mix = draw_mix(recipe.data)
+        sources = [part.source if part.path is None else f"{part.source}:{part.path}" for part in recipe.data.mix]
+    else:
+        parts = [data] if isinstance(data, str) else list(data)
+        sources = [part for part in parts if isinstance(part, str)]
+        loaded = [example for source in sources for example in load_examples(source)]
+        loaded += [part for part in parts if isinstance(part, Example)]
+    examples = select(loaded, recipe.data.shares, recipe.data.max_examples)
+    return Gathered(sources, examples, mix, find_overlaps(examples, recipe.data))
+
+
+def _tune(base: str | Path, gathered: Gathered, recipe: Recipe, out: Path, progress: Progress | None) -> None:
     """Load, train, save."""
     started = time.perf_counter()
+    examples, folder = gathered.examples, unfinished(out)
+    run = {
+        "base": str(base),
+        "data": gathered.sources,
+        "examples": digest([[example.id, example.answer] for example in examples]),
+        "processes": processes(),
+        "recipe": recipe.model_dump(mode="json"),
+    }
+    check_same_run(folder, run)
     processor, model = load_processor(base), _load_base(base, recipe)
     set_seed(recipe.seed)
-    if recipe.guard.enabled:
-        model = with_guard(model, recipe)
-    model = set_trainable(model, recipe)
+    model = prepared(model, recipe, processor)
     with tempfile.TemporaryDirectory() as scratch, _config_kept(model):
-        trainer = make_trainer(model, processor, examples, recipe, scratch, progress)
+        kept = str(folder) if recipe.compute.save_every else scratch
+        trainer = make_trainer(model, processor, examples, recipe, kept, progress)
+        if recipe.compute.save_every and trainer.is_world_process_zero():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / RUN, run)
+        checkpoint = last_checkpoint(folder) if recipe.compute.save_every else None
+        if checkpoint is not None:
+            trainer.restore_log(checkpoint)
         with trainer.collator.vision.on() if trainer.collator.vision else nullcontext():
-            trainer.train()
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     report = {
         "base": str(base),
-        "data": sources,
+        "data": gathered.sources,
+        "mix": gathered.mix,
+        "overlaps": dict(sorted(Counter(f"{o.half} in {o.benchmark}" for o in gathered.overlaps).items())),
         "seed": recipe.seed,
         "examples": dict(sorted(Counter(example.kind for example in examples).items())),
         "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
@@ -88,18 +154,55 @@ def _tune(
         "versions": {name: version(name) for name in ("holisafe", "torch", "transformers", "peft")}
         | {"python": platform.python_version()},
     }
+    model = _unsharded(model, trainer, base)
     if trainer.is_world_process_zero():
-        _save(model, load_processor(base), trainer, report, out)  # a fresh one: use leaves traces in a tokenizer
+        fresh = load_processor(base)  # use leaves traces in a tokenizer
+        core = model.get_base_model() if hasattr(model, "get_base_model") else model
+        if reads_token(core.config):
+            teach_processor(fresh, core.config.safety_token_id, base)
+        _save(model, fresh, trainer, report, gathered, out)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def with_guard(model: Any, recipe: Recipe) -> Any:
-    """The model with a guard of the recipe's shape; one it already has is kept, and only weighted anew."""
+def prepared(model: Any, recipe: Recipe, processor: Any = None) -> Any:
+    """The model with the recipe's guard, its weights frozen or wrapped with adapters as the recipe says."""
+    return set_trainable(with_guard(model, recipe, processor) if recipe.guard.enabled else model, recipe)
+
+
+def _unsharded(model: Any, trainer: SafetyTrainer, base: str | Path) -> Any:
+    """The trained model whole: itself, or, where FSDP or DeepSpeed cut it up among the ranks, built anew on the first
+    rank from the gathered weights. Every rank must call it."""
+    if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        return model
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    return rebuilt(base, trainer.recipe, weights) if trainer.is_world_process_zero() else model
+
+
+def rebuilt(base: str | Path, recipe: Recipe, weights: Any) -> Any:
+    """The base prepared as for training, with all of its weights replaced. Raises RuntimeError where they differ."""
+    model = prepared(_load_base(base, recipe), recipe, load_processor(base) if reads_token_of(recipe) else None)
+    model.load_state_dict(weights)
+    return model
+
+
+def reads_token_of(recipe: Recipe) -> bool:
+    """Whether the recipe's guard reads the Safety Meta Token, which model and processor must be taught first."""
+    return recipe.guard.enabled and "token" in (recipe.guard.pool or "").split("+")
+
+
+def with_guard(model: Any, recipe: Recipe, processor: Any = None) -> Any:
+    """The model with a guard of the recipe's shape; one it already has is kept, and only weighted anew.
+
+    `processor` is needed, and taught the token, for a guard that reads the Safety Meta Token.
+    """
     settings = recipe.guard
     if is_guarded(model):
         model.config.safety_loss_lambda = settings.loss_weight
         return model
     return attach_guard(
         model,
+        pool=settings.pool,
+        token_id=add_meta_token(model, processor) if reads_token_of(recipe) else None,
         hidden_scale=settings.hidden_scale,
         hidden_layers=settings.hidden_layers,
         dropout=settings.dropout,
@@ -107,21 +210,15 @@ def with_guard(model: Any, recipe: Recipe) -> Any:
     )
 
 
-def _gather(data: str | Sequence[str] | Sequence[Example]) -> tuple[list[str], list[Example]]:
-    """The names of the sources and all their examples."""
-    parts = [data] if isinstance(data, str) else list(data)
-    sources = [part for part in parts if isinstance(part, str)]
-    loaded = [example for source in sources for example in load_examples(source)]
-    return sources, loaded + [part for part in parts if isinstance(part, Example)]
-
-
 def _load_base(base: str | Path, recipe: Recipe) -> Any:
     """The model to start from; one that is an adapter on another is merged first."""
-    model, compute, lora = (
-        load_model(base, dtype=getattr(torch, recipe.compute.dtype)),
-        recipe.compute,
-        recipe.trainable,
-    )
+    compute, lora = recipe.compute, recipe.trainable
+    dtype = getattr(torch, compute.dtype)
+    if compute.quantise:
+        model = _load_quantised(base, dtype)
+    else:
+        # Ranks each get their device from the Trainer; loaded without this, all would begin on the first one.
+        model = load_model(base, dtype=dtype, device="cpu" if processes() > 1 else None)
     if hasattr(model, "merge_and_unload"):
         if lora.method == "lora" and lora.lora.save == "adapter":
             raise InputError("is an adapter itself, so the result must be saved merged", where=base)
@@ -133,6 +230,30 @@ def _load_base(base: str | Path, recipe: Recipe) -> Any:
             reason = str(error).strip().splitlines()[0]
             raise InputError(reason, where="recipe", field="compute.attention") from None
     return model
+
+
+def _load_quantised(base: str | Path, dtype: torch.dtype) -> Any:
+    """The base with its language model's linear layers in 4 bits; guard, projector, tower and output layer are left."""
+    if find_spec("bitsandbytes") is None:
+        raise InputError(
+            "needs bitsandbytes, which is not installed: pip install bitsandbytes",
+            where="recipe",
+            field="compute.quantise",
+        )
+    from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
+
+    kept = [HEAD, "lm_head", "multi_modal_projector", "connector", "merger", *TOWERS]
+    settings = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=kept,
+    )
+    with one_line(str(base)):
+        return AutoModelForImageTextToText.from_pretrained(
+            locate(base), quantization_config=settings, dtype=dtype, use_safetensors=True
+        )
 
 
 @contextmanager
@@ -159,26 +280,43 @@ def _check_out(out: Path) -> None:
         raise InputError("cannot be created: no right to write there", where=out)
 
 
-def _save(model: Any, processor: Any, trainer: SafetyTrainer, report: dict[str, Any], out: Path) -> None:
+def _save(
+    model: Any, processor: Any, trainer: SafetyTrainer, report: dict[str, Any], gathered: Gathered, out: Path
+) -> None:
     """Everything into a sibling folder, which is then renamed: `out` is whole or absent."""
     recipe = trainer.recipe
     if recipe.trainable.method == "lora" and recipe.trainable.lora.save == "merged":
         model = model.merge_and_unload()
-    unfinished = out.parent / f".{out.name}.{os.getpid()}.unfinished"
-    unfinished.mkdir(parents=True)
+    whole = out.parent / f".{out.name}.{os.getpid()}.unfinished"
+    whole.mkdir(parents=True)
     try:
         if is_guarded(model):
-            save_guarded(model, unfinished)
+            save_guarded(model, whole)
         else:
-            model.save_pretrained(unfinished)
-        processor.save_pretrained(unfinished)
-        save_recipe(recipe, unfinished / "recipe.yaml")
-        lines = "".join(json.dumps(line) + "\n" for line in trainer.lines)
-        (unfinished / "training_log.jsonl").write_text(lines, encoding="utf-8")
-        write_json(unfinished / "tuning.json", report)
-        for file in unfinished.iterdir():  # safetensors writes for the owner alone, whatever the umask
-            file.chmod((unfinished / "recipe.yaml").stat().st_mode)
-        unfinished.replace(out)
+            model.save_pretrained(whole)
+        processor.save_pretrained(whole)
+        save_recipe(recipe, whole / "recipe.yaml")
+        _write_lines(whole / "training_log.jsonl", trainer.lines)
+        _write_lines(whole / "examples.jsonl", _drawn(gathered.examples))
+        if gathered.overlaps:
+            _write_lines(whole / "overlaps.jsonl", (overlap._asdict() for overlap in gathered.overlaps))
+        write_json(whole / "tuning.json", report)
+        for file in whole.iterdir():  # safetensors writes for the owner alone, whatever the umask
+            file.chmod((whole / "recipe.yaml").stat().st_mode)
+        whole.replace(out)
     except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(whole, ignore_errors=True)
         raise
+
+
+def _drawn(examples: Sequence[Example]) -> Iterator[dict[str, Any]]:
+    """Every example of an epoch once, with how often it is shown in it."""
+    times = Counter((example.source, example.id, example.kind) for example in examples)
+    return (
+        {"id": identity, "source": source, "kind": kind, "times": count}
+        for (source, identity, kind), count in times.items()
+    )
+
+
+def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

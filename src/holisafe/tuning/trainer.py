@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_model, save_model
 from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
@@ -16,12 +19,16 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from ..errors import InputError
 from ..guard import labels_of
 from ..guard.head import HEAD
+from ..store import read_json
+from .balance import balanced_loss, inverse_frequency
 from .collator import Collator, end_tokens
-from .data import Example
+from .examples import Example
 from .parts import vision_tower
 from .recipe import Recipe
+from .resume import LOG, CompleteCheckpoints
 from .vision_cache import VisionCache
 
+WEIGHTS = "model.safetensors"
 LOSSES = ("loss", "lm_loss", "safety_loss")
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -36,7 +43,7 @@ def make_trainer(
     scratch: str,
     progress: Progress | None = None,
 ) -> SafetyTrainer:
-    """A Trainer that is ready to run. `scratch` is a folder it may write to."""
+    """A Trainer that is ready to run. `scratch` is a folder it may write to, its checkpoints above all."""
     compute, steps = recipe.compute, recipe.optimiser
     if processor.tokenizer.pad_token_id is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
@@ -55,10 +62,13 @@ def make_trainer(
         labels=labels,
         vision=vision,
         cache_bytes=compute.cache_megabytes * 2**20,
+        always_image=processes() > 1,
     )
+    weights = None
     if labels is not None:
-        for example in examples:
-            collator.label_id(example)
+        label_ids = [collator.label_id(example) for example in examples]
+        if recipe.guard.class_balance == "inverse":
+            weights = inverse_frequency(label_ids, len(labels), recipe.guard.class_balance_cap)
     arguments = TrainingArguments(
         output_dir=scratch,
         num_train_epochs=steps.epochs,
@@ -81,11 +91,18 @@ def make_trainer(
         remove_unused_columns=False,
         label_names=["labels", "safety_labels"],
         logging_strategy="no",
-        save_strategy="no",
+        save_strategy="steps" if compute.save_every else "no",
+        save_steps=compute.save_every or 500,
+        save_total_limit=2,
         report_to=[],
         disable_tqdm=True,
     )
-    return SafetyTrainer(model, arguments, examples, collator, recipe, progress)
+    return SafetyTrainer(model, arguments, examples, collator, recipe, progress, weights)
+
+
+def processes() -> int:
+    """How many processes work on the run together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _checkpointing(wanted: bool) -> dict[str, Any]:
@@ -109,8 +126,9 @@ class SafetyTrainer(Trainer):
         collator: Collator,
         recipe: Recipe,
         progress: Progress | None,
+        label_weights: Tensor | None = None,
     ) -> None:
-        self.recipe, self.collator = recipe, collator
+        self.recipe, self.collator, self.label_weights = recipe, collator, label_weights
         self.examples, self.lines = list(examples), list[dict[str, float]]()
         self._sums: dict[str, Tensor] = {}
         self._count, self._began = 0, time.perf_counter()
@@ -121,6 +139,8 @@ class SafetyTrainer(Trainer):
         self.model_accepts_loss_kwargs = False  # micro-batches count alike, with a guard and without
         self.remove_callback(PrinterCallback)
         self.add_callback(Notes(self, progress))
+        if recipe.compute.save_every:
+            self.add_callback(CompleteCheckpoints(self))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """Shuffled; or alike lengths together, by characters and pictures."""
@@ -131,8 +151,7 @@ class SafetyTrainer(Trainer):
             for example in self.examples
         ]
         size = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        generator = torch.Generator().manual_seed(self.args.seed)
-        return LengthGroupedSampler(size, lengths=lengths, generator=generator)
+        return LikeLengths(size, lengths, self.args.seed)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW; biases and norms do not decay, and the guard's head may have a learning rate of its own."""
@@ -165,6 +184,11 @@ class SafetyTrainer(Trainer):
         if self._tower is not None:
             self._tower.eval()
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        if self.label_weights is not None and outputs.get("safety_loss") is not None:
+            logits, valid = outputs["img_safety_logits"], outputs["img_safety_valid"]
+            weighted = balanced_loss(logits, valid, inputs["safety_labels"], self.label_weights)
+            loss = loss + self.recipe.guard.loss_weight * (weighted - outputs["safety_loss"])
+            outputs["loss"], outputs["safety_loss"] = loss, weighted
         for name in LOSSES:
             value = outputs.get(name)
             if value is not None:
@@ -188,6 +212,60 @@ class SafetyTrainer(Trainer):
         self.lines.append(line)
         self._sums, self._count = {}, 0
         return line
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """A checkpoint's weights under the names they have in memory.
+
+        Trainer writes them under the names of older releases, as `save_pretrained` does, and on resuming looks for
+        those of memory: LLaVA, Gemma 3 and Qwen-VL would go on from the base's weights, with no more than a warning.
+        """
+        if state_dict is not None or output_dir is None or hasattr(self.model, "peft_config"):
+            super()._save(output_dir, state_dict)
+            return
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        save_model(self.accelerator.unwrap_model(self.model), str(Path(output_dir, WEIGHTS)))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Load what `_save` wrote. Raises RuntimeError when a weight is missing or has no place."""
+        weights = Path(resume_from_checkpoint, WEIGHTS)
+        if self.is_fsdp_enabled or hasattr(self.model, "peft_config") or not weights.is_file():
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        network: Any = self.model
+        load_model(network, str(weights), strict=True)
+
+    def log_state(self) -> dict[str, Any]:
+        """The log, and the sums since its last line, as JSON holds them without loss."""
+        sums = {name: float(value) for name, value in self._sums.items()}
+        return {
+            "lines": self.lines,
+            "sums": sums,
+            "count": self._count,
+            "seconds": time.perf_counter() - self._began,
+        }
+
+    def restore_log(self, checkpoint: Path) -> None:
+        """Go on with the log of a checkpoint."""
+        held = read_json(checkpoint / LOG)
+        self.lines[:], self._count = held["lines"], held["count"]
+        self._sums = {name: torch.tensor(value, device=self.args.device) for name, value in held["sums"].items()}
+        self._began = time.perf_counter() - held["seconds"]
+
+
+class LikeLengths(LengthGroupedSampler):
+    """Alike lengths together, in an order that seed and epoch decide: a resumed run finds its place again."""
+
+    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
+        super().__init__(batch_size, lengths=lengths)
+        self.seed, self.epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order: Iterator[int] = super().__iter__()  # type: ignore[no-untyped-call]
+        return order
 
 
 class Notes(TrainerCallback):

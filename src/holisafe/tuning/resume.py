@@ -1,0 +1,69 @@
+"""A tuning run that was killed goes on: checkpoints beside OUT, and what they are checkpoints of.
+
+    OUT.unfinished/run.json              base, data, every setting: the run that may go on here
+    OUT.unfinished/checkpoint-40/        transformers' checkpoint: weights, optimiser, schedule, random numbers
+    OUT.unfinished/checkpoint-40/log.json  the training log so far; written last, so a checkpoint with it is whole
+
+The folder is removed when OUT stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback
+
+from ..errors import InputError
+from ..store import read_json, write_json
+
+if TYPE_CHECKING:
+    from .trainer import SafetyTrainer
+
+RUN, LOG = "run.json", "log.json"
+
+
+def unfinished(out: Path) -> Path:
+    """Where the checkpoints of a run that will become `out` lie."""
+    return out.with_name(f"{out.name}.unfinished")
+
+
+def check_same_run(folder: Path, run: Mapping[str, Any]) -> None:
+    """Raise InputError, saying what differs, when the folder holds checkpoints of another run."""
+    if not (folder / RUN).exists():
+        return
+    before, now = dict(_leaves(read_json(folder / RUN))), dict(_leaves(run))
+    names = [name for name in dict.fromkeys([*before, *now]) if before.get(name) != now.get(name)]
+    if names:
+        changes = "; ".join(f"{name} was {before.get(name)}, is {now.get(name)}" for name in names[:3])
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise InputError(
+            f"holds the beginning of another run: {changes}{more}; remove it, or name another --out", where=folder
+        )
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The latest checkpoint that is whole."""
+    whole = [path.parent for path in folder.glob(f"checkpoint-*/{LOG}")]
+    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+class CompleteCheckpoints(TrainerCallback):
+    """Keeps the training log with every checkpoint."""
+
+    def __init__(self, trainer: SafetyTrainer) -> None:
+        self.trainer = trainer
+
+    def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        if state.is_world_process_zero:
+            write_json(Path(args.output_dir, f"checkpoint-{state.global_step}", LOG), self.trainer.log_state())
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting with its dotted name."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{name}.{key}" if name else str(key))
+    else:
+        yield name.removeprefix("recipe."), value

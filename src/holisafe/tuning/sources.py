@@ -1,0 +1,249 @@
+"""Files that training examples come from, each form with its reader.
+
+    jsonl      our own: one object a line
+    llava      LLaVA's JSON: a list of conversations with <image> in their text
+    holisafe   HoliSafe's training records: the release's eight fields and `response`
+    BENCHMARK  any benchmark's split `train`, where its samples have reference answers
+
+Images stay closed; `data.check_images` opens them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from .. import taxonomy
+from ..benchmarks import open_benchmark
+from ..benchmarks.holisafe_fields import IMAGES, parse
+from ..errors import InputError
+from ..images import inside, open_image
+from ..records import Message, Picture
+from ..store import read_json
+from .examples import UTILITY, Example
+
+FIELDS = {
+    "id": str,
+    "images": list,
+    "query": str,
+    "response": str,
+    "image_label": str,
+    "system": str,
+    "combination": str,
+}
+"""Fields of our JSONL."""
+
+PLACEHOLDER = "<image>"
+"""Where LLaVA's conversations have an image."""
+
+ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+
+Fault = Callable[..., InputError]
+
+
+def read_jsonl(path: Path, images: Path | None = None) -> Iterator[Example]:
+    """One object a line: id, images (paths under `images`, or beside the file), query, response; optional image_label,
+    system, combination.
+    """
+    seen: set[str] = set()
+    for row, record in _objects(path):
+        fault = partial(InputError, where=path, row=row)
+        for name, value in record.items():
+            if name not in FIELDS:
+                raise fault(f"no such field; known: {', '.join(FIELDS)}", field=name)
+            if not isinstance(value, FIELDS[name]) and not (name in ("image_label", "system") and value is None):
+                raise fault(f"is not {'a list' if FIELDS[name] is list else 'text'}", field=name)
+        for name in ("id", "query", "response"):
+            if not record.get(name):
+                raise fault("missing or empty", field=name)
+        _once(record["id"], seen, fault)
+        system = (Message("system", record["system"]),) if record.get("system") else ()
+        pictures = tuple(_picture(images or path.parent, name, fault, "images") for name in record.get("images", []))
+        yield Example(
+            id=record["id"],
+            messages=(*system, Message("user", record["query"], pictures)),
+            answer=record["response"],
+            image_label=_label(record.get("image_label"), fault),
+            kind=_kind(record.get("combination"), fault),
+            source=str(path),
+        )
+
+
+def read_llava(path: Path, images: Path | None = None) -> Iterator[Example]:
+    """A JSON list of {id, image: a path or several, conversations: [{from: human | gpt | system, value}]}, the paths
+    under `images`, or beside the file.
+
+    A conversation of n answers gives n examples, `ID#1` to `ID#n`, each with the turns before its answer. An image
+    stands before the text of the turn whose text names it.
+    """
+    seen: set[str] = set()
+    for row, record in enumerate(_list_of_objects(path), start=1):
+        fault = partial(InputError, where=path, row=row)
+        identity = record.get("id")
+        if not isinstance(identity, str | int) or identity == "":
+            raise fault("missing or empty", field="id")
+        _once(str(identity), seen, fault)
+        named = record.get("image") or []
+        files = named if isinstance(named, list) else [named]
+        waiting = [_picture(images or path.parent, name, fault, "image") for name in files]
+        said: list[Message] = []
+        turns = record.get("conversations")
+        if not isinstance(turns, list) or not turns:
+            raise fault("is not a list of turns", field="conversations")
+        found = list[Example]()
+        for turn in turns:
+            role, text = _turn(turn, fault)
+            if role == "assistant":
+                if not text or not said or said[-1].role != "user":
+                    raise fault("an answer is empty or answers nothing", field="conversations")
+                found.append(Example(f"{identity}#{len(found) + 1}", tuple(said), text, source=str(path)))
+            number = text.count(PLACEHOLDER) if role == "user" else 0
+            if number > len(waiting):
+                raise fault(f"more {PLACEHOLDER} than images", field="conversations")
+            pictures, waiting = tuple(waiting[:number]), waiting[number:]
+            said.append(Message(role, text.replace(PLACEHOLDER, "").strip() if number else text, pictures))
+        if waiting:
+            raise fault(f"more images than {PLACEHOLDER}", field="conversations")
+        if not found:
+            raise fault("holds no answer", field="conversations")
+        yield from found
+
+
+def read_holisafe(path: Path, images: Path | None = None) -> Iterator[Example]:
+    """A JSON list of records with the release's eight fields and `response`; images under `images/` beside the file.
+
+    Raises InputError naming row and field for whatever is wrong with one of them.
+    """
+    seen: set[str] = set()
+    for row, record in enumerate(_list_of_objects(path), start=1):
+        fault = partial(InputError, where=path, row=row)
+        answer = record.pop("response", None)
+        if not isinstance(answer, str) or not answer.strip():
+            raise fault("missing or empty", field="response")
+        values, problems = parse(record, path.parent)
+        for name, problem in problems:
+            raise fault(problem, field=name)
+        _once(values["id"], seen, fault)
+        picture = _picture(images or path.parent / IMAGES, values["image"], fault, "image")
+        yield Example(
+            id=values["id"],
+            messages=(Message("user", values["query"], (picture,)),),
+            answer=answer,
+            image_label=values["image_safety_label"],
+            kind=values["type"],
+            source=str(path),
+        )
+
+
+FILES: dict[str, Callable[[Path, Path | None], Iterator[Example]]] = {
+    "jsonl": read_jsonl,
+    "llava": read_llava,
+    "holisafe": read_holisafe,
+}
+"""Name of a form -> its reader: file, folder of the images."""
+
+
+def read_source(source: str, path: Path | None, images: Path | None = None) -> list[Example]:
+    """The examples of one source: a form's name with its file, or a benchmark's name with its folder, if it has one.
+
+    Raises InputError naming file, row and field for a fault, and where there is nothing to learn from.
+    """
+    if source not in FILES:
+        return _from_benchmark(source, path)
+    if path is None:
+        raise InputError(f"{source} needs a file", where="recipe", field="data.mix")
+    examples = list(FILES[source](path, images))
+    if not examples:
+        raise InputError("holds no examples", where=path)
+    return examples
+
+
+def _from_benchmark(name: str, root: Path | None) -> list[Example]:
+    """A benchmark's training samples that have a reference answer."""
+    benchmark = open_benchmark(name, root, split="train")
+    examples = [
+        Example(
+            id=sample.id,
+            messages=(Message("user", sample.query, benchmark.pictures(sample)),),
+            answer=sample.reference,
+            image_label=sample.image_label,
+            kind=sample.combination or UTILITY,
+            source=name,
+        )
+        for sample in benchmark.samples
+        if sample.reference is not None
+    ]
+    if not examples:
+        raise InputError(f"no training sample of {name} has a reference answer to learn", where=root, field="reference")
+    return examples
+
+
+def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    if not path.is_file():
+        raise InputError("no such file", where=path)
+    with path.open("rb") as file:
+        for row, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line.decode("utf-8-sig"))
+            except UnicodeDecodeError:
+                raise InputError("not UTF-8", where=path, row=row) from None
+            except json.JSONDecodeError as error:
+                raise InputError(f"not JSON ({error.msg})", where=path, row=row) from None
+            if not isinstance(record, dict):
+                raise InputError("not a JSON object", where=path, row=row)
+            yield row, record
+
+
+def _list_of_objects(path: Path) -> Iterator[dict[str, Any]]:
+    records = read_json(path)
+    if not isinstance(records, list):
+        raise InputError("not a list of records", where=path)
+    for row, record in enumerate(records, start=1):
+        if not isinstance(record, dict):
+            raise InputError("not a JSON object", where=path, row=row)
+        yield record
+
+
+def _once(identity: str, seen: set[str], fault: Fault) -> None:
+    if identity in seen:
+        raise fault(f"duplicate id {identity!r}", field="id")
+    seen.add(identity)
+
+
+def _turn(turn: Any, fault: Fault) -> tuple[Any, str]:
+    """Role and text of one of LLaVA's turns."""
+    if not isinstance(turn, dict) or turn.get("from") not in ROLES or not isinstance(turn.get("value"), str):
+        raise fault("a turn is not {from: human or gpt or system, value: text}", field="conversations")
+    return ROLES[turn["from"]], turn["value"]
+
+
+def _picture(folder: Path, name: Any, fault: Fault, field: str) -> Picture:
+    if not isinstance(name, str):
+        raise fault("an image is a path", field=field)
+    try:
+        path = inside(folder, name)
+    except InputError as error:
+        raise fault(error.problem, field=field) from None
+    if not path.is_file():
+        raise fault(f"no such image {name!r}", field=field)
+    return Picture(str(path), partial(open_image, path))
+
+
+def _label(name: str | None, fault: Fault) -> str | None:
+    try:
+        return None if name is None else taxonomy.image_label(name)
+    except KeyError as error:
+        raise fault(str(error.args[0]), field="image_label") from None
+
+
+def _kind(combination: str | None, fault: Fault) -> str:
+    if combination is None:
+        return UTILITY
+    if combination not in taxonomy.COMBINATIONS:
+        raise fault(f"{combination!r} is none of {', '.join(taxonomy.COMBINATIONS)}", field="combination")
+    return combination
