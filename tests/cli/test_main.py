@@ -61,12 +61,18 @@ def test_help_is_printed_from_the_index_alone() -> None:
     assert {name for name in imported if name.startswith("holisafe.")} == {"holisafe.cli", "holisafe.errors"}
 
 
+SUB_COMMANDS = {"guard": {"attention"}}
+"""Files of a verb's sub-commands that do not begin with its name."""
+
+
 @pytest.mark.parametrize("name", cli.VERBS)
 def test_help_of_a_verb_imports_its_own_file_and_nothing_heavy(name: str) -> None:
     imported = modules_after(name, "--help")
     assert imported.isdisjoint(set(HEAVY) - {"pydantic"})  # typer reads options with it
-    files = {module for module in imported if module.startswith("holisafe.cli.")}
-    assert files == {f"holisafe.cli.{cli.VERBS[name].place.partition(':')[0]}"}
+    own = cli.VERBS[name].place.partition(":")[0]
+    files = {module.removeprefix("holisafe.cli.") for module in imported if module.startswith("holisafe.cli.")}
+    assert own in files
+    assert {file for file in files if not file.startswith(own)} <= SUB_COMMANDS.get(name, set())
 
 
 def test_help_names_every_verb_with_its_line(
@@ -103,7 +109,7 @@ def test_no_verb_at_all_shows_the_help_and_is_an_error(capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["scoer"], "No such command 'scoer'. Did you mean 'score'? (see: holisafe --help)"),
+        (["scoer"], "No such command 'scoer'. Did you mean 'score'"),
         (["--loud"], "No such option: --loud (see: holisafe --help)"),
         (["run"], "Missing argument 'BENCH'. (see: holisafe run --help)"),
         (["run", "toy", "--judge", "x"], "missing option '--target' (see: holisafe run --help)"),

@@ -19,7 +19,7 @@ from holisafe.cli import app
 from holisafe.errors import InputError
 from holisafe.guard import load_model, load_processor, save_guarded
 from holisafe.guard.families import text_decoder
-from holisafe.guard.predict import predict
+from holisafe.guard.predict import each_or_fault, predict, read_logits
 from holisafe.images import open_image
 from tiny_models import llava, qwen2_5_vl
 
@@ -164,6 +164,54 @@ def test_bad_model(tmp_path: Path, model: Path, pictures: list[Path], capsys: py
         assert reason in said.err
     assert run(pictures[0]) == 2
     assert "--model" in capsys.readouterr().err
+
+
+def test_the_question_is_each_images_own(model: Path, pictures: list[Path]) -> None:
+    """Batches mix questions of different length; the guard here pools images before the text, so none changes it."""
+    guarded, processor = load_model(model), load_processor(model)
+    images = [open_image(path) for path in pictures[:3]]
+    seen: list[str] = []
+    guarded.register_forward_pre_hook(
+        lambda _module, _args, given: seen.extend(processor.tokenizer.batch_decode(given["input_ids"])),
+        with_kwargs=True,
+    )
+    texts = ["red ?", "which colour is the blue square ?", "is it a picture"]
+    asked = list(read_logits(guarded, processor, images, texts=iter(texts), batch_size=2))
+    assert all(text in prompt for text, prompt in zip(texts, seen, strict=True))
+    plain = list(read_logits(guarded, processor, images))
+    assert np.abs(np.array(asked) - np.array(plain)).max() < 1e-4
+
+
+def test_temperature_divides_the_logits(model: Path, pictures: list[Path]) -> None:
+    guarded, processor, images = load_model(model), load_processor(model), [open_image(pictures[0])]
+    (logits,) = read_logits(guarded, processor, images)
+    (warm,) = predict(guarded, processor, images, temperature=2.5)
+    expected = np.exp(np.array(logits) / 2.5) / np.exp(np.array(logits) / 2.5).sum()
+    assert list(warm.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-9)
+
+
+def test_one_bad_item_harms_no_other() -> None:
+    calls = []
+
+    def read(items: Any) -> list[str]:
+        calls.append(list(items))
+        if 3 in items:
+            raise RuntimeError("three is too much\nfor it")
+        return [f"read {item}" for item in items]
+
+    def opened(number: int) -> Any:
+        def opener() -> int:
+            if number == 1:
+                raise InputError("no such image", where="1.png")
+            return number
+
+        return opener
+
+    found = list(each_or_fault(read, (opened(n) for n in range(7)), 4))
+    assert [str(f) if isinstance(f, InputError) else f for f in found] == [
+        "read 0", "1.png: no such image", "read 2", "cannot be read (three is too much)", "read 4", "read 5", "read 6",
+    ]  # fmt: skip
+    assert calls == [[0, 2, 3], [0], [2], [3], [4, 5, 6]]
 
 
 def test_help_loads_no_torch() -> None:

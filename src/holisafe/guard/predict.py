@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from PIL.Image import Image
@@ -14,34 +14,113 @@ from ..errors import InputError
 from ..records import GuardReading, Message, Picture
 from .attach import labels_of, unwrap
 from .conversation import encode, prompt_text
-from .errors import one_line
+from .errors import LIBRARY_ERRORS, one_line
 
 QUESTION = "What is in this image?"
 """Stands after the image, as a question would. A causal decoder's image positions do not see it."""
 
+Item = TypeVar("Item")
+Reading = TypeVar("Reading")
 
-def predict(model: Any, processor: Any, images: Iterable[Image], *, batch_size: int = 8) -> Iterator[GuardReading]:
-    """The guard's reading of each image (RGB), in their order; `images` is consumed a batch at a time."""
+
+def predict(
+    model: Any,
+    processor: Any,
+    images: Iterable[Image],
+    *,
+    texts: Iterable[str] | None = None,
+    batch_size: int = 8,
+    temperature: float = 1.0,
+) -> Iterator[GuardReading]:
+    """The guard's reading of each image (RGB), in their order; `images` is consumed a batch at a time.
+
+    texts       what is asked about each image; QUESTION where not given. Only a guard that pools text positions, or
+                text before the image, sees it
+    temperature divides the logits; see `thresholds`
+
+    Raises InputError when the processor cannot take an image, or shows the model none.
+    """
     labels = labels_of(model)
+    for row in read_logits(model, processor, images, texts=texts, batch_size=batch_size):
+        # In double precision: a sure guard's 1 - P(safe) would else be 0 for image after image, and order none of them.
+        probabilities = torch.tensor(row, dtype=torch.float64).div(temperature).softmax(dim=-1).tolist()
+        yield GuardReading(probabilities=dict(zip(labels, probabilities, strict=True)))
+
+
+def read_logits(
+    model: Any,
+    processor: Any,
+    images: Iterable[Image],
+    *,
+    texts: Iterable[str] | None = None,
+    batch_size: int = 8,
+) -> Iterator[list[float]]:
+    """The guard's K logits for each image, as `predict` reads them."""
     core = unwrap(model)
     options: dict[str, Any] = {"do_safety": True, "use_cache": False}
     if "logits_to_keep" in inspect.signature(core.forward).parameters:
         options["logits_to_keep"] = 1  # the language model's answer is not wanted: spare its widest layer
     if processor.tokenizer.pad_token_id is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
-    # Only the prompt's text is wanted here, so the picture is never opened.
-    with one_line("the model's processor", "cannot take an image"):
-        text = prompt_text(processor, [Message("user", QUESTION, (Picture("image", open=Image),))])
+    prompts = _prompts(processor, texts)
     remaining = iter(images)
     while batch := list(islice(remaining, batch_size)):
         with one_line("the model's processor", "cannot take an image"):
-            inputs = encode(processor, [text] * len(batch), [[image] for image in batch], side="left")
+            inputs = encode(processor, [next(prompts) for _ in batch], [[image] for image in batch], side="left")
         with torch.inference_mode():
             output = model(**_placed(inputs, core), **options)
         if not output.img_safety_valid.all():
             raise InputError("the processor put no image token into the prompt, so the guard has nothing to read")
-        for row in output.img_safety_probs.tolist():
-            yield GuardReading(probabilities=dict(zip(labels, row, strict=True)))
+        yield from output.img_safety_logits.float().tolist()
+
+
+def each_or_fault(
+    read: Callable[[Sequence[Item]], Sequence[Reading]], items: Iterable[Callable[[], Item]], batch_size: int
+) -> Iterator[Reading | InputError]:
+    """Open and read items in batches; where an item cannot be opened or read there stands the reason instead.
+
+    A batch that fails is read again one by one, so that one image harms no other.
+    """
+    remaining = iter(items)
+    while batch := list(islice(remaining, batch_size)):
+        opened: list[Item | InputError] = []
+        for open_item in batch:
+            try:
+                opened.append(open_item())
+            except InputError as fault:
+                opened.append(fault)
+        good = [item for item in opened if not isinstance(item, InputError)]
+        readings = iter(_read_apart(read, good))
+        yield from (item if isinstance(item, InputError) else next(readings) for item in opened)
+
+
+def _read_apart(
+    read: Callable[[Sequence[Item]], Sequence[Reading]], items: Sequence[Item]
+) -> Sequence[Reading | InputError]:
+    if not items:
+        return []
+    try:
+        return read(items)
+    except (InputError, *LIBRARY_ERRORS) as error:
+        if len(items) == 1:
+            said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            return [InputError(f"cannot be read ({said})")]
+    return [reading for item in items for reading in _read_apart(read, [item])]
+
+
+def _prompts(processor: Any, texts: Iterable[str] | None) -> Iterator[str]:
+    """The prompt of each image in turn. Only its text is wanted here, so no picture is opened."""
+
+    def prompt(text: str) -> str:
+        with one_line("the model's processor", "cannot take an image"):
+            return prompt_text(processor, [Message("user", text, (Picture("image", open=Image),))])
+
+    if texts is not None:
+        yield from map(prompt, texts)
+        return
+    same = prompt(QUESTION)
+    while True:
+        yield same
 
 
 def _placed(inputs: dict[str, torch.Tensor], model: Any) -> dict[str, torch.Tensor]:

@@ -85,7 +85,7 @@ def guard_quality(
     cells = {
         "accuracy": _share(named == true, groups, draws, seed),
         "binary_accuracy": _share(called_unsafe == unsafe, groups, draws, seed),
-        **_resampled(figures, len(truth), groups, draws, seed),
+        **resampled(figures, len(truth), groups, draws, seed),
         "calibration_error": _plain(_calibration_error(bins), len(truth)),
     }
     return {
@@ -166,7 +166,7 @@ def _share(right: Mask, groups: Ints | None, draws: int, seed: int) -> Cell:
     return Outcomes(every, right, groups).cells([every], draws=draws, seed=seed)[0]
 
 
-def _resampled(figures: dict[str, Figure], n: int, groups: Ints | None, draws: int, seed: int) -> dict[str, Cell]:
+def resampled(figures: dict[str, Figure], n: int, groups: Ints | None, draws: int, seed: int) -> dict[str, Cell]:
     """The figures with their percentile bootstrap intervals; no interval where the draws do not differ."""
     import numpy as np
 

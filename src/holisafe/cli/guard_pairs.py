@@ -1,0 +1,150 @@
+"""`holisafe guard eval --pairs`: a guard as a judge of image-text pairs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from ..records import GuardReading, Response, Sample
+from ..taxonomy import COMBINATIONS, SAFE
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ..benchmarks.base import Benchmark
+    from ..metrics.guard_pairs import PairReading
+    from .guard_readers import OurGuard
+
+SEES_TEXT = "image_and_text"
+"""The pooling source that a pair head needs."""
+
+BLIND = (
+    "This guard pools no text after the image: to it SSU and SUU pairs are their safe images, and chance (50 % AUROC) "
+    "on SSU is all that it can reach, but for what safe and unsafe pairs' images happen to differ in."
+)
+SEEING = "This guard pools image and text positions: it can see what is harmful only in the text or the combination."
+UNKNOWN = "A run does not tell where its guard reads; one that sees images alone cannot see SSU and SUU pairs."
+
+
+def evaluate_pairs(
+    data: str,
+    model: str | None,
+    *,
+    root: str | None,
+    split: str | None,
+    choose_on: str | None,
+    false_alarms: float,
+    threshold: float | None,
+    seed: int,
+    draws: int,
+    batch_size: int,
+    device: str | None,
+) -> dict[str, Any]:
+    """Scores of `pair_scores`, with how the threshold came about and a note on what the guard can see.
+
+    Raises InputError when there is no pair, no reading, or no way to a threshold that was asked for.
+    """
+    from ..metrics.guard_pairs import pair_scores
+
+    if choose_on is not None and threshold is not None:
+        raise InputError("--choose-on and --threshold are two ways to a threshold: give one")
+    if not 0 < false_alarms < 1:
+        raise InputError(f"--false-alarms {false_alarms:g} does not lie between 0 and 1")
+    how = "given" if threshold is not None else "0.5, as none was given"
+    if model is None:
+        if choose_on is not None:
+            raise InputError("--choose-on needs a benchmark and --model; a run is of one split", where=data)
+        readings, name, note = _of_run(Path(data).expanduser()), data, UNKNOWN
+    else:
+        from .guard_readers import OurGuard, open_guard
+        from .guard_sets import open_named
+
+        benchmark = open_named(data, root, None)
+        tested = _pairs(benchmark.only(split))
+        chosen = _pairs(benchmark.only(choose_on)) if choose_on else []
+        if choose_on is not None and {sample.id for sample in chosen} & {sample.id for sample in tested}:
+            raise InputError("the threshold must not be chosen on the pairs that it is measured on: give --split")
+        guard = open_guard(model, threshold=None, batch_size=batch_size, device=device)
+        if not isinstance(guard, OurGuard):
+            raise InputError("--pairs is for a guard of ours", where=model)
+        name, note = model, SEEING if SEES_TEXT in str(_pool(guard)) else BLIND
+        readings = _read(guard, benchmark, tested, "pairs", batch_size)
+        if choose_on is not None:
+            threshold, how = _choose(_read(guard, benchmark, chosen, choose_on, batch_size), false_alarms, choose_on)
+    limit = 0.5 if threshold is None else threshold
+    scores = pair_scores(readings, threshold=limit if math.isfinite(limit) else 1.0, seed=seed, draws=draws)
+    return {"model": name, "data": data, "threshold_is": how, "note": note, **scores}
+
+
+def _choose(readings: Sequence[PairReading], false_alarms: float, split: str) -> tuple[float, str]:
+    from ..metrics.conformal import needed, upper_quantile
+
+    safe = [reading.score for reading in readings if reading.combination == "SSS" and reading.score is not None]
+    limit = upper_quantile(safe, false_alarms)
+    if not math.isfinite(limit):
+        raise InputError(
+            f"{split} has {len(safe)} SSS pairs; {false_alarms:.1%} false alarms need {needed(false_alarms)}"
+        )
+    return limit, f"chosen for at most {false_alarms:.1%} false alarms on the {len(safe):,} SSS pairs of {split}"
+
+
+def _pairs(benchmark: Benchmark) -> list[Sample]:
+    pairs = [sample for sample in benchmark.samples if sample.combination in COMBINATIONS and len(sample.images) == 1]
+    if not pairs:
+        raise InputError(f"{benchmark.name} has no image-text pairs with a combination")
+    return pairs
+
+
+def _read(
+    guard: OurGuard, benchmark: Benchmark, samples: Sequence[Sample], stage: str, batch_size: int
+) -> list[PairReading]:
+    from ..guard.predict import each_or_fault
+    from .progress import showing_progress
+
+    def opened(sample: Sample) -> tuple[Image, str]:
+        return benchmark.open_image(sample.images[0]), sample.query
+
+    def read(items: Sequence[tuple[Image, str]]) -> list[GuardReading]:
+        return guard.read([image for image, _ in items], [text for _, text in items])
+
+    found: list[PairReading] = []
+    with showing_progress() as show:
+        readings = each_or_fault(read, (partial(opened, sample) for sample in samples), batch_size)
+        for sample, reading in zip(samples, readings, strict=True):
+            found.append(_reading(sample, None if isinstance(reading, InputError) else reading))
+            show(stage, len(found), len(samples))
+    return found
+
+
+def _of_run(folder: Path) -> list[PairReading]:
+    """The readings that the target gave while it answered."""
+    from ..store import read_manifest, read_records
+
+    read_manifest(folder)
+    samples, responses = read_records(folder, Sample), read_records(folder, Response).values()
+    readings = [
+        _reading(sample, response.guard)
+        for response in responses
+        if response.repeat == 0 and (sample := samples.get(response.sample_id)) and sample.combination in COMBINATIONS
+    ]
+    if all(reading.score is None for reading in readings):
+        raise InputError("the run has no readings of a guard on pairs with a combination", where=folder)
+    return readings
+
+
+def _reading(sample: Sample, reading: GuardReading | None) -> PairReading:
+    from ..metrics.guard_pairs import PairReading
+
+    usable = reading is not None and reading.finite and SAFE in reading.probabilities
+    score = reading.unsafe if reading is not None and usable else None
+    return PairReading(str(sample.combination), sample.cluster or "\n".join(sample.images) or sample.id, score)
+
+
+def _pool(guard: OurGuard) -> Any:
+    from ..guard.attach import unwrap
+
+    return getattr(unwrap(guard.model).config, "safety_pool", "")

@@ -1,0 +1,169 @@
+"""One way to read images with our guards and with others' guard models, for `holisafe guard eval`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from ..metrics.guard_images import ImageReading
+from ..records import GuardReading
+from ..taxonomy import SAFE
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ..guard.baselines import Baseline
+    from ..guard.thresholds import GuardThresholds
+    from .guard_sets import LabelledImage
+    from .progress import Show
+
+IMAGE_ONLY = (
+    "A guard that sees images alone cannot see what is harmful only in the text or in the combination (SUU and SSU "
+    "pairs): those images are safe, and right is to call them so. See --pairs."
+)
+
+
+@dataclass(frozen=True)
+class OurGuard:
+    """A guarded model. `limit`, if given, replaces the stored threshold; without either the likeliest label decides."""
+
+    name: str
+    model: Any
+    processor: Any
+    labels: tuple[str, ...]
+    stored: GuardThresholds | None
+    limit: float | None
+    batch_size: int
+    note: str = IMAGE_ONLY
+
+    @property
+    def decides(self) -> str:
+        """What makes an image unsafe, in words."""
+        if self.limit is not None:
+            return f"1 - P(safe) above {self.limit:g}, as given"
+        if self.stored is None:
+            return "the likeliest label is not safe"
+        if self.stored.unsafe is None:
+            return "never: too few safe images for the wanted false-alarm rate"
+        wanted = f"chosen for {self.stored.false_alarm_rate:.1%} false alarms"
+        return f"1 - P(safe) above {self.stored.unsafe:.4g}, {wanted}"
+
+    def alarm(self, reading: GuardReading) -> bool:
+        if self.limit is not None:
+            return reading.unsafe > self.limit
+        return reading.label != SAFE if self.stored is None else self.stored.alarm(reading)
+
+    def read(self, images: Sequence[Image], texts: Sequence[str] | None = None) -> list[GuardReading]:
+        from ..guard.predict import predict
+
+        temperature = self.stored.temperature if self.stored else 1.0
+        options: dict[str, Any] = {"batch_size": self.batch_size, "temperature": temperature}
+        return list(predict(self.model, self.processor, images, texts=texts, **options))
+
+    def image_reading(self, image: LabelledImage, said: Any) -> ImageReading:
+        if not said.finite:
+            return replace(_unread(image), invalid="no number")
+        return ImageReading(
+            image.label,
+            image.unsafe,
+            image.source,
+            image.cluster,
+            self.alarm(said),
+            said.unsafe,
+            said.label,
+            said.probabilities,
+        )
+
+
+@dataclass(frozen=True)
+class OtherGuard:
+    """Somebody else's guard model."""
+
+    baseline: Baseline
+    labels: tuple[str, ...] = ()
+    stored: None = None
+    decides: str = "its own verdict"
+
+    @property
+    def name(self) -> str:
+        return self.baseline.name
+
+    @property
+    def note(self) -> str:
+        return f"{self.baseline.note} {IMAGE_ONLY}"
+
+    def read(self, images: Sequence[Image]) -> Sequence[Any]:
+        return self.baseline.read(images)
+
+    def image_reading(self, image: LabelledImage, said: Any) -> ImageReading:
+        return replace(_unread(image), flagged=said.unsafe, score=said.score, named=said.label, invalid=said.invalid)
+
+
+def open_guard(
+    model: str, *, threshold: float | None, batch_size: int, device: str | None, bare: bool = False
+) -> OurGuard | OtherGuard:
+    """A baseline by its prefix, else a guarded model with the thresholds in its folder (not when `bare`).
+
+    Raises InputError when it cannot be loaded, has no label `safe`, or is a baseline and a threshold was given.
+    """
+    from ..guard import labels_of, load_guarded, load_processor
+    from ..guard.baselines import open_baseline
+    from ..guard.quiet import quiet
+    from ..guard.thresholds import load_thresholds
+
+    baseline = open_baseline(model, device)
+    if baseline is not None:
+        if threshold is not None:
+            raise InputError("--threshold is for a guard of ours; others give their own verdict", where=model)
+        return OtherGuard(baseline)
+    with quiet():
+        processor = load_processor(model)
+        guarded = load_guarded(model, device=device)
+    labels = labels_of(guarded)
+    if SAFE not in labels:
+        raise InputError(f"the guard has no label {SAFE!r}, so nothing is a false alarm", where=model)
+    stored = None if bare else load_thresholds(model, labels)
+    return OurGuard(model, guarded, processor, labels, stored, threshold, batch_size)
+
+
+def read_images(
+    guard: OurGuard | OtherGuard, images: Sequence[LabelledImage], stage: str, show: Show, batch_size: int
+) -> list[ImageReading]:
+    """What the guard says of each image; one that cannot be opened or read is there as invalid, with the reason.
+
+    Images of the same pixels share a cluster: they are no two observations.
+    """
+    from ..guard.predict import each_or_fault
+    from ..images import pixel_hash
+
+    first_with: dict[str, str] = {}
+    cluster: dict[str, str] = {}
+
+    def open_image(image: LabelledImage) -> Image:
+        pixels = image.open()
+        cluster[image.name] = first_with.setdefault(pixel_hash(pixels), image.cluster)
+        return pixels
+
+    readings = []
+    said = each_or_fault(guard.read, (partial(open_image, image) for image in images), batch_size)
+    for done, (image, reading) in enumerate(zip(images, said, strict=True), start=1):
+        show(stage, done, len(images))
+        placed = replace(image, cluster=cluster.get(image.name, image.cluster))
+        if isinstance(reading, InputError):
+            readings.append(replace(_unread(placed), invalid=_reason(reading)))
+        else:
+            readings.append(guard.image_reading(placed, reading))
+    return readings
+
+
+def _unread(image: LabelledImage) -> ImageReading:
+    return ImageReading(image.label, image.unsafe, image.source, image.cluster, None)
+
+
+def _reason(fault: InputError) -> str:
+    """The problem without the file's name, so that reasons can be counted."""
+    return fault.problem if fault.where is None or not isinstance(fault.where, Path) else f"image: {fault.problem}"

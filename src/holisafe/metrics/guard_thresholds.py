@@ -1,0 +1,92 @@
+"""Choose a guard's temperature, alarm thresholds and label sets from labelled images.
+
+    images ─ one half of the clusters ─> temperature
+           └ the other half ───────────> thresholds on safe images, label sets on all
+
+What the halves share is nothing, so that a temperature fitted to some images does not void the guarantee of thresholds
+taken from the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..records import digest
+from ..taxonomy import SAFE
+from .conformal import needed, set_quantile, upper_quantile
+from .guard_temperature import fit_temperature, mean_nll, scaled
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+def choose_thresholds(
+    logits: npt.ArrayLike,
+    truth: Sequence[str | None],
+    labels: Sequence[str],
+    clusters: Sequence[str],
+    *,
+    image_safe: Sequence[bool] | None = None,
+    false_alarm_rate: float = 0.05,
+    coverage: float = 0.9,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """What `guard_thresholds.json` holds, from a guard's logits (n, k) on n images.
+
+    Args:
+        truth: each image's label; None where it is only known to be unsafe: it then says nothing on label sets.
+        clusters: what belongs together, such as drawings of one scene; it falls into one half as a whole.
+        image_safe: by the label where not given.
+        false_alarm_rate: the wanted share of safe images above a threshold, for each threshold by itself.
+        coverage: the wanted share of images whose label set holds their label.
+
+    Returns:
+        "temperature"; "unsafe", the threshold on 1 - P(safe), and "by_label", those on P(label), None where the safe
+        images are too few for any; "set_quantile", None where the images are too few; "n": how many images each part
+        is from; "nll" before and after, on the half that did not fit it.
+
+    Raises ValueError when there is no label `safe`, or no safe image in the second half.
+    """
+    import numpy as np
+
+    if SAFE not in labels:
+        raise ValueError(f"the guard has no label {SAFE!r}, so no image is a false alarm")
+    values = np.asarray(logits, dtype=float).reshape(-1, len(labels))
+    place = {label: at for at, label in enumerate(labels)}
+    known = np.array([label in place for label in truth], dtype=bool)
+    ids = np.array([place.get(str(label), 0) for label in truth], dtype=int)
+    safe = np.asarray([label == SAFE for label in truth] if image_safe is None else image_safe, dtype=bool)
+    first = np.array([int(digest([seed, cluster]), 16) % 2 == 0 for cluster in clusters], dtype=bool)
+
+    temperature = fit_temperature(values[first & known], ids[first & known])
+    held, sure = ~first & safe, ~first & known
+    if not held.any():
+        raise ValueError("no safe image to choose thresholds on")
+    probability = scaled(values, temperature)
+    quantile = set_quantile(probability[sure], ids[sure], 1 - coverage)
+    return {
+        "temperature": temperature,
+        "unsafe": _finite(upper_quantile(1 - probability[held, place[SAFE]], false_alarm_rate)),
+        "by_label": {
+            label: _finite(upper_quantile(probability[held, at], false_alarm_rate))
+            for label, at in place.items()
+            if label != SAFE
+        },
+        "set_quantile": _finite(quantile),
+        "n": {
+            "temperature": int((first & known).sum()),
+            "safe": int(held.sum()),
+            "safe_needed": needed(false_alarm_rate),
+            "sets": int(sure.sum()),
+        },
+        "nll": {
+            "before": mean_nll(values[sure], ids[sure]) if sure.any() else None,
+            "after": mean_nll(values[sure], ids[sure], temperature) if sure.any() else None,
+        },
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
