@@ -22,6 +22,7 @@ from holisafe.records import GenerationSettings, GuardReading, Request, Response
 from holisafe.store import read_json, read_manifest, read_records
 from holisafe.targets.base import Capabilities
 from holisafe.taxonomy import IMAGE_LABELS
+from stored_run import contents
 from toy_plugin import ToyTarget, answer, load_benchmark
 
 PAIRS = 60
@@ -42,20 +43,6 @@ def calls(folder: Path, event: str = "start") -> list[str]:
     log = folder / "calls.log"
     lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
     return [sample for kind, sample, _ in lines if kind == event]
-
-
-def contents(run: Path) -> dict[str, Any]:
-    """All that a run folder says, apart from times and the order of lines."""
-    responses = {k: dataclasses.replace(r, latency_seconds=None) for k, r in read_records(run, Response).items()}
-    manifest = {key: value for key, value in read_manifest(run).items() if key != "created"}
-    scores = read_json(run / "scores.json") if (run / "scores.json").exists() else None
-    return {
-        "samples": read_records(run, Sample),
-        "responses": responses,
-        "verdicts": read_records(run, Verdict),
-        "manifest": manifest,
-        "scores": scores,
-    }
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ Judges are slower to fail than models: every twentieth of their first replies ca
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import os
 import random
@@ -21,9 +20,8 @@ from typing import Any
 from PIL import Image
 
 from api_server import KINDS, ApiServer, Faults, digest_answer
-from holisafe.records import Response, Sample, Verdict
-from holisafe.store import read_json, read_manifest, read_records
 from holisafe.taxonomy import COMBINATIONS
+from stored_run import contents
 
 PAIRS, PICTURES, AT_ONCE, KILLS = 2_000, 40, 32, 10
 RUBRICS = ("holisafe", "vscbench", "vlsbench")
@@ -80,16 +78,7 @@ class Desk:
         assert process.returncode == 0, printed
 
     def contents(self, out: str) -> dict[str, Any]:
-        """All that a run folder says, apart from times and the order of lines."""
-        run = self.folder / out
-        responses = read_records(run, Response)
-        return {
-            "samples": read_records(run, Sample),
-            "responses": {key: dataclasses.replace(one, latency_seconds=None) for key, one in responses.items()},
-            "verdicts": read_records(run, Verdict),
-            "manifest": {key: value for key, value in read_manifest(run).items() if key != "created"},
-            "scores": read_json(run / "scores.json"),
-        }
+        return contents(self.folder / out)
 
     def completed(self) -> int:
         return sum(self.server.stats.completed.values())

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .benchmarks import open_benchmark
+from .benchmarks import open_recorded
 from .benchmarks.base import Benchmark, stratified
 from .errors import InputError
 from .judges import open_judge
@@ -134,8 +134,7 @@ def judge_run(
 def reopened(manifest: Mapping[str, Any], where: Path) -> Benchmark:
     """The benchmark of a run. Raises InputError when it is not there any more, or holds something else by now."""
     named = manifest["benchmark"]
-    root = named.get("root")
-    benchmark = open_benchmark(named.get("reader") or named["name"], Path(root) if root else None, named.get("split"))
+    benchmark = open_recorded(named).only(named.get("split"))
     if benchmark.content_hash() != named["content_hash"]:
         raise InputError(f"the content of {benchmark.name} is not what this run asked about", where=where)
     return benchmark
@@ -207,9 +206,8 @@ def judge_responses(
         }
         waiting = {pair.response.key: pair for pair in pairs if pair.response.key not in judged}
         for verdict in judge.judge(_until(stopping, list(waiting.values()))):
-            key = response_key(verdict.sample_id, verdict.repeat)
-            if verdict.judge != judge.name or waiting.pop(key, None) is None:
-                raise RuntimeError(f"{judge.name} gave a verdict on {key!r} that it was not asked for")
+            if verdict.judge != judge.name or waiting.pop(verdict.response_key, None) is None:
+                raise RuntimeError(f"{judge.name} gave a verdict on {verdict.response_key!r} that it was not asked for")
             run.append(verdict)
             stopping.budget.spend(verdict.cost)
             report(judge.name, len(pairs) - len(waiting), len(pairs))
@@ -247,9 +245,7 @@ def current_verdicts(
     """The judge's verdicts by its present rules on the present responses, by response key; others are out of date."""
     stored = {key: verdicts.get(verdict_key(judge.name, key)) for key in responses}
     return {
-        key: verdict
-        for key, verdict in stored.items()
-        if verdict and verdict.judge_version == judge.version and verdict.response_hash == responses[key].hash
+        key: verdict for key, verdict in stored.items() if verdict and verdict.counts(responses[key], judge.version)
     }
 
 

@@ -188,7 +188,16 @@ class Verdict:
 
     @property
     def key(self) -> str:
-        return verdict_key(self.judge, response_key(self.sample_id, self.repeat))
+        return verdict_key(self.judge, self.response_key)
+
+    @property
+    def response_key(self) -> str:
+        """The key of the response that was judged."""
+        return response_key(self.sample_id, self.repeat)
+
+    def counts(self, response: Response | None, version: str) -> bool:
+        """Whether it is on this very response and by these rules of its judge; else it is out of date."""
+        return response is not None and (self.judge_version, self.response_hash) == (version, response.hash)
 
 
 def response_key(sample_id: str, repeat: int) -> str:

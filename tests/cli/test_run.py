@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import random
@@ -18,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from holisafe.records import Response, Sample, Verdict
-from holisafe.store import FILES, read_json, read_manifest, read_records
+from holisafe.records import Response, Verdict
+from holisafe.store import FILES, read_manifest, read_records
+from stored_run import contents
 from toy_plugin import ANSWER, REFUSAL, environment, load_benchmark
 
 HOLISAFE = [sys.executable, "-c", "from holisafe.cli import main; main()"]
@@ -64,18 +64,7 @@ class Desk:
         return [sample for kind, sample, who in lines if kind == event and pid in (None, int(who))]
 
     def contents(self, out: str) -> dict[str, Any]:
-        """All that a run folder says, apart from times and the order of lines."""
-        run = self.folder / out
-        return {
-            "samples": read_records(run, Sample),
-            "responses": {
-                key: dataclasses.replace(response, latency_seconds=None)
-                for key, response in read_records(run, Response).items()
-            },
-            "verdicts": read_records(run, Verdict),
-            "manifest": {key: value for key, value in read_manifest(run).items() if key != "created"},
-            "scores": read_json(run / "scores.json"),
-        }
+        return contents(self.folder / out)
 
 
 @pytest.fixture(scope="module")

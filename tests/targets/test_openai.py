@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import random
@@ -20,9 +19,10 @@ from aiohttp import web
 from api_server import ApiServer, Faults, problem
 from holisafe.clients.options import KEY
 from holisafe.errors import InputError
-from holisafe.records import GenerationSettings, Response, Sample, Verdict
-from holisafe.store import read_json, read_manifest, read_records
+from holisafe.records import GenerationSettings, Response
+from holisafe.store import read_manifest, read_records
 from holisafe.targets import open_target
+from stored_run import contents
 from toy_plugin import environment, load_benchmark
 
 HOLISAFE = [sys.executable, "-c", "from holisafe.cli import main; main()"]
@@ -113,18 +113,7 @@ class Desk:
         return process.returncode, printed
 
     def contents(self, out: str) -> dict[str, Any]:
-        """All that a run folder says, apart from times and the order of lines."""
-        run = self.folder / out
-        return {
-            "samples": read_records(run, Sample),
-            "responses": {
-                key: dataclasses.replace(response, latency_seconds=None)
-                for key, response in read_records(run, Response).items()
-            },
-            "verdicts": read_records(run, Verdict),
-            "manifest": {key: value for key, value in read_manifest(run).items() if key != "created"},
-            "scores": read_json(run / "scores.json"),
-        }
+        return contents(self.folder / out)
 
     def completed(self) -> int:
         return sum(self.server.stats.completed.values())

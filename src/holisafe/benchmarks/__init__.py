@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..registry import benchmarks
 from .base import Benchmark
@@ -23,3 +25,9 @@ def open_benchmark(name: str, root: Path | str | None = None, split: str | None 
     for fault in benchmark.faults:
         raise fault
     return replace(benchmark, reader=name, root=folder, revision=revision_of(folder)).only(split)
+
+
+def open_recorded(benchmark: Mapping[str, Any]) -> Benchmark:
+    """The whole benchmark that a manifest's entry names, from where it was then. Raises InputError as above."""
+    root = benchmark.get("root")
+    return open_benchmark(benchmark.get("reader") or benchmark["name"], Path(root) if root else None)

@@ -34,9 +34,7 @@ def picture_of(run: Path, name: str) -> Image.Image:
 
 @cache
 def _benchmark_of(run: Path) -> Benchmark:
-    from ..benchmarks import open_benchmark
+    from ..benchmarks import open_recorded
     from ..store import read_manifest
 
-    named = read_manifest(run)["benchmark"]
-    root = named.get("root")
-    return open_benchmark(named.get("reader") or named["name"], Path(root) if root else None)
+    return open_recorded(read_manifest(run)["benchmark"])

@@ -83,11 +83,9 @@ def _frame(folder: Path, versions: Mapping[str, str]) -> pd.DataFrame:
     repeated = any(verdict.repeat for verdict in verdicts)
     rows = []
     for verdict in verdicts:
-        key = verdict.key.removeprefix(f"{verdict.judge}\n")
-        sample, response = samples.get(verdict.sample_id), responses.get(key)
-        if sample is None or response is None or response.hash != verdict.response_hash:
-            continue
-        if versions.get(verdict.judge, verdict.judge_version) != verdict.judge_version:
+        sample, response = samples.get(verdict.sample_id), responses.get(verdict.response_key)
+        version = versions.get(verdict.judge, verdict.judge_version)
+        if sample is None or not verdict.counts(response, version):
             continue
         label = None if verdict.invalid else verdict.label
         right = None if label is None else adheres(label, sample.expected)

@@ -109,8 +109,7 @@ def _current(
         judge: {
             key: verdict
             for key, response in responses.items()
-            if (verdict := verdicts.get(verdict_key(judge, key)))
-            and (verdict.judge_version, verdict.response_hash) == (version, response.hash)
+            if (verdict := verdicts.get(verdict_key(judge, key))) and verdict.counts(response, version)
         }
         for judge, version in judges.items()
     }
@@ -118,10 +117,9 @@ def _current(
 
 def _encoder(benchmark: Mapping[str, Any]) -> Callable[[str], str]:
     """From the name of a picture to its data URL; each is encoded once, and all samples that show it share it."""
-    from ..benchmarks import open_benchmark
+    from ..benchmarks import open_recorded
 
-    root = benchmark.get("root")
-    opened = open_benchmark(benchmark.get("reader") or benchmark["name"], Path(root) if root else None)
+    opened = open_recorded(benchmark)
     return cache(lambda name: ENCODING.data_url(ENCODING.encoded(opened.open_image(name))).decode())
 
 

@@ -118,7 +118,7 @@ def _judged(
     said: dict[str, Any] = {}
     for judge, version in judges.items():
         verdict = verdicts.get(verdict_key(judge, response.key))
-        if verdict and (verdict.judge_version != version or verdict.response_hash != response.hash):
+        if verdict and not verdict.counts(response, version):
             verdict = None
         valid = verdict if verdict and not verdict.invalid else None
         right = adheres(valid.label, sample.expected) if valid and valid.label else None

@@ -89,10 +89,9 @@ def read_run(folder: Path, title: str | None = None) -> Run:
     responses = read_records(folder, Response)
     present: dict[str, list[Verdict]] = {}
     for verdict in read_records(folder, Verdict).values():
-        answer = responses.get(verdict.sample_id)
         present_rules = (manifest.get("judges") or {}).get(verdict.judge, verdict.judge_version)
-        if answer and answer.hash == verdict.response_hash and verdict.judge_version == present_rules:
-            present.setdefault(verdict.sample_id, []).append(verdict)
+        if verdict.counts(responses.get(verdict.response_key), present_rules):
+            present.setdefault(verdict.response_key, []).append(verdict)
     order = {judge: index for index, judge in enumerate(scores.get("judges") or {})}
     verdicts = {
         sample: tuple(sorted(found, key=lambda one: (order.get(one.judge, len(order)), one.judge)))

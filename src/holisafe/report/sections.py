@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
-from ..records import Response
+from ..metrics.run_scores import endings
 from .measures import (
     Measure,
     breakdown,
@@ -188,7 +188,7 @@ def facts(group: Group) -> View:
     """What each run asked and got, a column a run."""
     columns: list[View] = [{"title": "", "tone": None}]
     columns += [{"title": r.title, "tone": tone % 5} for r, tone in zip(group.runs, group.tones, strict=True)]
-    counts = [run.scores.get("responses") or _counts(run) for run in group.runs]
+    counts = [run.scores.get("responses") or endings(list(run.responses.values())) for run in group.runs]
 
     def row(label: str, values: Sequence[object]) -> list[str]:
         return [label, *(f"{value:,}" if isinstance(value, int) else str(value) for value in values)]
@@ -213,15 +213,3 @@ def facts(group: Group) -> View:
         row("Seed", [run.manifest.get("seed", "–") for run in group.runs]),
     ]
     return {"caption": "Counts over all pairs of a run.", "columns": columns, "rows": rows}
-
-
-def _counts(run: Run) -> dict[str, int]:
-    answers: list[Response] = list(run.responses.values())
-    finishes = Counter(answer.finish for answer in answers)
-    return {
-        "n": len(answers),
-        "errors": finishes["error"],
-        "truncated": finishes["truncated"],
-        "filtered": finishes["filtered"],
-        "empty": sum(answer.finish != "error" and not answer.text.strip() for answer in answers),
-    }
