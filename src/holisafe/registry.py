@@ -82,3 +82,4 @@ class Registry(Generic[Loader]):
 benchmarks: Registry[Callable[..., Any]] = Registry("benchmark", "holisafe.benchmarks")
 targets: Registry[Callable[..., Any]] = Registry("target", "holisafe.targets")
 judges: Registry[Callable[..., Any]] = Registry("judge", "holisafe.judges")
+calibrations: Registry[Callable[..., Any]] = Registry("calibration", "holisafe.calibration.methods")

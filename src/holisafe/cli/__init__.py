@@ -33,6 +33,7 @@ VERBS = {
     "report": Verb("report:report", "Make one HTML page from one or several runs."),
     "tune": Verb("tune:tune", "Safety-tune a vision-language model, with a guard attached."),
     "guard": Verb("guard:app", "Read images with a model's guard."),
+    "calibrate": Verb("calibrate:app", "Calibrate a model without training: fit, show, sweep."),
     "convert": Verb("convert:convert", "Save a guarded model in another form: native, merged, base."),
     "judge": Verb("judge:judge", "Judge stored responses: of a run, or in any table."),
     "score": Verb("score:score", "Compute the scores of any table of verdicts."),
@@ -45,7 +46,7 @@ VERBS = {
     "doctor": Verb("doctor:doctor", "Tell what is installed, what is missing, and what to type."),
 }
 
-LOCAL_PACKAGES = frozenset({"torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers"})
+LOCAL_PACKAGES = frozenset({"torch", "transformers", "peft", "accelerate", "tokenizers"})
 """What `pip install 'holisafe[local]'` brings."""
 
 BROKEN_PIPE = 141

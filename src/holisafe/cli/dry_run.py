@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..benchmarks.base import Benchmark
+from ..calibration.base import Calibrated
 from ..evaluate import Call, current_verdicts
 from ..judges.base import Judge, Judged, applies
-from ..records import GenerationSettings, Response, Verdict, response_key
+from ..records import GenerationSettings, Request, Response, Verdict, response_key
 from ..store import read_records
 from ..targets.base import Target
 
@@ -45,8 +46,11 @@ def remaining(
     verdicts = read_records(out, Verdict)
     answered = {key for key, response in responses.items() if response.usable}
     asked = [(s, repeat) for s, repeat in calls if response_key(s.id, repeat) not in answered]
-    options = getattr(target, "options", None)
-    requests = (benchmark.request(sample, settings, repeat) for sample, repeat in asked)
+    requests: Iterator[Request] = (benchmark.request(sample, settings, repeat) for sample, repeat in asked)
+    asked_of: Any = target
+    while isinstance(asked_of, Calibrated):
+        requests, asked_of = map(asked_of.edit, requests), asked_of.target
+    options = getattr(asked_of, "options", None)
     yield Part(target.name, len(asked), estimate(requests, options) if options is not None else None)
     for judge in judges:
         judged = current_verdicts(judge, responses, verdicts)

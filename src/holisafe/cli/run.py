@@ -38,6 +38,10 @@ def run(
     ] = None,
     temperature: Annotated[float | None, typer.Option(metavar="T", help="0, greedy, unless given.")] = None,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="A system prompt for every request.")] = None,
+    calibrate: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METHOD", help="reminder, few-shot,file=F ...: a calibration around it; repeatable."),
+    ] = None,
     base_url: Annotated[str | None, typer.Option(metavar="URL", help="Where the target's API is.")] = None,
     max_in_flight: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="The most calls to the target at once.")
@@ -59,6 +63,7 @@ def run(
     failed: the same command tries again.
     """
     from ..benchmarks.base import stratified
+    from ..calibration import calibrated
     from ..evaluate import evaluate
     from ..judges import open_judge
     from ..metrics.gate import parse_gate
@@ -80,6 +85,7 @@ def run(
         "seed": seed,
     }
     flags |= {"repeats": repeats, "max_tokens": max_tokens, "temperature": temperature, "system": system}
+    flags |= {"calibrate": calibrate}
     flags |= {"base_url": base_url, "max_in_flight": max_in_flight, "max_cost": max_cost, "fail_if": fail_if}
     config = run_config(bench, flags)
     gates = [parse_gate(condition) for condition in config.fail_if]
@@ -88,7 +94,7 @@ def run(
     )
     judges = [open_judge(spec) for spec in dict.fromkeys(config.judges)]
     benchmark = _open_split(config.benchmark, config.root, config.split)
-    model = open_target(config.target_spec, settings)
+    model = calibrated(open_target(config.target_spec, settings), config.calibrate)
     if dry_run:
         calls = [
             (s, n) for n in range(config.repeats) for s in stratified(benchmark.samples, config.limit, config.seed)

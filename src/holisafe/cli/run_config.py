@@ -38,6 +38,7 @@ class RunConfig(BaseModel):
     max_tokens: Count = 512
     temperature: Annotated[float, Field(ge=0)] = 0.0
     system: str | None = None
+    calibrate: tuple[str, ...] = ()
     base_url: str | None = None
     max_in_flight: Count | None = None
     max_cost: Annotated[float, Field(ge=0)] | None = None

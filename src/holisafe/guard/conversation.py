@@ -60,6 +60,16 @@ def answer_text(processor: Any, messages: Sequence[Message], answer: str) -> str
     return said[-1].text
 
 
+def tokens_between(processor: Any, text: str, start: int, stop: int) -> tuple[int, int]:
+    """Which tokens begin in characters [start, stop) of a text: first and last + 1, both counted from its end.
+
+    Counted so, the numbers hold after the processor has put image tokens in place of what stands before them.
+    """
+    encoded = processor.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    begins = [begin for begin, _ in encoded["offset_mapping"]]
+    return sum(begin >= start for begin in begins), sum(begin >= stop for begin in begins)
+
+
 def encode(processor: Any, texts: Sequence[str], images: Sequence[Sequence[Image]], *, side: str) -> dict[str, Tensor]:
     """Run the processor on a batch: texts, and each one's images, padded on `side` ("left" to ask, "right" to train).
 

@@ -51,6 +51,27 @@ class Prepared:
         return int(self.tensors["input_ids"].shape[1])
 
 
+@dataclass(frozen=True)
+class Passage:
+    """A conversation as text with its images, and which of its characters are meant: those of [start, stop), all of
+    them after the last image."""
+
+    text: str
+    images: list[Image]
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """Passages ready for one forward, padded on the left: which they are, their tensors, and where the meant tokens of
+    each stand: [first, last + 1). The token before `first` is the last that goes before them."""
+
+    places: list[int]
+    tensors: dict[str, Tensor]
+    spans: list[tuple[int, int]]
+
+
 class HuggingFaceTarget:
     """A model and its processor in this process. `batch_size` is the most conversations decoded together."""
 
@@ -167,16 +188,44 @@ class HuggingFaceTarget:
             for item, row, reading in zip(batch, sequences.tolist(), readings, strict=True)
         ]
 
+    def passage(self, request: Request, answer: str = "") -> Passage:
+        """The request, answered so; meant is the answer with its end of turn, or without one nothing at the end."""
+        from ..guard.conversation import answer_text, prompt_text
+
+        prompt = prompt_text(self.processor, request.messages)
+        text = prompt + answer_text(self.processor, request.messages, answer) if answer else prompt
+        images = [picture.open() for message in request.messages for picture in message.pictures]
+        return Passage(text, images, len(prompt), len(text))
+
+    def prefills(self, passages: Sequence[Passage]) -> Iterator[Prefill]:
+        """The passages in batches of alike lengths, for whoever looks inside the model. A bad image raises."""
+        from ..guard.conversation import encode, tokens_between
+
+        rows = [encode(self.processor, [one.text], [one.images], side="left") for one in passages]
+        order = sorted(range(len(rows)), key=lambda at: (len(passages[at].images), rows[at]["input_ids"].shape[1]))
+        while order:
+            images = len(passages[order[0]].images)
+            places = [at for at in order[: self.batch_size] if len(passages[at].images) == images]
+            del order[: len(places)]
+            chosen = [passages[at] for at in places]
+            tensors = self._joined([rows[at] for at in places], [(one.text, one.images) for one in chosen])
+            length = tensors["input_ids"].shape[1]
+            ends = [tokens_between(self.processor, one.text, one.start, one.stop) for one in chosen]
+            yield Prefill(places, tensors, [(length - first, length - last) for first, last in ends])
+
     def _batched(self, batch: Sequence[Prepared]) -> dict[str, Tensor]:
-        """The batch's tensors on the model's device, floats in its dtype."""
+        return self._joined([item.tensors for item in batch], [(item.prompt, item.images) for item in batch])
+
+    def _joined(
+        self, rows: Sequence[dict[str, Tensor]], written: Sequence[tuple[str, list[Image]]]
+    ) -> dict[str, Tensor]:
+        """One batch of conversations, given encoded one by one and as text with images, padded on the left; on the
+        model's device, floats in its dtype."""
         from ..guard.conversation import encode, join
 
-        rows = [item.tensors for item in batch]
         tensors = join(rows, pad_token=self.processor.tokenizer.pad_token_id, side="left")
         if tensors is None:
-            tensors = encode(
-                self.processor, [item.prompt for item in batch], [item.images for item in batch], side="left"
-            )
+            tensors = encode(self.processor, [text for text, _ in written], [pics for _, pics in written], side="left")
         device, dtype = self.inner.device, self.inner.dtype
         return {name: value.to(device, dtype if value.is_floating_point() else None) for name, value in tensors.items()}
 

@@ -1,0 +1,72 @@
+"""What a method learnt, as one file: tensors in safetensors, everything else as JSON in its header.
+
+    FILE.safetensors    tensors by name;  metadata "holisafe": {"schema", "method", "options", "model", "data", ...}
+
+Any tool that reads safetensors opens it; `holisafe calibrate show FILE` tells what is in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SCHEMA: Final = 1
+
+
+@dataclass(frozen=True)
+class Learned:
+    """`tensors` by name; `facts` is JSON: the options it was fitted with, the model and the data it came from, and what
+    was found on the way. `path` and `content` (SHA-256, 16 digits) tell the file it was read from."""
+
+    method: str
+    tensors: Mapping[str, np.ndarray[Any, Any]]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    path: str | None = None
+    content: str | None = None
+
+    def save(self, path: Path) -> Path:
+        """Write the file whole or not at all. Raises InputError unless it is called *.safetensors."""
+        import numpy as np
+        from safetensors.numpy import save
+
+        if path.suffix != ".safetensors":
+            raise InputError("a learned file is called NAME.safetensors", where=path)
+        header = json.dumps({"schema": SCHEMA, "method": self.method, **self.facts})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.unfinished")
+        tensors = {name: np.ascontiguousarray(array) for name, array in self.tensors.items()}
+        unfinished.write_bytes(save(tensors, metadata={"holisafe": header}))
+        unfinished.replace(path)
+        return path
+
+
+def load_learned(path: str | Path, method: str | None = None) -> Learned:
+    """Read a file. Raises InputError when it is missing, no such file, of another method, or from a later schema."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    where = Path(path).expanduser()
+    try:
+        body = where.read_bytes()
+        tensors = load(body)
+        length = int.from_bytes(body[:8], "little")
+        header = json.loads(json.loads(body[8 : 8 + length])["__metadata__"]["holisafe"])
+    except FileNotFoundError:
+        raise InputError("no such file", where=where) from None
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        raise InputError("is no file that `holisafe calibrate fit` wrote", where=where) from None
+    if header.pop("schema", SCHEMA) > SCHEMA:
+        raise InputError("written by a newer holisafe", where=where, field="schema")
+    learnt_by = header.pop("method", None)
+    if method is not None and learnt_by != method:
+        raise InputError(f"holds what {learnt_by} learnt, not {method}", where=where, field="method")
+    return Learned(str(learnt_by), tensors, header, str(where), hashlib.sha256(body).hexdigest()[:16])

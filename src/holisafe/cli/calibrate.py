@@ -1,0 +1,89 @@
+"""`holisafe calibrate`: learn what a calibration method needs, and look at what was learnt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InputError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Calibrate a model without training.")
+
+
+@app.command(name="list")
+def list_methods() -> None:
+    """Name every calibration method, what it does and what it needs."""
+    from rich.table import Table
+
+    from ..registry import calibrations
+    from .screen import screen
+
+    table = Table("method", "what it does", "needs", "fit first")
+    for name, entry in calibrations.entries().items():
+        learns = "yes" if hasattr(entry.load, "fit") else ""
+        table.add_row(name, entry.facts.get("summary", ""), entry.facts.get("needs", ""), learns)
+    screen().print(table)
+
+
+@app.command()
+def fit(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="A method that learns, with options after commas.")],
+    target: Annotated[str, typer.Option(metavar="SPEC", help="The model it is for, as in `holisafe run`.")],
+    data: Annotated[str, typer.Option(metavar="BENCH", help="Labelled pairs to learn from, as BENCH or BENCH:FOLDER.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write: NAME.safetensors.")],
+    limit: Annotated[int | None, typer.Option(metavar="N", min=4, help="Learn from at most N pairs.")] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Draws the pairs, and the part to choose on.")] = 0,
+    max_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="The longest answer of the model.")] = 512,
+) -> None:
+    """Let a method learn from labelled pairs, and keep what it learnt in one file.
+
+    Where the benchmark has train and validation splits, these are used and no other; else a fifth is held out to
+    choose on. Never fit on what is measured later.
+    """
+    from ..benchmarks import open_benchmark
+    from ..calibration.base import fit_data, parse_method
+    from ..records import GenerationSettings
+    from ..registry import calibrations
+    from ..store import provenance
+    from ..targets import open_target
+
+    name, options = parse_method(method)
+    kind = calibrations.get(name).load
+    if not hasattr(kind, "fit"):
+        raise InputError(f"{name} learns nothing: give it straight to `holisafe run --calibrate {name}`")
+    if out.suffix != ".safetensors":
+        raise InputError("a learned file is called NAME.safetensors", where=out)
+    benchmark, _, folder = data.partition(":")
+    pairs = fit_data(open_benchmark(benchmark, folder or None), limit=limit, seed=seed)
+    model = open_target(target, GenerationSettings(max_new_tokens=max_tokens))
+    learned = kind.fit(model, pairs, options)
+    origin = {"options": options, "model": model.describe(), "data": pairs.facts(), **provenance()}
+    type(learned)(learned.method, learned.tensors, {**origin, **learned.facts}).save(out)
+    print(f"{out} holds what {name} learnt; use it: holisafe run BENCH --calibrate {name},file={out} ...")
+
+
+@app.command()
+def show(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `holisafe calibrate fit` wrote.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole record as JSON.")] = False,
+) -> None:
+    """Tell what a learned file holds: method, options, the model and data it came from, what was found."""
+    from rich.table import Table
+
+    from ..calibration.learned import load_learned
+    from .screen import screen
+
+    learned = load_learned(file)
+    if as_json:
+        print(json.dumps({"method": learned.method, **learned.facts}, indent=1))
+        return
+    table = Table("what", "value")
+    table.add_row("method", learned.method)
+    for name, value in learned.facts.items():
+        table.add_row(name, value if isinstance(value, str) else json.dumps(value))
+    for name, array in learned.tensors.items():
+        table.add_row(f"tensor {name}", f"{array.dtype} {list(array.shape)}")
+    screen().print(table)
