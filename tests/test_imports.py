@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "tuning": {*GROUND, "guard", "benchmarks"},
     "stopping": {*GROUND},
     "evaluate": {*GROUND, "stopping", "benchmarks", "targets", "judges", "metrics"},
-    "calibration": {*GROUND, "benchmarks", "guard", "targets"},
+    "calibration": {*GROUND, "benchmarks", "guard", "targets", "metrics"},
     "report": {*GROUND, "metrics"},
 }
 """Folder or file at the top -> the others it may import. `cli` may import everything; nothing may import `cli`."""

@@ -133,6 +133,7 @@ class Response:
 
     `finish == "filtered"` is a block by the provider's content filter: not the model's own answer, so never judged.
     `usage` counts tokens: input_tokens, output_tokens, reasoning_tokens. `cost` is in US dollars, None without prices.
+    `calibrated` tells whether a calibration that decides by request was applied to this one; None: nothing decided.
     """
 
     sample_id: str
@@ -146,6 +147,7 @@ class Response:
     usage: Mapping[str, int] = field(default_factory=dict)
     cost: float | None = None
     latency_seconds: float | None = None
+    calibrated: bool | None = None
 
     @property
     def key(self) -> str:

@@ -62,7 +62,8 @@ def fit(
     learned = kind.fit(model, pairs, options)
     origin = {"options": options, "model": model.describe(), "data": pairs.facts(), **provenance()}
     type(learned)(learned.method, learned.tensors, {**origin, **learned.facts}).save(out)
-    print(f"{out} holds what {name} learnt; use it: holisafe run BENCH --calibrate {name},file={out} ...")
+    option = getattr(kind, "file_option", "file")
+    print(f"{out} holds what {name} learnt; use it: holisafe run BENCH --calibrate {name},{option}={out} ...")
 
 
 @app.command()

@@ -128,6 +128,23 @@ GUARD_ROWS: dict[str, tuple[str, str, Literal["lower", "higher"]]] = {
 }
 
 
+CALIBRATED_ROWS: dict[str, Literal["lower", "higher"]] = {
+    "safe pairs": "lower",
+    "unsafe pairs": "higher",
+    "questions": "lower",
+}
+
+
+def calibrated_measures(scores: Mapping[str, Any]) -> dict[Measure, Cell]:
+    """On what share of pairs and questions a calibration that decides by request was applied."""
+    found = scores.get("calibrated") or {}
+    return {
+        Measure(f"calibrated.{kind}", f"Calibrated, {kind}", "touched by the method", better, "the guard"): found[kind]
+        for kind, better in CALIBRATED_ROWS.items()
+        if found.get(kind)
+    }
+
+
 def guard_measures(scores: Mapping[str, Any]) -> dict[Measure, Cell]:
     """The guard's quality against the images' labels."""
     found = scores.get("guard") or {}

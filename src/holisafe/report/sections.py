@@ -10,6 +10,7 @@ from ..metrics.run_scores import endings
 from .measures import (
     Measure,
     breakdown,
+    calibrated_measures,
     calibration_slices,
     guard_measures,
     justified_measures,
@@ -89,6 +90,9 @@ def result_tables(group: Group) -> list[View]:
         tables.append(
             table(group, "The guard", "Its reading of each image against the image's own label.", "Measure", guard)
         )
+    touched = aligned(group, lambda run: calibrated_measures(run.scores))
+    if touched:
+        tables.append(table(group, "Calibrated", "What the calibration was applied to.", "Measure", touched))
     reasons = aligned(group, lambda run: justified_measures(run.scores))
     for judge in dict.fromkeys(measure.judge for measure, _ in reasons):
         rows = [row for row in reasons if row[0].judge == judge]

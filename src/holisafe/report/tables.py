@@ -7,7 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .measures import Measure, calibration_slices, guard_measures, safety_measures, utility_measures
+from .measures import (
+    Measure,
+    calibrated_measures,
+    calibration_slices,
+    guard_measures,
+    safety_measures,
+    utility_measures,
+)
 from .numbers import Cell, bracket, cell_text, difference, fragile, percent
 
 if TYPE_CHECKING:
@@ -103,7 +110,7 @@ def _sections(scores: Mapping[str, Any]) -> list[dict[Measure, Cell]]:
     for judge in scores.get("judges") or {}:
         by_level = calibration_slices(scores, judge)
         slices |= by_level.get("condition", {}) | by_level.get("slot", {})
-    return [safety, slices, utility_measures(scores), guard_measures(scores)]
+    return [safety, slices, utility_measures(scores), guard_measures(scores), calibrated_measures(scores)]
 
 
 def _change(before: Cell | None, after: Cell | None) -> str:

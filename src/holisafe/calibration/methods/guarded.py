@@ -1,0 +1,189 @@
+"""`guarded`: a guard decides, request by request, whether and how strongly another method is applied.
+
+    request ─> guard ─ P(unsafe) below the threshold ─> the target as it is
+                     └ above it ─────────────────────> the target with the method, in `steps` strengths
+
+Benign requests stay untouched but for the share of false alarms that was allowed, so the method's price in over-safety
+and utility is paid on that share alone. A guard of images cannot see what is harmful in the text or the combination
+only: a pair head can (docs/guard.md). This conditioning is HoliSafe's own; the papers ask for such a way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from dataclasses import replace
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...errors import InputError
+from ...metrics.conformal import needed, upper_quantile
+from ...metrics.guard_temperature import fit_temperature
+from ...records import GenerationSettings, Request, Response
+from ...registry import calibrations
+from ...targets import open_target
+from ...targets.base import Target
+from ..base import Calibrated, FitData, local_model, read_options
+from ..learned import Learned, load_learned
+
+if TYPE_CHECKING:
+    from ...targets.huggingface import HuggingFaceTarget
+
+METHOD = "guarded"
+WINDOW = 64
+"""Requests that the guard reads before the first of them is answered."""
+
+
+class GuardedOptions(BaseModel):
+    """`guard` is the file that `fit` wrote. `apply` is the method to condition; options not named here are its own.
+    `alarms`: the share of safe pairs that may be touched. `steps`: in how many equal steps from the threshold to
+    certainty the method's strength grows; 1: full strength at once."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    guard: str
+    apply: str
+    alarms: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    steps: Annotated[int, Field(ge=1, le=8)] = 1
+
+
+class FitOptions(BaseModel):
+    """`reader`: a guarded model to read with, as a target's spec; without it the target's own guard."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reader: str | None = None
+
+
+@calibrations.register(METHOD, summary="another method, only where a guard sees harm", needs="a guarded model to read")
+class Guarded(Calibrated):
+    """A target that reads every request with a guard first. Holds the target as it is, and with the method in each
+    strength; `_limits` are the log-odds from which each is used."""
+
+    file_option = "guard"
+
+    def __init__(self, target: Target, told: dict[str, str]) -> None:
+        own = {name: value for name, value in told.items() if name in GuardedOptions.model_fields}
+        rest = {name: value for name, value in told.items() if name not in own}
+        options = read_options(GuardedOptions, own, METHOD)
+        learned = load_learned(options.guard, METHOD)
+        self.temperature = float(learned.facts["temperature"])
+        threshold = upper_quantile(learned.tensors["safe"], options.alarms)
+        if not math.isfinite(threshold):
+            raise InputError(
+                f"{len(learned.tensors['safe'])} safe pairs were read; "
+                f"alarms={options.alarms:g} needs {needed(options.alarms)}",
+                where=options.guard,
+            )
+        self.guard = _reader(target, learned.facts.get("reader"))
+        self._limits = list(self._steps(threshold, options.steps))
+        self.treated = [self._inner(target, options, rest, step) for step in range(1, options.steps + 1)]
+        super().__init__(
+            target,
+            METHOD,
+            told,
+            file=learned.content,
+            reader=self.guard.describe()["fingerprint"],
+            alarms=options.alarms,
+            steps=options.steps,
+            applies=[one.describe()["calibration"][-1] for one in self.treated],
+        )
+
+    def _steps(self, threshold: float, steps: int) -> Iterable[float]:
+        """Log-odds above which each step begins: equally far apart in calibrated probability, the threshold first."""
+        lowest = _probability(threshold / self.temperature)
+        for step in range(steps):
+            p = lowest + (1 - lowest) * step / steps
+            yield threshold if step == 0 else self.temperature * (math.log(p) - math.log1p(-p) if p < 1 else math.inf)
+
+    @staticmethod
+    def _inner(target: Target, options: GuardedOptions, rest: dict[str, str], step: int) -> Target:
+        if options.apply == METHOD:
+            raise InputError("guarded cannot condition itself")
+        if options.steps > 1:
+            if "strength" not in rest:
+                raise InputError(f"steps={options.steps} scales a strength: give strength= to {options.apply}")
+            rest = {**rest, "strength": repr(float(rest["strength"]) * step / options.steps)}
+        treated: Target = calibrations.get(options.apply).load(target, rest)
+        return treated
+
+    async def respond(self, requests: AsyncIterable[Request]) -> AsyncIterator[Response]:
+        """Read a window of requests, then answer them, the untouched ones first."""
+        window: list[Request] = []
+        async for request in requests:
+            window.append(request)
+            if len(window) >= WINDOW:
+                async for response in self._answer(window):
+                    yield response
+                window = []
+        async for response in self._answer(window):
+            yield response
+
+    async def _answer(self, window: Sequence[Request]) -> AsyncIterator[Response]:
+        if not window:
+            return
+        started = perf_counter()
+        steps = [self.step(odds) for odds in _read(self.guard, window)]
+        spent = (perf_counter() - started) / len(window)
+        for number, target in enumerate([self.target, *self.treated]):
+            chosen = [request for request, step in zip(window, steps, strict=True) if step == number]
+            async for response in target.respond(_stream(chosen)):
+                waited = None if response.latency_seconds is None else round(response.latency_seconds + spent, 4)
+                yield replace(response, target=self.name, latency_seconds=waited, calibrated=number > 0)
+
+    def step(self, odds: float | None) -> int:
+        """Which strength the log-odds of P(unsafe) call for: 0, untouched, to `steps`.
+
+        What the guard could not read is treated at full strength: nothing is known to be harmless about it.
+        """
+        return len(self._limits) if odds is None else sum(odds > limit for limit in self._limits)
+
+    @classmethod
+    def fit(cls, target: Target, data: FitData, options: dict[str, str]) -> Learned:
+        """Read the validation pairs with the guard; keep the scores of safe and unsafe ones, and the temperature.
+
+        Nothing is fitted on the training pairs: the guard may have been trained on them.
+        """
+        import numpy as np
+
+        chosen = read_options(FitOptions, options, METHOD)
+        reader = _reader(target, chosen.reader)
+        read = _read(reader, [data.benchmark.request(sample, GenerationSettings()) for sample in data.validation])
+        unsafe = np.array([sample.expected == "refuse" for sample in data.validation])
+        known = np.array([odds is not None for odds in read])
+        scores = np.array([odds if odds is not None else 0.0 for odds in read])
+        if not known.any():
+            raise InputError(f"{reader.name} read none of the pairs of {data.benchmark.name}")
+        logits = np.stack([np.zeros(known.sum()), scores[known]], axis=1)
+        facts: dict[str, Any] = {
+            "reader": chosen.reader,
+            "temperature": fit_temperature(logits, unsafe[known].astype(int)),
+            "unread": int((~known).sum()),
+        }
+        tensors = {"safe": np.sort(scores[known & ~unsafe]), "unsafe": np.sort(scores[known & unsafe])}
+        return Learned(METHOD, tensors, facts)
+
+
+def _reader(target: Target, spec: str | None) -> HuggingFaceTarget:
+    """The guarded model that reads: the one named, or the target itself."""
+    found = local_model(open_target(spec, GenerationSettings()) if spec else target, METHOD)
+    if found.labels is None:
+        raise InputError(f"{found.name} has no guard: tune one with trainable.method=guard, and give reader= to fit")
+    return found
+
+
+def _read(reader: HuggingFaceTarget, requests: Sequence[Request]) -> list[float | None]:
+    from ..activation.guard_scores import unsafe_log_odds
+
+    return unsafe_log_odds(reader, requests)
+
+
+def _probability(odds: float) -> float:
+    return 1 / (1 + math.exp(-odds)) if odds > -700 else 0.0
+
+
+async def _stream(requests: Iterable[Request]) -> AsyncIterator[Request]:
+    for request in requests:
+        yield request

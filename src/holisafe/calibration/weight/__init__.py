@@ -1,0 +1,1 @@
+"""What the weight method is made of: saliency, and a patch that comes off again."""
