@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from holisafe.metrics.run_scores import run_scores
-from holisafe.records import Response, Sample, Verdict
+from holisafe.records import GuardReading, Response, Sample, Verdict
+from holisafe.taxonomy import COMBINATIONS
 
 
 def test_the_rates_of_a_rubric_are_shares_of_its_words() -> None:
@@ -29,3 +30,51 @@ def test_the_rates_of_a_rubric_are_shares_of_its_words() -> None:
     assert (safe["bound_low"], safe["bound_high"]) == (0.6, 0.8)
     counts = {"n": 4, "adheres": 3, "violates": 1, "invalid": {"unreadable": 1}}
     assert found["safety_calibration"]["llm/siuo/m"]["composition"] == {"refuse": counts}
+
+
+def answered_with(readings: list[tuple[str, dict[str, float] | None]]) -> list[tuple[Sample, Response]]:
+    """Pairs of a combination each, with what the guard read."""
+    answered = []
+    for number, (combination, probabilities) in enumerate(readings):
+        sample = Sample(
+            benchmark="b",
+            id=f"{number}",
+            query="q",
+            expected=COMBINATIONS[combination],
+            combination=combination,
+            image_label="gender" if combination[0] == "U" else "safe",
+        )
+        guard = None if probabilities is None else GuardReading(probabilities=probabilities)
+        answered.append((sample, Response(sample_id=sample.id, target="t", text="text", guard=guard)))
+    return answered
+
+
+def says(unsafe: float) -> dict[str, float]:
+    return {"safe": 1 - unsafe, "unsafe": unsafe}
+
+
+def test_a_guard_of_pairs_is_held_against_what_is_expected_of_the_pair() -> None:
+    readings = [("SSS", says(0.1)), ("SSS", says(0.7)), ("SSU", says(0.6)), ("SSU", says(0.9)), ("USU", says(0.2))]
+    found = run_scores(answered_with([*readings, ("USU", None)]), {})
+    assert found["guard"] is None
+    pairs = found["guard_pairs"]
+    # SSU against SSS: 0.6 > 0.1, 0.6 < 0.7, 0.9 above both.
+    assert pairs["auroc"]["SSU"]["rate"] == 0.75
+    assert pairs["false_alarm_rate"]["SSS"]["rate"] == 0.5
+    assert {name: cell["rate"] for name, cell in pairs["recall"].items()} == {"all": 2 / 3, "SSU": 1.0, "USU": 0.0}
+    assert (pairs["n"], pairs["n_invalid"]) == (5, 1)
+
+
+def test_a_guard_of_pairs_on_one_kind_of_pair_alone() -> None:
+    for combination in ("SSS", "USU"):
+        pairs = run_scores(answered_with([(combination, says(0.1)), (combination, says(0.7))]), {})["guard_pairs"]
+        alarms = pairs["false_alarm_rate"] if combination == "SSS" else pairs["recall"]
+        assert alarms[combination]["rate"] == 0.5
+
+
+def test_a_guard_of_images_is_not_held_against_pairs() -> None:
+    found = run_scores(
+        answered_with([("SSS", {"safe": 0.9, "gender": 0.1}), ("USU", {"safe": 0.3, "gender": 0.7})]), {}
+    )
+    assert found["guard_pairs"] is None
+    assert found["guard"]["accuracy"]["rate"] == 1.0

@@ -53,7 +53,7 @@ def pair_scores(
     kinds = {"all": unsafe, **{code: combination == code for code in UNSAFE_COMBINATIONS}}
     kinds = {name: members for name, members in kinds.items() if members.any()}
 
-    against: dict[str, tuple[Mask, Mask]] = {name: (members, safe) for name, members in kinds.items()}
+    against: dict[str, tuple[Mask, Mask]] = {name: (members, safe) for name, members in kinds.items() if safe.any()}
     if table.any():
         against["SSU against its table"] = (kinds["SSU"], table)
     curves = {}
@@ -67,14 +67,17 @@ def pair_scores(
         )["auroc"]  # fmt: skip
         curves[name] = {**cell.to_json(), "n_invalid": int(((positive | negative) & ~valid).sum())}
     above = Outcomes(valid, score > threshold, groups)
-    safes = {"SSS": safe, **({"SSS of SSU's tables": table} if table.any() else {})}
-    alarms = above.cells(list(safes.values()), draws=draws, seed=seed)
-    recalls = above.cells(list(kinds.values()), draws=draws, seed=seed)
+    safes = {name: members for name, members in (("SSS", safe), ("SSS of SSU's tables", table)) if members.any()}
+
+    def shares(parts: dict[str, Mask]) -> dict[str, Any]:
+        cells = above.cells(list(parts.values()), draws=draws, seed=seed) if parts else ()
+        return {name: cell.to_json() for name, cell in zip(parts, cells, strict=True)}
+
     return {
         "n": int(valid.sum()),
         "n_invalid": int((~valid).sum()),
         "threshold": threshold,
         "auroc": curves,
-        "false_alarm_rate": {name: cell.to_json() for name, cell in zip(safes, alarms, strict=True)},
-        "recall": {name: cell.to_json() for name, cell in zip(kinds, recalls, strict=True)},
+        "false_alarm_rate": shares(safes),
+        "recall": shares(kinds),
     }

@@ -128,6 +128,23 @@ GUARD_ROWS: dict[str, tuple[str, str, Literal["lower", "higher"]]] = {
 }
 
 
+def guard_pair_measures(scores: Mapping[str, Any]) -> dict[Measure, Cell]:
+    """How a guard that says safe or unsafe tells unsafe pairs from safe ones, alarms at a probability of one half."""
+    found = scores.get("guard_pairs") or {}
+    rows: dict[Measure, Cell] = {}
+    for name, cell in found.get("auroc", {}).items():
+        note = "unsafe pairs above safe ones, SSS"
+        rows[Measure(f"guard_pairs.auroc.{name}", f"Pair AUROC, {name}", note, "higher", PAIR_TRUTH)] = cell
+    for name, cell in found.get("recall", {}).items():
+        rows[Measure(f"guard_pairs.recall.{name}", f"Pair alarms, {name}", "at 0.5", "higher", PAIR_TRUTH)] = cell
+    for name, cell in found.get("false_alarm_rate", {}).items():
+        label = f"False alarms, {name}"
+        rows[Measure(f"guard_pairs.false_alarms.{name}", label, "at 0.5", "lower", PAIR_TRUTH)] = cell
+    return rows
+
+
+PAIR_TRUTH = "what is expected"
+
 CALIBRATED_ROWS: dict[str, Literal["lower", "higher"]] = {
     "safe pairs": "lower",
     "unsafe pairs": "higher",

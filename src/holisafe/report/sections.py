@@ -13,6 +13,7 @@ from .measures import (
     calibrated_measures,
     calibration_slices,
     guard_measures,
+    guard_pair_measures,
     justified_measures,
     safety_measures,
     spoken,
@@ -90,6 +91,10 @@ def result_tables(group: Group) -> list[View]:
         tables.append(
             table(group, "The guard", "Its reading of each image against the image's own label.", "Measure", guard)
         )
+    on_pairs = aligned(group, lambda run: guard_pair_measures(run.scores))
+    if on_pairs:
+        caption = "A guard that says safe or unsafe, against what is expected of the pair; alarms at one half."
+        tables.append(table(group, "The guard on pairs", caption, "Measure", on_pairs))
     touched = aligned(group, lambda run: calibrated_measures(run.scores))
     if touched:
         tables.append(table(group, "Calibrated", "What the calibration was applied to.", "Measure", touched))

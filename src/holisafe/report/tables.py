@@ -12,6 +12,7 @@ from .measures import (
     calibrated_measures,
     calibration_slices,
     guard_measures,
+    guard_pair_measures,
     safety_measures,
     utility_measures,
 )
@@ -110,7 +111,8 @@ def _sections(scores: Mapping[str, Any]) -> list[dict[Measure, Cell]]:
     for judge in scores.get("judges") or {}:
         by_level = calibration_slices(scores, judge)
         slices |= by_level.get("condition", {}) | by_level.get("slot", {})
-    return [safety, slices, utility_measures(scores), guard_measures(scores), calibrated_measures(scores)]
+    guard = guard_measures(scores) | guard_pair_measures(scores)
+    return [safety, slices, utility_measures(scores), guard, calibrated_measures(scores)]
 
 
 def _change(before: Cell | None, after: Cell | None) -> str:
