@@ -1,28 +1,32 @@
 """What the guard costs, on the same weights as the stock model and in turns with it.
 
-    python benches/bench_guard.py [--model pictovlm qwen] [--pairs 60] [--device cpu] [--json]
+    python benches/bench_guard.py [--model pictovlm qwen] [--rounds 60] [--device cpu] [--json]
 
-Prefill, generate and a training step: each pair runs the stock model and the guarded one directly after each other, in
-changing order; printed are the median of the pairs' ratios and its 95 % interval (bootstrap over pairs). Time is the
-process's CPU time on a CPU (other work on the machine counts less) and synchronised wall time on a GPU.
+Prefill, generate and a training step: each round runs the stock model, the stock model followed by the guard's head on
+features that are already pooled, and the guarded model directly after each other, in changing order. Printed are the
+medians of the rounds' ratios to the stock model and their 95 % intervals (bootstrap over rounds). The second is the
+floor: no guard with this head can cost less. Time is the process's CPU time on a CPU (other work on the machine counts
+less) and synchronised wall time on a GPU. Training is with fused AdamW, as Trainer's.
 
-Memory: the peak of what torch allocates during a prefill, guarded less stock, beside the size of one pooled tensor. The
-verdict: one reading of the guard alone, against an answer of 8 tokens that says safe or unsafe.
+Operations: how many torch operators a prefill and a training step call, views left out; this does not depend on the
+machine's load. Memory: the peak of what torch allocates during a prefill, guarded less stock, beside the size of one
+pooled tensor. The verdict: one reading of the guard alone, against an answer of 8 tokens that says safe or unsafe.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
-import statistics
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
@@ -127,27 +131,64 @@ def seconds(work: Work, device: str) -> float:
     return time.perf_counter() - start
 
 
-def paired(one: Work, other: Work, pairs: int, device: str) -> dict[str, Any]:
-    """`other` over `one`: the median of the pairs' ratios with its 95 % interval, and both medians in milliseconds."""
-    for work in (one, other, one, other):  # warm
+def in_turns(works: Sequence[Work], rounds: int, device: str) -> Any:
+    """Seconds [rounds, works]; the order changes from round to round."""
+    for work in (*works, *works):  # warm
         work()
-    times = []
-    for pair in range(pairs):
-        works = [one, other] if pair % 2 == 0 else [other, one]
-        taken = [seconds(work, device) for work in works]
-        times.append(taken if pair % 2 == 0 else taken[::-1])
-    ratios = np.array([second / first for first, second in times])
-    draws = np.random.default_rng(0).integers(0, pairs, (4000, pairs))
+    taken = np.empty((rounds, len(works)))
+    orders = list(itertools.permutations(range(len(works))))
+    for number in range(rounds):
+        for index in orders[number % len(orders)]:
+            taken[number, index] = seconds(works[index], device)
+    return taken
+
+
+def ratio(first: Any, second: Any) -> dict[str, Any]:
+    """Seconds of the same rounds -> the median of second / first with its 95 % interval, both medians in ms."""
+    ratios = second / first
+    draws = np.random.default_rng(0).integers(0, len(ratios), (4000, len(ratios)))
     low, high = np.quantile(np.median(ratios[draws], axis=1), [0.025, 0.975])
-    first, second = (1000 * statistics.median(column) for column in zip(*times, strict=True))
     return {
         "ratio": float(np.median(ratios)),
         "low": float(low),
         "high": float(high),
-        "pairs": pairs,
-        "first_ms": first,
-        "second_ms": second,
+        "pairs": len(ratios),
+        "first_ms": 1000 * float(np.median(first)),
+        "second_ms": 1000 * float(np.median(second)),
     }
+
+
+def paired(one: Work, other: Work, rounds: int, device: str) -> dict[str, Any]:
+    """`other` over `one`."""
+    return ratio(*in_turns([one, other], rounds, device).T)
+
+
+def against_stock(works: Sequence[Work], rounds: int, device: str) -> dict[str, Any]:
+    """Stock, stock and the head, guarded -> the last two as ratios to the first."""
+    stock, floor, guarded = in_turns(works, rounds, device).T
+    return {"guarded": ratio(stock, guarded), "floor": ratio(stock, floor)}
+
+
+class Operations(TorchDispatchMode):
+    """How many operators were called that make a new tensor: views, and conversions that had nothing to do, are not
+    counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = {t.untyped_storage().data_ptr() for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+        made = [t for t in tree_leaves(result) if isinstance(t, torch.Tensor)]
+        self.count += not (made and all(tensor.untyped_storage().data_ptr() in given for tensor in made))
+        return result
+
+
+def operations(work: Work) -> int:
+    with Operations() as counted:
+        work()
+    return counted.count
 
 
 class Allocated(TorchDispatchMode):
@@ -189,19 +230,33 @@ def peak_bytes(work: Work, device: str) -> int:
     return counted.peak
 
 
-def training_step(model: Any, batch: dict[str, torch.Tensor], **labels: torch.Tensor) -> Work:
-    """Forward, backward, AdamW with a learning rate of 0: the shared weights stay as they are."""
-    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.0, weight_decay=0.0)
+def pooled_features(model: Any, rows: int) -> torch.Tensor:
+    """Something for the head to read where nothing was pooled [B, H]."""
+    return torch.randn(rows, model.img_safety_head.mlp[0].in_features, device=model.device)
+
+
+def training_step(model: Any, batch: dict[str, torch.Tensor], head: Any = None, **labels: torch.Tensor) -> Work:
+    """Forward, backward, AdamW with a learning rate of 0: the shared weights stay as they are.
+
+    head    beside a stock model: it takes its own step on features that are already pooled
+    """
+    weights = [*model.parameters(), *(head.img_safety_head.parameters() if head else ())]
+    optimiser = torch.optim.AdamW([w for w in weights if w.requires_grad], lr=0.0, weight_decay=0.0, fused=True)
+    classes = labels.pop("safety_labels") if head else None
+    features = pooled_features(head, len(classes)).requires_grad_() if head else None
 
     def step() -> None:
-        model(**batch, **labels).loss.backward()
+        loss = model(**batch, **labels).loss
+        if head:
+            loss = loss + F.cross_entropy(head.img_safety_head(features), classes)
+        loss.backward()
         optimiser.step()
         optimiser.zero_grad()
 
     return step
 
 
-def measure(name: str, pairs: int, rows: int, new_tokens: int, device: str) -> dict[str, Any]:
+def measure(name: str, rounds: int, rows: int, new_tokens: int, device: str) -> dict[str, Any]:
     """Every figure of one model."""
     stock, batch = MODELS[name](device, rows)
     guarded = guarded_twin(stock)
@@ -209,7 +264,7 @@ def measure(name: str, pairs: int, rows: int, new_tokens: int, device: str) -> d
         model.generation_config.eos_token_id = None  # answers of the same length
         model.generation_config.pad_token_id = 0
     labels = batch["input_ids"].masked_fill(batch["input_ids"] == stock.config.image_token_id, -100)
-    alone = {"use_cache": False, "logits_to_keep": 1}
+    features = pooled_features(guarded, rows)
 
     def generate(model: Any, tokens: int) -> Work:
         return torch.inference_mode()(lambda: model.generate(**batch, max_new_tokens=tokens, do_sample=False))
@@ -217,34 +272,43 @@ def measure(name: str, pairs: int, rows: int, new_tokens: int, device: str) -> d
     def prefill(model: Any, **options: Any) -> Work:
         return torch.inference_mode()(lambda: model(**batch, **options))
 
+    def and_head(work: Work) -> Work:
+        return torch.inference_mode()(lambda: (work(), guarded.img_safety_head(features).softmax(-1)))
+
     for model in (stock, guarded):
         model(**batch)  # whatever is allocated once
     peaks = [peak_bytes(prefill(model), device) for model in (stock, guarded)]
+    counts = {"prefill": [operations(prefill(model)) for model in (stock, guarded)]}
+    few = max(rounds // 3, 4)
+    prefills, answers = (
+        [work(stock), and_head(work(stock)), work(guarded)]
+        for work in (prefill, lambda model: generate(model, new_tokens))
+    )
+    verdicts = [prefill(guarded, use_cache=False, logits_to_keep=1), generate(stock, VERDICT_TOKENS)]
     result: dict[str, Any] = {
         "model": name,
         "parameters": sum(parameter.numel() for parameter in stock.parameters()),
         "rows": rows,
         "tokens": batch["input_ids"].shape[1],
-        "prefill": paired(prefill(stock), prefill(guarded), pairs, device),
-        f"generate {new_tokens}": paired(
-            generate(stock, new_tokens), generate(guarded, new_tokens), max(pairs // 3, 4), device
-        ),
+        "prefill": against_stock(prefills, rounds, device),
+        f"generate {new_tokens}": against_stock(answers, few, device),
         "memory": {
             "stock_peak": peaks[0],
             "guarded_peak": peaks[1],
             "delta": peaks[1] - peaks[0],
             "pooled_tensor": rows * stock.config.get_text_config().hidden_size * 4,
         },
-        f"verdict by {VERDICT_TOKENS} tokens / by the guard": paired(
-            prefill(guarded, **alone), generate(stock, VERDICT_TOKENS), max(pairs // 3, 4), device
-        ),
+        f"verdict by {VERDICT_TOKENS} tokens / by the guard": {"ratio": paired(*verdicts, few, device)},
     }
     safety_labels = torch.arange(rows, device=device) % 20
     steps = [
         training_step(stock.train(), batch, labels=labels),
-        training_step(guarded.train(), batch, labels=labels, safety_labels=safety_labels),
+        training_step(stock, batch, guarded.train(), labels=labels, safety_labels=safety_labels),
+        training_step(guarded, batch, labels=labels, safety_labels=safety_labels),
     ]
-    result["training step"] = paired(*steps, max(pairs // 2, 4), device)
+    counts["training step"] = [operations(steps[0]), operations(steps[2])]
+    result["training step"] = against_stock(steps, max(rounds // 2, 4), device)
+    result["operations"] = {work: {"stock": one, "guarded": two} for work, (one, two) in counts.items()}
     return result
 
 
@@ -253,15 +317,18 @@ def shown(result: dict[str, Any]) -> None:
         f"{result['model']}: {result['parameters'] / 1e6:.1f} M parameters, "
         f"{result['rows']} x {result['tokens']} tokens"
     )
-    for name, value in result.items():
-        if isinstance(value, dict) and "ratio" in value:
-            print(
-                f"  {name:38} x {value['ratio']:.4f}  [{value['low']:.4f}, {value['high']:.4f}]  "
-                f"n={value['pairs']} pairs, {value['first_ms']:.2f} -> {value['second_ms']:.2f} ms"
-            )
+    for name, figures in result.items():
+        for what, value in figures.items() if isinstance(figures, dict) else ():
+            if isinstance(value, dict) and "ratio" in value:
+                print(
+                    f"  {name + ', ' + what:46} x {value['ratio']:.4f}  [{value['low']:.4f}, {value['high']:.4f}]  "
+                    f"n={value['pairs']}, {value['first_ms']:.2f} -> {value['second_ms']:.2f} ms"
+                )
+    for work, counted in result["operations"].items():
+        print(f"  operators, {work:35} {counted['stock']} -> {counted['guarded']}")
     memory = result["memory"]
     print(
-        f"  peak memory of a prefill               {memory['delta']:+,} bytes of {memory['stock_peak']:,}; "
+        f"  peak memory of a prefill                       {memory['delta']:+,} bytes of {memory['stock_peak']:,}; "
         f"one pooled tensor is {memory['pooled_tensor']:,}"
     )
 
@@ -269,7 +336,7 @@ def shown(result: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", nargs="+", choices=list(MODELS), default=list(MODELS))
-    parser.add_argument("--pairs", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--new-tokens", type=int, default=32)
     parser.add_argument("--device", default="cpu")
@@ -278,7 +345,7 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    results = [measure(name, given.pairs, given.rows, given.new_tokens, given.device) for name in given.model]
+    results = [measure(name, given.rounds, given.rows, given.new_tokens, given.device) for name in given.model]
     if given.json:
         print(json.dumps({"device": given.device, "torch": torch.__version__, "results": results}, indent=1))
     else:

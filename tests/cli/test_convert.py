@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ from PIL import Image
 
 import holisafe
 from guard.published_replicas import llava_replica, write_tower
+from guard.test_thresholds import CHOSEN
 from holisafe.cli import app
 from holisafe.guard import load_model, load_processor, save_guarded
 from holisafe.guard.predict import predict
+from holisafe.guard.thresholds import head_digest, load_thresholds, save_thresholds
+from holisafe.taxonomy import IMAGE_LABELS
 
 
 def run(*arguments: str | Path) -> int:
@@ -29,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     save_guarded(holisafe.attach_guard(load_model("pictovlm")), folder)
     load_processor("pictovlm").save_pretrained(folder)
-    (folder / "guard_thresholds.json").write_text("{}")
+    save_thresholds(replace(CHOSEN, labels=IMAGE_LABELS, head=head_digest(str(folder))), folder)
     return folder
 
 
@@ -43,7 +47,7 @@ def reading(folder: Path) -> list[float]:
 def test_forms(form: str, folder: Path, tmp_path: Path) -> None:
     assert run("convert", folder, tmp_path / "out", "--form", form) == 0
     assert (tmp_path / "out" / "guard").is_dir() == (form == "base")
-    assert (tmp_path / "out" / "guard_thresholds.json").read_text() == "{}"
+    assert load_thresholds(tmp_path / "out", IMAGE_LABELS) == load_thresholds(folder, IMAGE_LABELS) is not None
     assert reading(tmp_path / "out") == pytest.approx(reading(folder), abs=1e-6)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

@@ -93,7 +93,19 @@ def test_adapter_on_a_guarded_base(guarded_folder: Path, tmp_path: Path, batch: 
     (tmp_path / "a" / "guard.json").write_text(
         json.dumps({"safety_categories": ["safe"] + [f"l{n}" for n in range(19)]})
     )
-    refuses(tmp_path / "a", "other labels")
+    refuses(tmp_path / "a", "differs between the adapter's guard and its base's", "safety_categories")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("safety_pool", "projected"), ("safety_unit", "image"), ("safety_verdict", "mean"), ("safety_token_id", 7)],
+)
+def test_an_adapters_guard_reads_as_its_bases(field: str, value: Any, guarded_folder: Path, tmp_path: Path) -> None:
+    """The head's shape is the same whatever it reads: nothing else would notice."""
+    save_guarded(get_peft_model(holisafe.load_guarded(guarded_folder), lora()), tmp_path / "a")
+    holisafe.load_guarded(tmp_path / "a")
+    edit_json(tmp_path / "a", "guard.json", **{field: value})
+    refuses(tmp_path / "a", f"field {field!r}: differs between the adapter's guard and its base's: {value!r} and ")
 
 
 def test_merging_keeps_the_head(adapter: Path, tmp_path: Path, batch: dict[str, torch.Tensor]) -> None:

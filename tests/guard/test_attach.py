@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import (
     CONFIG_MAPPING,
     LlamaConfig,
@@ -303,6 +306,48 @@ def test_labels_need_the_guard(guarded: Any, batch: dict[str, torch.Tensor]) -> 
         guarded(**batch, do_safety=False, safety_labels=torch.tensor([0, 0, 0]))
     with pytest.raises(ValueError, match="one id a sample"):
         guarded(**batch, safety_labels=torch.tensor([0, 0]))
+
+
+def test_a_turn_of_one_token(guarded: Any, batch: dict[str, torch.Tensor]) -> None:
+    """It looks like a decode step: nothing is read, and the verdict is that of the turns before."""
+    first = guarded(**batch, use_cache=True)
+    turn = {name: torch.nn.functional.pad(batch[name], (0, 1), value=1) for name in ("input_ids", "attention_mask")}
+    guarded.generate(**turn, past_key_values=first.past_key_values, max_new_tokens=2)
+    assert torch.equal(guarded.last_safety.img_safety_logits, first.img_safety_logits)
+    unread = guarded(**batch, use_cache=True, do_safety=False).past_key_values
+    guarded.generate(**turn, past_key_values=unread, max_new_tokens=2)
+    assert guarded.last_safety is None
+
+
+@pytest.mark.parametrize("pool", ["last_hidden", "projected"])
+def test_makes_nothing_as_large_as_the_features(pool: str, stock: Any, batch: dict[str, torch.Tensor]) -> None:
+    """The guard adds no tensor of [B, S, H] to a prefill."""
+    size = batch["input_ids"].numel() * stock.config.text_config.hidden_size
+
+    class Large(TorchDispatchMode):
+        made = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            given = {t.untyped_storage().data_ptr() for t in tree_leaves((args, kwargs)) if torch.is_tensor(t)}
+            for tensor in tree_leaves(result):
+                if torch.is_tensor(tensor) and tensor.untyped_storage().data_ptr() not in given:
+                    self.made += tensor.numel() >= size
+            return result
+
+    made = []
+    for model in (stock.eval(), holisafe.attach_guard(copy.deepcopy(stock), pool=pool)):
+        with torch.no_grad(), Large() as large:
+            model(**batch)
+        made.append(large.made)
+    assert made[0] == made[1] > 0
+
+
+def test_the_loss_comes_first(guarded: Any, batch: dict[str, torch.Tensor]) -> None:
+    """Trainer takes the first of a tuple, also of one without the language model's loss."""
+    asked = {"safety_labels": torch.tensor([3, 4, 0])}
+    guarded.eval()
+    assert torch.equal(guarded(**batch, **asked, return_dict=False)[0], guarded(**batch, **asked).safety_loss)
 
 
 def test_left_out_labels(guarded: Any, batch: dict[str, torch.Tensor]) -> None:

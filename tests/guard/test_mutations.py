@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from holisafe.guard import model, pooling, turns
-from holisafe.guard.pooling import Pooled
+from holisafe.guard import model, pooling, reading, turns
+from holisafe.guard.pooling import Places, Pooled
 
 from .checks import CHECKS, Case
 from .tiny_families import FAMILIES
 
+PLAIN_PLACES = pooling.places
 PLAIN_POOL = pooling.pool
 PLAIN_GENERATE = model.GuardedModel.generate
 PLAIN_OUTPUT = model.guarded_output
@@ -22,16 +23,16 @@ PLAIN_SAMPLE = model.of_sample
 PLAIN_WEIGHTS = model.GuardedModel.state_dict
 
 
-def over_everything(features: torch.Tensor, mask: torch.Tensor) -> Pooled:
-    return PLAIN_POOL(features, torch.ones_like(mask))
+def over_everything(mask: torch.Tensor, numbers: torch.Tensor | None) -> Places:
+    return PLAIN_PLACES(torch.ones_like(mask), numbers)
 
 
-def shifted(features: torch.Tensor, mask: torch.Tensor) -> Pooled:
-    return PLAIN_POOL(features, mask.roll(1, dims=1))
+def shifted(mask: torch.Tensor, numbers: torch.Tensor | None) -> Places:
+    return PLAIN_PLACES(mask.roll(1, dims=1), numbers)
 
 
-def over_the_batch(features: torch.Tensor, mask: torch.Tensor) -> Pooled:
-    pooled = PLAIN_POOL(features, mask)
+def over_the_batch(features: torch.Tensor, at: Places) -> Pooled:
+    pooled = PLAIN_POOL(features, at)
     return Pooled(pooled.total.sum(0, keepdim=True).expand_as(pooled.total), pooled.count.sum().expand_as(pooled.count))
 
 
@@ -75,13 +76,13 @@ def sums_over_samples(logits: torch.Tensor, valid: torch.Tensor, labels: torch.T
 
 
 MUTATIONS: dict[str, tuple[Any, str, Callable[..., Any], list[str]]] = {
-    "pool over all positions": (pooling, "pool", over_everything, ["guard_equals_loop", "joint_loss"]),
-    "mask shifted by one": (pooling, "pool", shifted, ["guard_equals_loop", "joint_loss"]),
+    "pool over all positions": (pooling, "places", over_everything, ["guard_equals_loop", "joint_loss"]),
+    "mask shifted by one": (pooling, "places", shifted, ["guard_equals_loop", "joint_loss"]),
     "pool over the batch": (pooling, "pool", over_the_batch, ["guard_equals_loop", "joint_loss"]),
     "only the last chunk counts": (Pooled, "__add__", last_chunk_only, ["prefills_in_chunks"]),
     "a forward more in generate": (model.GuardedModel, "generate", asks_twice, ["generates_as_stock"]),
     "logits moved by 1e-6": (model, "guarded_output", nudged, ["language_model_is_untouched"]),
-    "the first token, not the last": (pooling, "_last", first_of_the_tokens, ["every_pool_equals_loop"]),
+    "the first token, not the last": (reading, "_last", first_of_the_tokens, ["every_pool_equals_loop"]),
     "images count as text": (model, "text_mask", images_are_text, ["every_pool_equals_loop"]),
     "another verdict than asked": (model, "of_sample", best_of, ["each_image_equals_loop"]),
     "turns are forgotten": (

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
-from holisafe.guard.pooling import (
-    image_mask,
-    image_mask_from_embeddings,
-    parts_of,
-    pool,
-    read,
-    segments,
-    segments_of_positions,
-    split_at,
-)
+from holisafe.guard.packed import segments, segments_of_positions, split_at
+from holisafe.guard.pooling import Part, Positions, image_mask, image_mask_from_embeddings, parts_of, places, pool
+from holisafe.guard.reading import Reader, Reading
 
 IDS = torch.tensor([[0, 1, 9, 9, 5], [1, 9, 4, 8, 9], [1, 2, 3, 4, 5], [1, 2, 9, 4, 5]])
 
 
 def test_mean_over_image_positions() -> None:
     features = torch.randn(4, 5, 4)
-    pooled = pool(features, image_mask(IDS, [8, 9]))
+    pooled = pool(features, places(image_mask(IDS, [8, 9])))
     assert pooled.count.tolist() == [2, 3, 0, 1]
     assert pooled.valid.tolist() == [True, True, False, True]
     for row in (0, 1, 3):
@@ -33,9 +27,9 @@ def test_mean_over_image_positions() -> None:
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 def test_other_positions_may_hold_anything(poison: float) -> None:
     features, mask = torch.randn(4, 5, 4), image_mask(IDS, [8, 9])
-    clean = pool(features, mask).mean
+    clean = pool(features, places(mask)).mean
     poisoned = torch.where(mask.unsqueeze(-1), features, poison).requires_grad_()
-    pooled = pool(poisoned, mask).mean
+    pooled = pool(poisoned, places(mask)).mean
     assert torch.equal(pooled, clean)
     pooled.sum().backward()
     assert poisoned.grad is not None
@@ -45,13 +39,13 @@ def test_other_positions_may_hold_anything(poison: float) -> None:
 
 def test_bfloat16_is_summed_in_float32() -> None:
     features = torch.full((1, 4097, 1), 1.0, dtype=torch.bfloat16)
-    assert pool(features, torch.ones(1, 4097, dtype=torch.bool)).total.item() == 4097
+    assert pool(features, places(torch.ones(1, 4097, dtype=torch.bool))).total.item() == 4097
 
 
 def test_pieces_add_up() -> None:
     features, mask = torch.randn(4, 5, 4), image_mask(IDS, [8, 9])
-    halves = pool(features[:, :2], mask[:, :2]) + pool(features[:, 2:], mask[:, 2:])
-    torch.testing.assert_close(halves.mean, pool(features, mask).mean)
+    halves = pool(features[:, :2], places(mask[:, :2])) + pool(features[:, 2:], places(mask[:, 2:]))
+    torch.testing.assert_close(halves.mean, pool(features, places(mask)).mean)
 
 
 def test_mask_from_embeddings() -> None:
@@ -64,24 +58,49 @@ def test_sources_and_their_old_names() -> None:
     assert parts_of("visual+token") == (("input", "image"), ("output", "token"))
 
 
+def read(features: Tensor, masks: dict[Positions, Tensor], parts: tuple[Part, ...], before: Reading | None) -> Reading:
+    reader = Reader(features.shape[:2], masks, parts, per_image=True, before=before)
+    reader.take("output", features)
+    return reader.reading()
+
+
+def images_of(reading: Reading) -> tuple[Tensor, Tensor]:
+    """[B, M, P * H] and [B, M]."""
+    features, valid = zip(*[reading.image(number) for number in range(reading.images)], strict=True)
+    return torch.stack(features, dim=1), torch.stack(valid, dim=1)
+
+
 def test_pieces_of_images_join() -> None:
     """Cut anywhere, also inside an image: the same images, each with the same mean."""
     ids = torch.tensor([[1, 9, 9, 4, 9, 9, 9, 5], [9, 1, 1, 9, 9, 1, 7, 7]])
-    features, masks = torch.randn(2, 8, 4), {"image": ids == 9, "token": ids == 1, "text": ids < 8}
+    features = torch.randn(2, 8, 4)
+    masks: dict[Positions, Tensor] = {"image": ids == 9, "token": ids == 1, "text": ids < 8}
     parts = (*parts_of("last_hidden+token"), *parts_of("image_and_text")[1:])
-    whole = read({"output": features}, masks, parts, per_image=True)  # type: ignore[arg-type]
-    assert whole.features.shape == (2, 2, 12)
-    torch.testing.assert_close(whole.features[0, 1, :4], features[0, 4:7].mean(0))
-    torch.testing.assert_close(whole.features[1, 0, 4:8], features[1, 2])
-    assert whole.valid.tolist() == [[False, False], [True, True]]  # row 0 has no token after an image
+    means, valid = images_of(read(features, masks, parts, None))
+    assert means.shape == (2, 2, 12)
+    torch.testing.assert_close(means[0, 1, :4], features[0, 4:7].mean(0))
+    torch.testing.assert_close(means[1, 0, 4:8], features[1, 2])
+    assert valid.tolist() == [[False, False], [True, True]]  # row 0 has no token after an image
     for cut in range(1, 8):
         reading = None
         for piece in (slice(None, cut), slice(cut, None)):
             here = {kind: mask[:, piece] for kind, mask in masks.items()}
-            reading = read({"output": features[:, piece]}, here, parts, per_image=True, before=reading)  # type: ignore[arg-type]
+            reading = read(features[:, piece], here, parts, reading)
         assert reading is not None
-        torch.testing.assert_close(reading.features, whole.features)
-        assert torch.equal(reading.valid, whole.valid)
+        here_means, here_valid = images_of(reading)
+        torch.testing.assert_close(here_means, means)
+        assert torch.equal(here_valid, valid)
+
+
+def test_rows_cut_out_of_a_batch() -> None:
+    """Two conversations of 3 and 2 in each row: pooled where they stand."""
+    features, mask = torch.randn(2, 5, 4), torch.tensor([[0, 1, 1, 0, 1], [1, 0, 0, 0, 0]]).bool()
+    spans = segments(torch.tensor([[0, 0, 0, 1, 1], [4, 4, 4, 2, 2]]))
+    numbers = split_at(spans, torch.arange(10).view(2, 5))
+    pooled = pool(features, places(split_at(spans, mask), numbers))
+    assert pooled.count.tolist() == [2, 1, 1, 0]
+    expected = [features[0, 1] + features[0, 2], features[0, 4], features[1, 0], torch.zeros(4)]
+    torch.testing.assert_close(pooled.total, torch.stack(expected))
 
 
 def test_segments() -> None:

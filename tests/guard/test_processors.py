@@ -194,6 +194,22 @@ def test_class_known_from_the_models_config_alone(tmp_path: Path) -> None:
     assert type(load_processor(tmp_path)).__name__ == "Qwen2_5_VLProcessor"
 
 
+@pytest.mark.parametrize("named", [None, "SafeQwenProcessor"])
+def test_class_known_from_a_model_type_that_transformers_does_not_know(named: str | None, tmp_path: Path) -> None:
+    """A published checkpoint's names: its files name no class, or one of its own code, which is not run."""
+    write(tmp_path, KINDS["qwen2_5_vl"], one_file=False)
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        settings = json.loads((tmp_path / name).read_text())
+        del settings["processor_class"]
+        (tmp_path / name).write_text(json.dumps(settings | ({"processor_class": named} if named else {})))
+    (tmp_path / "config.json").write_text('{"model_type": "safeqwen2_5_vl", "auto_map": {"AutoConfig": "code.Config"}}')
+    assert type(load_processor(tmp_path)).__name__ == "Qwen2_5_VLProcessor"
+    (tmp_path / "config.json").write_text('{"model_type": "quite-another"}')
+    with pytest.raises(InputError) as caught:
+        load_processor(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
 def test_an_adapter_has_its_bases_processor(tmp_path: Path) -> None:
     base = llava(tmp_path / "base")
     (tmp_path / "adapter").mkdir()

@@ -14,7 +14,8 @@ from huggingface_hub import constants
 
 import holisafe
 import holisafe.errors
-from holisafe.guard import save_guarded
+import tiny_models
+from holisafe.guard import load_processor, save_guarded
 
 from .published_replicas import llava_replica, stock_replica, write_tower
 from .test_loading import edit_json, refuses
@@ -72,6 +73,29 @@ def test_a_local_folder_asks_the_hub_for_nothing(cache: Path, tmp_path: Path) ->
     refuses(replica.folder, "vision tower's weights are not in the folder", load=holisafe.load_guarded)
     given = "openai/clip-vit-large-patch14-336"
     must_compute(holisafe.load_guarded(replica.folder, device="cpu", vision_tower=given), replica)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "base"),
+    [
+        ("etri-vilab/SafeQwen2.5-VL-7B", {"family": "qwen2_5_vl", **SAFE_QWEN}, "Qwen/Qwen2.5-VL-7B-Instruct"),
+        ("etri-vilab/SafeGem-12B", {"family": "gemma3", **SAFE_GEM}, "google/gemma-3-12b-it"),
+    ],
+)
+def test_a_hub_id_without_a_processor_has_its_base_models(
+    name: str, options: dict[str, Any], base: str, cache: Path, tmp_path: Path
+) -> None:
+    replica = stock_replica(tmp_path / "m", layout=options["family"], pool="last_hidden", **options)
+    cached(cache, name, replica.folder)
+    with pytest.raises(holisafe.errors.InputError, match=f"{base}: no such model folder, nor is a hub model"):
+        load_processor(name)
+    cached(cache, base, tiny_models.FAMILIES[options["family"]](tmp_path / "base"))
+    assert type(load_processor(name)) is type(load_processor(tmp_path / "base"))
+    refuses(replica.folder, f"holds no processor: processor_config.json is missing; its base model's fits: {base}",
+            load=load_processor)  # fmt: skip
+    edit_json(replica.folder, safety_categories=...)
+    with pytest.raises(holisafe.errors.InputError, match=r"processor_config\.json is missing$"):
+        load_processor(replica.folder)
 
 
 def test_a_tower_in_a_pickle(cache: Path, tmp_path: Path) -> None:

@@ -30,8 +30,6 @@ def convert(
     """
     from ..errors import InputError
     from ..guard import load_guarded, load_processor, save_guarded
-    from ..guard.folders import find_file, locate
-    from ..guard.thresholds import FILE
 
     if out.exists():
         raise InputError("is there already; name a new folder", where=out)
@@ -40,8 +38,6 @@ def convert(
     shutil.rmtree(unfinished, ignore_errors=True)  # of a call that was killed
     kind: Any = form.value if form else None
     save_guarded(loaded, unfinished, form=kind)
-    if thresholds := find_file(locate(model), FILE):
-        (unfinished / FILE).write_bytes(thresholds.read_bytes())
     try:
         load_processor(model).save_pretrained(str(unfinished))
     except InputError as error:

@@ -15,6 +15,7 @@ from ..errors import ExitCode, InputError
 from .attention import attention
 from .guard_eval import evaluate
 from .guard_files import image_files
+from .guard_model import Device, Opening, Pool, Processor, VisionTower, open_model
 from .guard_thresholds import thresholds
 
 if TYPE_CHECKING:
@@ -77,7 +78,10 @@ def predict(
         float | None, typer.Option(min=0, max=1, help="Unsafe above this 1 - P(safe), whatever the model's file says.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images read at once.")] = 8,
-    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:0; the GPU if there is one.")] = None,
+    processor: Processor = None,
+    vision_tower: VisionTower = None,
+    pool: Pool = None,
+    device: Device = None,
 ) -> None:
     """Print or write each image's safety labels: one pass of the model, nothing is generated.
 
@@ -93,19 +97,19 @@ def predict(
         for path in paths:  # all of them before the model is loaded
             open_image(path)
 
-    from ..guard import labels_of, load_guarded, load_processor
+    from ..guard import labels_of
     from ..guard.thresholds import load_thresholds
 
-    processor = load_processor(model)
-    guarded = load_guarded(model, device=device)
+    how = Opening(device, processor, vision_tower, pool)
+    guarded, its_processor = open_model(model, how)
     labels = labels_of(guarded)
     stored = load_thresholds(model, labels)
     if threshold is not None and "safe" not in labels:
         raise InputError("the guard has no label 'safe', so --threshold has nothing to compare", where=model)
     wanted = Wanted(top, stored, threshold)
-    read = partial(_read, guarded, processor, batch_size, stored.temperature if stored else 1.0)
+    read = partial(_read, guarded, its_processor, batch_size, stored.temperature if stored else 1.0)
     if out is not None:
-        failed = _write(paths, out, _made_by(model, wanted), read, wanted, batch_size)
+        failed = _write(paths, out, _made_by(model, how, wanted), read, wanted, batch_size)
     elif apart:
         failed = _show(_each(paths, read, batch_size), as_json, wanted)
     else:
@@ -180,8 +184,9 @@ def _write(
     return failed
 
 
-def _made_by(model: str, wanted: Wanted) -> str:
-    """Identifies what a row depends on besides the image: the model's name and head, and the thresholds."""
+def _made_by(model: str, how: Opening, wanted: Wanted) -> str:
+    """Identifies what a row depends on besides the image: the model's name and head, what was given for what it lacks,
+    and the thresholds."""
     import dataclasses
 
     from ..guard.folders import locate
@@ -191,7 +196,8 @@ def _made_by(model: str, wanted: Wanted) -> str:
     source = locate(model)
     stored = dataclasses.asdict(wanted.stored) if wanted.stored else None
     name = str(Path(source).resolve()) if Path(source).is_dir() else source
-    return digest([name, head_digest(source), stored, wanted.limit, wanted.top])
+    given = [list(how.of_the_folder)] if any(how.of_the_folder) else []
+    return digest([name, head_digest(source), stored, wanted.limit, wanted.top, *given])
 
 
 def _show(pairs: Iterable[tuple[Path, GuardReading | InputError]], as_json: bool, wanted: Wanted) -> int:

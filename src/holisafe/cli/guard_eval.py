@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import InputError
+from .guard_model import Device, Opening, Pool, Processor, VisionTower
 
 
 def evaluate(
@@ -39,13 +40,17 @@ def evaluate(
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Draws the bootstrap.")] = 0,
     draws: Annotated[int, typer.Option(metavar="N", min=100, help="How many bootstrap draws.")] = 2000,
     batch_size: Annotated[int, typer.Option(min=1, help="Images read at once.")] = 8,
-    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:0; the GPU if there is one.")] = None,
+    processor: Processor = None,
+    vision_tower: VisionTower = None,
+    pool: Pool = None,
+    device: Device = None,
 ) -> None:
     """Measure a guard: false alarms on benign images first, then by label and by source, each set apart.
 
     With --pairs it reads image and question and is measured on the pairs: SSU against SSS, and false alarms at a
     threshold. SET may then be a run folder, whose stored readings are used, and needs no --model.
     """
+    how = Opening(device, processor, vision_tower, pool)
     if pairs:
         from .guard_pairs import evaluate_pairs
 
@@ -53,7 +58,7 @@ def evaluate(
             raise InputError("--ood and --published are about images, not --pairs")
         result = evaluate_pairs(
             data, model, root=root, split=split, choose_on=choose_on, false_alarms=false_alarms,
-            threshold=threshold, seed=seed, draws=draws, batch_size=batch_size, device=device,
+            threshold=threshold, seed=seed, draws=draws, batch_size=batch_size, how=how,
         )  # fmt: skip
     else:
         if model is None:
@@ -61,7 +66,7 @@ def evaluate(
         if choose_on is not None:
             raise InputError("--choose-on goes with --pairs; for images see holisafe guard thresholds")
         result = _evaluate_images(
-            data, model, root, split, ood or [], threshold, seed, draws, batch_size, device, published
+            data, model, root, split, ood or [], threshold, seed, draws, batch_size, how, published
         )
     if as_json:
         print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
@@ -81,7 +86,7 @@ def _evaluate_images(
     seed: int,
     draws: int,
     batch_size: int,
-    device: str | None,
+    how: Opening,
     published: bool,
 ) -> dict[str, Any]:
     from ..metrics.guard_images import image_scores
@@ -97,7 +102,7 @@ def _evaluate_images(
         if name in sets:
             raise InputError(f"two sets are called {name!r}")
         sets[name] = open_set(place)
-    guard = open_guard(model, threshold=threshold, batch_size=batch_size, device=device)
+    guard = open_guard(model, threshold=threshold, batch_size=batch_size, how=how)
     for name, images in sets.items():
         check_labels(images, guard.labels, name)
     stored = guard.stored

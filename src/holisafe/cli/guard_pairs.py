@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..benchmarks.base import Benchmark
     from ..metrics.guard_pairs import PairReading
+    from .guard_model import Opening
     from .guard_readers import OurGuard
 
 SEES_TEXT = "image_and_text"
@@ -42,7 +43,7 @@ def evaluate_pairs(
     seed: int,
     draws: int,
     batch_size: int,
-    device: str | None,
+    how: Opening,
 ) -> dict[str, Any]:
     """Scores of `pair_scores`, with how the threshold came about and a note on what the guard can see.
 
@@ -54,7 +55,7 @@ def evaluate_pairs(
         raise InputError("--choose-on and --threshold are two ways to a threshold: give one")
     if not 0 < false_alarms < 1:
         raise InputError(f"--false-alarms {false_alarms:g} does not lie between 0 and 1")
-    how = "given" if threshold is not None else "0.5, as none was given"
+    source = "given" if threshold is not None else "0.5, as none was given"
     if model is None:
         if choose_on is not None:
             raise InputError("--choose-on needs a benchmark and --model; a run is of one split", where=data)
@@ -68,16 +69,16 @@ def evaluate_pairs(
         chosen = _pairs(benchmark.only(choose_on)) if choose_on else []
         if choose_on is not None and {sample.id for sample in chosen} & {sample.id for sample in tested}:
             raise InputError("the threshold must not be chosen on the pairs that it is measured on: give --split")
-        guard = open_guard(model, threshold=None, batch_size=batch_size, device=device)
+        guard = open_guard(model, threshold=None, batch_size=batch_size, how=how)
         if not isinstance(guard, OurGuard):
             raise InputError("--pairs is for a guard of ours", where=model)
         name, note = model, SEEING if SEES_TEXT in str(_pool(guard)) else BLIND
         readings = _read(guard, benchmark, tested, "pairs", batch_size)
         if choose_on is not None:
-            threshold, how = _choose(_read(guard, benchmark, chosen, choose_on, batch_size), false_alarms, choose_on)
+            threshold, source = _choose(_read(guard, benchmark, chosen, choose_on, batch_size), false_alarms, choose_on)
     limit = 0.5 if threshold is None else threshold
     scores = pair_scores(readings, threshold=limit if math.isfinite(limit) else 1.0, seed=seed, draws=draws)
-    return {"model": name, "data": data, "threshold_is": how, "note": note, **scores}
+    return {"model": name, "data": data, "threshold_is": source, "note": note, **scores}
 
 
 def _choose(readings: Sequence[PairReading], false_alarms: float, split: str) -> tuple[float, str]:

@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..metrics.guard_images import ImageReading
 from ..records import GuardReading
 from ..taxonomy import SAFE
+from .guard_model import Opening, open_model
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -104,25 +105,24 @@ class OtherGuard:
 
 
 def open_guard(
-    model: str, *, threshold: float | None, batch_size: int, device: str | None, bare: bool = False
+    model: str, *, threshold: float | None, batch_size: int, how: Opening, bare: bool = False
 ) -> OurGuard | OtherGuard:
     """A baseline by its prefix, else a guarded model with the thresholds in its folder (not when `bare`).
 
-    Raises InputError when it cannot be loaded, has no label `safe`, or is a baseline and a threshold was given.
+    Raises InputError when it cannot be loaded, has no label `safe`, or is a baseline and what only ours take was given.
     """
-    from ..guard import labels_of, load_guarded, load_processor
+    from ..guard import labels_of
     from ..guard.baselines import open_baseline
-    from ..guard.quiet import quiet
     from ..guard.thresholds import load_thresholds
 
-    baseline = open_baseline(model, device)
+    baseline = open_baseline(model, how.device)
     if baseline is not None:
         if threshold is not None:
             raise InputError("--threshold is for a guard of ours; others give their own verdict", where=model)
+        if any(how.of_the_folder):
+            raise InputError("--processor, --vision-tower and --pool are for a guard of ours", where=model)
         return OtherGuard(baseline)
-    with quiet():
-        processor = load_processor(model)
-        guarded = load_guarded(model, device=device)
+    guarded, processor = open_model(model, how)
     labels = labels_of(guarded)
     if SAFE not in labels:
         raise InputError(f"the guard has no label {SAFE!r}, so nothing is a false alarm", where=model)

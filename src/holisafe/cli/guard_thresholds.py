@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import InputError
+from .guard_model import Device, Opening, Pool, Processor, VisionTower
 
 
 def thresholds(
@@ -19,7 +20,10 @@ def thresholds(
     coverage: Annotated[float, typer.Option(help="The wanted share of label sets that hold the true label.")] = 0.9,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Divides the images into two halves.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images read at once.")] = 8,
-    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:0; the GPU if there is one.")] = None,
+    processor: Processor = None,
+    vision_tower: VisionTower = None,
+    pool: Pool = None,
+    device: Device = None,
 ) -> None:
     """Choose temperature, alarm thresholds and label sets on labelled images; write MODEL/guard_thresholds.json.
 
@@ -40,8 +44,8 @@ def thresholds(
     from .guard_sets import check_labels, open_set
     from .progress import showing_progress
 
-    images = open_set(data, root, split)
-    guard = open_guard(model, threshold=None, batch_size=batch_size, device=device, bare=True)
+    images, how = open_set(data, root, split), Opening(device, processor, vision_tower, pool)
+    guard = open_guard(model, threshold=None, batch_size=batch_size, how=how, bare=True)
     if not isinstance(guard, OurGuard):
         raise InputError("others' guard models have no thresholds of ours", where=model)
     check_labels(images, guard.labels, data)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from . import turns
-from .pooling import segments_of_positions
+from .packed import segments_of_positions
 
 
 def sequence(arguments: Mapping[str, Any]) -> Tensor | None:
@@ -24,6 +24,13 @@ def is_decode_step(arguments: Mapping[str, Any]) -> bool:
     """One new token after a cache: told by shapes alone, so that decoding costs nothing and compiles."""
     asked = sequence(arguments)
     return asked is not None and asked.shape[1] == 1 and arguments.get("past_key_values") is not None
+
+
+def repeated(arguments: Mapping[str, Any], times: int) -> dict[str, Tensor]:
+    """What tells a call's positions, every row `times` times, as for beams."""
+    names = ("input_ids", "inputs", "inputs_embeds", "attention_mask")
+    given = {name: arguments[name] for name in names if torch.is_tensor(arguments.get(name))}
+    return {name: tensor.repeat_interleave(times, dim=0) for name, tensor in given.items()}
 
 
 def cached_positions(arguments: Mapping[str, Any]) -> int:

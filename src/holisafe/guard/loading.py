@@ -24,10 +24,14 @@ from .model import guarded_class
 from .pooling import parts_of, sources
 from .published import read_checkpoint
 from .quiet import quiet
-from .settings import GuardSettings, describes_guard, read_settings
+from .settings import LABELS, GuardSettings, describes_guard, read_settings
+from .thresholds_kept import remember
 
 ADAPTER_CONFIG = "adapter_config.json"
 GUARD_FILE = f"{GUARD_FOLDER}/{SETTINGS_FILE}"
+
+READING = (LABELS, "safety_pool", "safety_token_id", "safety_unit", "safety_verdict")
+"""Config fields that decide what a head reads and says: an adapter's must be its base's."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,9 @@ def load_model(
     adapter = find_file(source, ADAPTER_CONFIG)
     with quiet(bars=sys.stderr.isatty()), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PEFT's about missing keys: they are refused in words
-        return (_load_adapter(source, adapter, options) if adapter else _load_full(source, options)).eval()
+        model = (_load_adapter(source, adapter, options) if adapter else _load_full(source, options)).eval()
+        remember(model, source)
+        return model
 
 
 def load_guarded(
@@ -229,8 +235,14 @@ def _prepare_head(model: Any, head: dict[str, tuple[int, ...]], fields: dict[str
     settings = own or base
     if settings is None:
         raise InputError(f"{SETTINGS_FILE} is missing, so the labels of the adapter's guard are unknown", where=source)
-    if own and base and own.labels != base.labels:
-        raise InputError("the adapter's guard has other labels than its base model's", where=source)
+    if own and base:
+        ours, theirs = own.as_fields(), base.as_fields()
+        for field in READING:
+            if ours[field] != theirs[field]:
+                values = "" if field == LABELS else f": {ours[field]!r} and {theirs[field]!r}"
+                raise InputError(
+                    f"differs between the adapter's guard and its base's{values}", where=source, field=field
+                )
     _check_head(head, model, settings, source)
     if base is None:
         attach_settings(model, settings)

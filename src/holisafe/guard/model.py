@@ -4,7 +4,7 @@ For each stock class one subclass is made, with the stock class's name and modul
 stock architecture, transformers' own key conversion stays on, and stock AutoModel opens what was saved.
 
     input_ids, pixel_values ─> stock forward ─> logits, loss
-                                    │ tap on the text decoder
+                                    │ tap on the text decoder: Reader
                                     v
                        features at image positions ─ mean ─> img_safety_head ─> img_safety_*
 """
@@ -12,25 +12,28 @@ stock architecture, transformers' own key conversion stays on, and stock AutoMod
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from .. import taxonomy
-from . import pooling, turns
+from . import packed, pooling, turns
 from .adapters import before_weights_are_collected, check_adapters_keep_head, record_settings_with_adapters
-from .calls import cached_positions, is_decode_step, packed_segments, sequence, text_mask
+from .calls import cached_positions, is_decode_step, packed_segments, repeated, sequence, text_mask
 from .families import hidden_size, image_token_ids, text_decoder
+from .generation import Generation
 from .head import HEAD, SafetyHead, of_sample
-from .outputs import Safety, guarded_output
-from .pooling import Positions, Reading, Side, parts_of
+from .outputs import Safety, guarded_output, safety_fields
+from .pooling import Positions, parts_of
+from .reading import Reader, Reading
 from .settings import read_settings
-from .tap import Tap, arm, disarm, install
+from .tap import arm, disarm, install
 
 IGNORED_LABEL = -100
 
@@ -38,18 +41,6 @@ if TYPE_CHECKING:
     Stock = PreTrainedModel
 else:
     Stock = object
-
-
-class _Generation:
-    """One call of generate: whether its prefill is to be read, and the reading, which grows when it comes in chunks."""
-
-    def __init__(self, wanted: bool) -> None:
-        self.wanted = wanted
-        self.reading: Reading | None = None
-
-    def wants(self, call: dict[str, Any]) -> bool:
-        """Whether this forward belongs to the prefill. Without a cache every token repeats it: once is enough."""
-        return self.wanted and (self.reading is None or cached_positions(call) > 0)
 
 
 class GuardedModel(Stock):
@@ -60,6 +51,9 @@ class GuardedModel(Stock):
 
     last_safety: Safety | None = None
     """The guard's reading of the last generate; None before, when it was switched off or saw no prefill."""
+
+    _guard_decoder: str
+    """Where the text decoder is. Its name, since a copy or a replica has a decoder of its own."""
 
     _guard_stock: type[PreTrainedModel]
     _guard_parameters: tuple[str, ...]
@@ -90,7 +84,7 @@ class GuardedModel(Stock):
         """
         call = {**dict(zip(self._guard_parameters, args, strict=False)), **kwargs}
         call |= {"safety_segments": safety_segments, "safety_images": safety_images}
-        generation: _Generation | None = self.__dict__.get("_guard_generation")
+        generation: Generation | None = self.__dict__.get("_guard_generation")
         if do_safety is False and safety_labels is not None:
             raise ValueError("safety_labels need the guard, but do_safety is False")
         if do_safety is False or is_decode_step(call) or (generation is not None and not generation.wants(call)):
@@ -102,14 +96,14 @@ class GuardedModel(Stock):
             generation.reading = reading
             return output.to_tuple() if wants_tuple else output
 
-        safety = self._classify(reading)
-        fields: dict[str, Tensor | None] = dict(safety)
+        fields = self._classify(reading)
         if safety_labels is not None:
             stock_loss = output.get("loss")
-            guard_loss = self._loss(safety, safety_labels)
+            guard_loss = self._loss(fields, safety_labels)
             weighted = self.config.safety_loss_lambda * guard_loss
-            fields |= {"loss": weighted if stock_loss is None else stock_loss + weighted}
-            fields |= {"lm_loss": stock_loss, "safety_loss": guard_loss}
+            if stock_loss is not None:
+                fields["lm_loss"] = stock_loss
+            fields |= {"safety_loss": guard_loss, "loss": weighted if stock_loss is None else stock_loss + weighted}
         guarded = guarded_output(output, **fields)
         return guarded.to_tuple() if wants_tuple else guarded
 
@@ -117,46 +111,47 @@ class GuardedModel(Stock):
         """One stock forward with the decoder tapped, and what it adds to the reading of the conversation's cache."""
         cache, asked = call.get("past_key_values"), sequence(call)
         before = turns.reading_of(cache, len(asked)) if cache is not None and asked is not None else None
-        decoder = text_decoder(self)
-        tap = arm(decoder, self._guard_sides())
+        reader, decoder = self._reader(call, before), self._decoder()
+        arm(decoder, reader)
         try:
             output = super().forward(*args, return_dict=True, **kwargs)
         finally:
             disarm(decoder)
-        reading = self._pool(tap, call, before)
+        reading = reader.reading()
         turns.keep(output.get("past_key_values"), reading)
         return output, reading
 
-    def _guard_sides(self) -> set[Side]:
-        return {side for side, _ in parts_of(self.config.safety_pool)}
+    def _decoder(self) -> nn.Module:
+        """As `families.text_decoder`, whose search takes longer than pooling."""
+        return attrgetter(self._guard_decoder)(self)  # type: ignore[no-any-return]
 
-    def _pool(self, tap: Tap, call: dict[str, Any], before: Reading | None = None) -> Reading:
-        """Pool what the decoder saw. Raises RuntimeError when it saw nothing or the positions cannot be told."""
+    def _reader(self, call: dict[str, Any], before: Reading | None = None) -> Reader:
+        """What will pool a call's features. Raises RuntimeError when the positions cannot be told."""
         parts, asked = parts_of(self.config.safety_pool), sequence(call)
-        if missing := [side for side in self._guard_sides() if side not in tap.features]:
-            raise RuntimeError(f"the guard saw no {missing[0]} of the text decoder, so it has nothing to pool")
-        features = dict(tap.features)
-        shape = next(iter(features.values())).shape[:2]
-        if asked is None or asked.shape[:2] != shape:
-            gave = None if asked is None else tuple(asked.shape[:2])
-            raise RuntimeError(f"the guard cannot tell the image positions: decoder {tuple(shape)}, call {gave}")
-
+        if asked is None:
+            raise RuntimeError("the guard cannot tell the image positions: the call has neither ids nor embeddings")
         image = self._positions_of(asked, image_token_ids(self.config))
         masks: dict[Positions, Tensor] = {"image": image}
         kinds = {positions for _, positions in parts}
-        token = self.config.safety_token_id if "token" in kinds else None
-        if token is not None:
-            masks["token"] = self._positions_of(asked, (token,))
+        if "token" in kinds:
+            masks["token"] = self._positions_of(asked, (self.config.safety_token_id,))
         if "text" in kinds:
             masks["text"] = text_mask(call, image)
-        numbers = call.get("safety_images")
-        if (packed := packed_segments(call)) is not None:
-            spans = pooling.segments(packed)
-            features = {side: pooling.split_at(spans, tensor) for side, tensor in features.items()}
-            masks = {kind: pooling.split_at(spans, mask) for kind, mask in masks.items()}
-            numbers = None if numbers is None else pooling.split_at(spans, numbers)
-        per_image = self.config.safety_unit == "image"
-        return pooling.read(features, masks, parts, per_image=per_image, image_numbers=numbers, before=before)
+        numbers, cut_from = call.get("safety_images"), None
+        if (segments := packed_segments(call)) is not None:
+            spans = packed.segments(segments)
+            masks = {kind: packed.split_at(spans, mask) for kind, mask in masks.items()}
+            numbers = None if numbers is None else packed.split_at(spans, numbers)
+            cut_from = packed.split_at(spans, torch.arange(image.numel(), device=image.device).view_as(image))
+        return Reader(
+            asked.shape[:2],
+            masks,
+            parts,
+            per_image=self.config.safety_unit == "image",
+            image_numbers=numbers,
+            cut_from=cut_from,
+            before=before,
+        )
 
     def _positions_of(self, asked: Tensor, tokens: Sequence[int]) -> Tensor:
         """Where these tokens stand in what the caller asked, ids or embeddings."""
@@ -164,19 +159,25 @@ class GuardedModel(Stock):
             return pooling.image_mask_from_embeddings(asked, self.get_input_embeddings(), tokens)
         return pooling.image_mask(asked, tokens)
 
-    def _classify(self, reading: Reading) -> Safety:
-        """One row a sample; with unit "image" a row an image beside it, and the sample's is made of them."""
-        logits: Tensor = getattr(self, HEAD)(reading.features)
-        probabilities, valid = logits.float().softmax(dim=-1), reading.valid.to(logits.device)
+    def _classify(self, reading: Reading) -> dict[str, Tensor]:
+        """The fields of Safety: one row a sample; with unit "image" a row an image beside it, and the sample's is made
+        of them."""
+        head = getattr(self, HEAD)
         if self.config.safety_unit == "sample":
-            return Safety(logits[:, 0], probabilities[:, 0], valid[:, 0])
+            features, valid = reading.image(0)
+            logits = head(features)
+            return safety_fields(logits, logits.float().softmax(dim=-1), valid.to(logits.device))
+        images = [reading.image(number) for number in range(reading.images)]
+        logits = head(torch.stack([features for features, _ in images], dim=1))
+        valid = torch.stack([valid for _, valid in images], dim=1).to(logits.device)
+        probabilities = logits.float().softmax(dim=-1)
         labels = list(self.config.safety_categories)
         safe = labels.index(taxonomy.SAFE) if taxonomy.SAFE in labels else 0
         sample = of_sample(logits, probabilities, valid, self.config.safety_verdict, safe)
-        return Safety(*sample, valid.any(dim=1), logits, probabilities, valid)
+        return safety_fields(*sample, valid.any(dim=1), logits, probabilities, valid)
 
-    def _loss(self, safety: Safety, labels: Tensor) -> Tensor:
-        if labels.dim() < 2 or safety.img_safety_image_logits is None:
+    def _loss(self, safety: Mapping[str, Tensor], labels: Tensor) -> Tensor:
+        if labels.dim() < 2 or "img_safety_image_logits" not in safety:
             return _guard_loss(safety["img_safety_logits"], safety["img_safety_valid"], labels)
         logits, valid = safety["img_safety_image_logits"], safety["img_safety_image_valid"]
         if len(labels) != len(logits):
@@ -189,11 +190,17 @@ class GuardedModel(Stock):
         """As stock, with the guard read in the same prefill: in `last_safety`, one row a sample whatever the beams, and
         in the returned output under `return_dict_in_generate`. `do_safety=False` switches it off. On the cache of an
         earlier turn the reading of that turn's images goes on."""
-        generation = _Generation(wanted=do_safety is not False)
         call = {**kwargs, "inputs": args[0]} if args else kwargs
         asked = sequence(call)
-        decoder = text_decoder(self)
-        tap = arm(decoder, self._guard_sides()) if generation.wanted else None
+        rows = 1 if asked is None else len(asked)
+        generation = Generation(
+            wanted=do_safety is not False,
+            reading=turns.reading_of(call.get("past_key_values"), rows),
+            reader_for=lambda seen: self._reader(repeated(call, seen // rows)),
+        )
+        decoder = self._decoder()
+        if generation.wanted and asked is not None and not cached_positions(call):
+            arm(decoder, generation)
         self.last_safety = None
         self.__dict__["_guard_generation"] = generation
         try:
@@ -201,18 +208,12 @@ class GuardedModel(Stock):
         finally:
             self.__dict__["_guard_generation"] = None
             disarm(decoder)
-        reading = generation.reading
-        if reading is None and tap is not None and tap.features and asked is not None:
-            # BLIP-2's generate calls its language model past this model's forward: read what the decoder saw first.
-            times = len(next(iter(tap.features.values()))) // len(asked)
-            names = ("input_ids", "inputs", "inputs_embeds", "attention_mask")
-            repeated = {n: call[n].repeat_interleave(times, dim=0) for n in names if torch.is_tensor(call.get(n))}
-            reading = self._pool(tap, repeated)
+        reading = generation.read()
         if reading is None:
             return result
         with torch.no_grad():
-            rows = len(reading.images) // len(asked) if asked is not None else 1
-            self.last_safety = self._classify(reading.every(rows))
+            times = 1 if asked is None else len(reading) // rows  # each sample stands there once for every beam
+            self.last_safety = Safety(**self._classify(reading.every(times)))
         if isinstance(result, ModelOutput):
             for name, value in self.last_safety.items():
                 result[name] = value
@@ -257,7 +258,9 @@ def add_head(model: PreTrainedModel) -> None:
     embedding = next(model.get_input_embeddings().parameters())
     dtype = embedding.dtype if embedding.is_floating_point() else model.dtype
     model.add_module(HEAD, head.to(device=embedding.device, dtype=dtype))
-    install(text_decoder(model))
+    decoder = text_decoder(model)
+    model._guard_decoder = next(name for name, module in model.named_modules() if module is decoder)
+    install(decoder)
 
 
 _classes: dict[type[PreTrainedModel], type[PreTrainedModel]] = {}
@@ -277,7 +280,11 @@ def guarded_class(stock: type[PreTrainedModel]) -> type[PreTrainedModel]:
     rest = [parameter for parameter in parameters if parameter.kind is parameter.VAR_KEYWORD]
     named = [parameter for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
 
+    names = frozenset(parameter.name for parameter in guard)
+
     def forward(self: GuardedModel, *args: Any, **kwargs: Any) -> Any:
+        if is_decode_step(kwargs) and names.isdisjoint(kwargs):  # what generate repeats for every token
+            return stock.forward(self, *args, **kwargs)
         return self._guarded_forward(*args, **kwargs)
 
     forward.__signature__ = signature.replace(parameters=[*named, *guard, *rest])  # type: ignore[attr-defined]

@@ -37,6 +37,11 @@ class Safety(ModelOutput):
     img_safety_image_valid: Tensor | None = None
 
 
+def safety_fields(*values: Tensor) -> dict[str, Tensor]:
+    """Safety's first fields with these values. A dictionary, since forward puts them into another output."""
+    return dict(zip(FIELDS, values, strict=False))
+
+
 _classes: dict[type, type] = {}
 
 
@@ -51,9 +56,14 @@ def guarded_class_of(stock: type) -> type:
     return _classes[stock]
 
 
-def guarded_output(stock: ModelOutput, **fields: Tensor | None) -> Any:
-    """The stock output's fields with the guard's; a field of the stock output given here is replaced."""
-    return guarded_class_of(type(stock))(**{**stock, **fields})
+def guarded_output(stock: ModelOutput, **fields: Tensor) -> Any:
+    """The stock output, which becomes a guarded one in place; a field of it that is given here is replaced."""
+    stock.__class__ = guarded_class_of(type(stock))
+    for name, value in fields.items():
+        stock[name] = value
+    if "loss" in fields:  # first, as in the stock output, also where the stock model had none
+        stock.move_to_end("loss", last=False)
+    return stock
 
 
 def _reduce(output: Any) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from transformers import PROCESSOR_MAPPING, AutoConfig, AutoProcessor, ProcessorMixin
+from transformers import CONFIG_MAPPING, PROCESSOR_MAPPING, AutoProcessor, ProcessorMixin
 from transformers.models.auto.processing_auto import processor_class_from_name
 from transformers.utils.hub import PushToHubMixin
 from transformers.utils.import_utils import is_torchvision_available
@@ -22,7 +22,10 @@ from ..errors import InputError
 from .errors import one_line
 from .folders import find_file, locate, read_object
 from .meta_token import teach_processor
+from .published.configs import stock_family
+from .published.layouts import PROCESSORS
 from .published.processor import is_original_llava, llava_processor
+from .settings import describes_guard
 
 VIDEO = "video_processor"
 
@@ -37,6 +40,9 @@ _CLASS_IS_NAMED_IN = (
 def load_processor(path: str | Path, *, trust_remote_code: bool = False) -> Any:
     """The processor of a model folder or hub id, as AutoProcessor gives it; images only where torchvision is missing.
 
+    A published Safe-VLM checkpoint that was asked for by hub id and holds none has its base model's. A local folder
+    never makes a download happen: there the base model is named.
+
     Raises InputError, in one line, when there is none or it cannot be loaded.
     """
     source = locate(path)
@@ -48,33 +54,57 @@ def load_processor(path: str | Path, *, trust_remote_code: bool = False) -> Any:
         settings = find_file(source, "guard.json")
         token = read_object(settings).get("safety_token_id") if settings else None
         return processor if token is None else teach_processor(processor, token, source)
-    if not files:
-        raise InputError("holds no processor: processor_config.json is missing", where=source)
     config = find_file(source, "config.json")
     fields = read_object(config) if config and _CLASS_IS_NAMED_IN[0] not in files else {}
+    if not files:
+        fitting = _processor_of_base(fields)
+        if fitting and not Path(source).is_dir():
+            return load_processor(fitting)
+        its = f"; its base model's fits: {fitting}" if fitting else ""
+        raise InputError(f"holds no processor: processor_config.json is missing{its}", where=source)
     if is_original_llava(fields):
         return llava_processor(source, fields)
     with one_line(source):
         cls = _processor_class(source, trust_remote_code)
         if cls is not None and VIDEO in cls.get_attributes() and not is_torchvision_available():
             return _load_without_video(cls, source, trust_remote_code)
-        processor = AutoProcessor.from_pretrained(source, trust_remote_code=trust_remote_code)
+        loader = AutoProcessor if cls is None or trust_remote_code else cls
+        processor = loader.from_pretrained(source, trust_remote_code=trust_remote_code)
     if not isinstance(processor, ProcessorMixin):
         raise InputError(f"holds no processor, only a {type(processor).__name__}", where=source)
     return processor
 
 
 def _processor_class(source: str, trust_remote_code: bool) -> Any:
-    """The transformers class of the processor: as one of its files names it, else the one of the model's config."""
+    """The transformers class of the processor: as one of its files names it, else the one of the model's family. None
+    where neither is known, or where code of the repository decides."""
     for name in _CLASS_IS_NAMED_IN:
         file = find_file(source, name)
         named = read_object(file).get("processor_class") if file else None
-        if named:
-            return processor_class_from_name(named)
-    if not find_file(source, "config.json"):
+        cls = processor_class_from_name(named) if named else None
+        if cls is not None:
+            return cls
+        if named and trust_remote_code:
+            return None
+    config = find_file(source, "config.json")
+    family = _family(read_object(config)) if config else None
+    return PROCESSOR_MAPPING.get(CONFIG_MAPPING[family], None) if family else None
+
+
+def _family(fields: Mapping[str, Any]) -> str | None:
+    """The stock model type of a config, also of one with names of its own; None where it is known to nobody."""
+    kind = fields.get("model_type")
+    if isinstance(kind, str) and kind in CONFIG_MAPPING:
+        return kind
+    try:
+        return stock_family(fields, where="config.json")
+    except InputError:
         return None
-    config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
-    return PROCESSOR_MAPPING.get(type(config), None)
+
+
+def _processor_of_base(fields: Mapping[str, Any]) -> str | None:
+    """The hub model whose processor a published checkpoint takes; None for other models."""
+    return PROCESSORS.get(_family(fields) or "") if describes_guard(fields) else None
 
 
 class VideoStandIn(PushToHubMixin):  # ProcessorMixin saves what derives from it

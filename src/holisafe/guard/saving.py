@@ -8,7 +8,8 @@
     base      a stock model with no trace of a guard,     load_guarded; anything that serves the stock model (vLLM,
               guard/: guard.json, head                    SGLang), which never looks into guard/
 
-Every form records the guard's schema version, pooling source, unit and labels.
+Every form records the guard's schema version, pooling source, unit and labels, and keeps the thresholds of a model that
+is saved as it was loaded (`thresholds_kept`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .attach import is_guarded, unwrap
 from .errors import GuardError
 from .folders import weight_shapes
 from .head import HEAD
+from .thresholds_kept import keep, remembered
 
 Form = Literal["native", "adapter", "merged", "base"]
 
@@ -36,7 +38,8 @@ def save_guarded(model: Any, path: str | Path, *, form: Form | None = None) -> N
     form  None: "adapter" for a model wrapped by PEFT, else "native". "merged", and "base" of a wrapped model, fold
           the adapter into a copy of the model: the model itself stays as it is, and memory must hold it twice.
 
-    The processor's files are not the model's: `processor.save_pretrained(path)` adds them.
+    The processor's files are not the model's: `processor.save_pretrained(path)` adds them. Thresholds go along while
+    the model is as it was loaded; one that was changed since is saved without, with a warning.
     Raises GuardError when the model has no guard, when the form does not fit the model, when the folder holds another
     form already, or when the head would not be in what is written.
     """
@@ -48,6 +51,7 @@ def save_guarded(model: Any, path: str | Path, *, form: Form | None = None) -> N
     _check_form(form, bool(adapters), Path(path))
     if adapters:
         check_adapters_keep_head(core)
+    original, thresholds = core, remembered(core)
     while not hasattr(model, "save_pretrained"):
         model = model.module  # DDP's wrapper
     if adapters and form != "adapter":
@@ -61,6 +65,7 @@ def save_guarded(model: Any, path: str | Path, *, form: Form | None = None) -> N
     folders = [Path(path, name) if name != "default" else Path(path) for name in adapters] if form == "adapter" else []
     for folder in folders or [Path(path, GUARD_FOLDER) if form == "base" else Path(path)]:
         _check_written(core, folder, stem)
+    keep(thresholds, original, Path(path))
 
 
 def _check_form(form: str, wrapped: bool, path: Path) -> None:

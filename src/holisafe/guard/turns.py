@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .pooling import Reading
+from .reading import Reading
 
 ATTRIBUTE = "_guard_reading"
 
@@ -31,10 +31,8 @@ def reading_of(cache: Any, rows: int) -> Reading | None:
     kept: _Kept | None = getattr(cache, ATTRIBUTE, None)
     if kept is None or length(cache) < kept.positions:
         return None
-    held = len(kept.reading.images)
-    if rows % held:
-        return None
-    return kept.reading if rows == held else kept.reading.repeated(rows // held)
+    held = len(kept.reading)
+    return None if rows % held else kept.reading.repeated(rows // held)
 
 
 def keep(cache: Any, reading: Reading) -> None:

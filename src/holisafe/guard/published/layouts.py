@@ -13,6 +13,13 @@ FAMILY_MARKS: Final = {
 }
 """What a custom model type or architecture contains, letters and digits only -> the stock model type under it."""
 
+PROCESSORS: Final = {
+    "qwen2_5_vl": "Qwen/Qwen2.5-VL-7B-Instruct",
+    "gemma3": "google/gemma-3-12b-it",
+}
+"""Stock model type -> the hub model whose processor the published checkpoints of the family take, as their cards say;
+it is the same for all sizes."""
+
 ORIGINAL_LLAVA: Final = ("mm_vision_tower", "mm_projector_type")
 """Config fields that only LLaVA's own releases have."""
 
