@@ -1,10 +1,10 @@
-"""What a tuning step costs, and what the Trainer, the vision cache and the attention kernel add or save.
+"""What a tuning step costs, and what the Trainer, the vision cache, the attention kernel and packing add or save.
 
-    python benches/bench_tuning.py [--base pictovlm] [--steps 30] [--rounds 3]
+    python benches/bench_tuning.py [--base pictovlm] [--steps 30] [--rounds 3] [--batch 32]
 
 Each setting runs in turn, round after round, on the same batches, so that a busy machine slows all of them; printed are
 the median CPU milliseconds a step after the first epoch, and the ratio to the bare loop of the same round (median,
-lowest and highest).
+lowest and highest). Before them, the share of padding in the batches: what packing takes out.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from transformers import set_seed
 from transformers.utils import logging
 
 from holisafe.guard import load_processor
+from holisafe.tuning.collator import Collator
 from holisafe.tuning.data import load_examples, select
 from holisafe.tuning.parts import set_trainable
 from holisafe.tuning.recipe import load_recipe
@@ -34,14 +35,18 @@ CASES = {
     "Trainer": [],
     "Trainer, vision tower in every step": ["compute.cache_vision=false"],
     "Trainer, sdpa attention": ["compute.attention=sdpa"],
+    "Trainer, packed": ["compute.packing=true"],
+    "Trainer, sdpa attention, packed": ["compute.attention=sdpa", "compute.packing=true"],
     "Trainer, float32": ["compute.bf16=false"],
     "Trainer, no guard": ["guard.enabled=false"],
 }
 
 
-def step_seconds(base: str, case: str, examples: list, steps: int) -> list[float]:
+def step_seconds(base: str, case: str, examples: list, steps: int, batch: int) -> list[float]:
     """CPU seconds of each step after the first epoch."""
-    recipe = load_recipe("demo").with_settings([f"optimiser.max_steps={EPOCH + steps}", *CASES[case]])
+    recipe = load_recipe("demo").with_settings(
+        [f"optimiser.max_steps={EPOCH + steps}", f"optimiser.batch_size={batch}", *CASES[case]]
+    )
     set_seed(0)
     model = _load_base(base, recipe)
     model = set_trainable(with_guard(model, recipe) if recipe.guard.enabled else model, recipe)
@@ -56,6 +61,18 @@ def step_seconds(base: str, case: str, examples: list, steps: int) -> list[float
             else:
                 trainer.train()
     return [after - before for before, after in zip(marks[EPOCH:], marks[EPOCH + 1 :], strict=False)]
+
+
+def padding_share(base: str, examples: list, size: int) -> float:
+    """Positions of the padded batches that hold padding, in the order of a bare loop's first epoch."""
+    set_seed(0)
+    processor = load_processor(base)
+    collate = Collator(processor, ends=[processor.tokenizer.eos_token_id])
+    order = torch.randperm(len(examples)).tolist()
+    masks = [
+        collate([examples[i] for i in order[at : at + size]])["attention_mask"] for at in range(0, len(order), size)
+    ]
+    return 1 - sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
 
 
 def bare_loop(trainer, recipe, marks: list[float]) -> None:
@@ -83,15 +100,19 @@ def main() -> None:
     parser.add_argument("--base", default="pictovlm")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=32)
     given = parser.parse_args()
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    examples = select(load_examples("pictosafe"), {}, 32 * EPOCH)
+    examples = select(load_examples("pictosafe"), {}, given.batch * EPOCH)
+    print(
+        f"padding: {padding_share(given.base, examples, given.batch):.1%} of the positions in batches of {given.batch}"
+    )
     times: dict[str, list[float]] = {case: [] for case in CASES}
     for _ in range(given.rounds):
         for case in CASES:
-            times[case].append(statistics.median(step_seconds(given.base, case, examples, given.steps)))
+            times[case].append(statistics.median(step_seconds(given.base, case, examples, given.steps, given.batch)))
     for case, values in times.items():
         ratios = [value / bare for value, bare in zip(values, times["bare loop"], strict=True)]
         print(

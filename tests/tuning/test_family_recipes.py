@@ -3,7 +3,7 @@ adapters and guard move. And the accelerate configs: accelerate reads them as me
 
 from __future__ import annotations
 
-import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ def test_gathered_weights_make_the_whole_model_again(tmp_path: Path) -> None:
             assert torch.equal(one, other), name
 
 
-@pytest.mark.skipif("bitsandbytes" in sys.modules, reason="bitsandbytes is here")
+@pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
 def test_qlora_says_what_it_needs(tmp_path: Path) -> None:
     recipe = load_recipe("qlora")
     assert (recipe.compute.quantise, recipe.trainable.lora.save) == ("nf4", "adapter")

@@ -13,7 +13,7 @@ Every example is prepared by itself, once, and kept within a memory budget; a fa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,9 +80,10 @@ def write(processor: Any, example: Example, ends: Iterable[int]) -> Written:
 class Collator:
     """Callable on a list of examples; gives what `model.forward` takes.
 
-    `labels` names the guard's classes in order (None: no guard, no `safety_labels`). With a `vision` cache, the image
-    tensors carry look-up numbers instead of pixels. `always_image` adds `UNLEARNED` to a batch without images; neither
-    loss nor gradients change, as nothing of it is a label.
+    `labels` names the guard's classes in order (None: no guard, no `safety_labels`), of images or of `pairs`. With
+    a `vision` cache, the image tensors carry look-up numbers instead of pixels. `always_image` adds `UNLEARNED` to
+    a batch without images; neither loss nor gradients change, as nothing of it is a label. `pack` makes one row of
+    the finished batch (`packing`).
     """
 
     def __init__(
@@ -91,18 +92,21 @@ class Collator:
         *,
         ends: Iterable[int] = (),
         labels: Sequence[str] | None = None,
+        pairs: bool = False,
         vision: VisionCache | None = None,
         cache_bytes: int = 2**30,
         always_image: bool = False,
+        pack: Callable[[dict[str, Tensor]], dict[str, Any]] | None = None,
     ) -> None:
-        self.always_image = always_image
-        self.processor, self.ends, self.vision = processor, frozenset(ends), vision
+        self.always_image, self.pack = always_image, pack
+        self.processor, self.ends, self.vision, self.pairs = processor, frozenset(ends), vision, pairs
         self.label_ids = {name: place for place, name in enumerate(labels)} if labels is not None else None
         self.room = cache_bytes
         self._kept: dict[int, tuple[Example, Written, dict[str, Tensor]]] = {}
 
-    def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """Tensors of a batch: input_ids, attention_mask, labels [B, L], safety_labels [B], the processor's others."""
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """Tensors of a batch: input_ids, attention_mask, labels [B, L], safety_labels [B], the processor's others; when
+        packed, one row of all."""
         imageless = self.always_image and not any(example.pictures for example in examples)
         if imageless:
             examples = [*examples, UNLEARNED]
@@ -115,14 +119,14 @@ class Collator:
             batch["labels"][-1] = IGNORED
         if self.label_ids is not None:
             batch["safety_labels"] = torch.tensor([self.label_id(example) for example in examples])
-        return batch
+        return batch if self.pack is None else self.pack(batch)
 
     def label_id(self, example: Example) -> int:
-        """The guard's class of an example, -100 where it has no image or no label.
+        """The guard's class of an example, or of its pair, -100 where it has no image or no label.
 
         Raises InputError for a label that the guard does not have.
         """
-        label = example.image_label
+        label = example.pair_label if self.pairs else example.image_label
         if label is None or not example.pictures or self.label_ids is None:
             return IGNORED
         if label not in self.label_ids:

@@ -10,24 +10,25 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..records import digest
+from ..taxonomy import IMAGE_LABELS
 from .examples import UTILITY, Example
 from .sources import FILES, read_source
 
 __all__ = ["UTILITY", "Example", "check_images", "load_examples", "select"]
 
 
-def load_examples(data: str) -> list[Example]:
+def load_examples(data: str, labels: Sequence[str] = IMAGE_LABELS) -> list[Example]:
     """The examples of `pictosafe`, `vlguard:FOLDER` (any benchmark, its training split), `llava:FILE`, `holisafe:FILE`
-    or a `.jsonl` file.
+    or a `.jsonl` file, whose image labels are among `labels`.
 
     Raises InputError naming file, row and field for a fault; when nothing has an answer to learn; and, for data on
     disk, for an image that cannot be opened, before any training is paid for.
     """
     name, colon, root = data.partition(":")
     if name in FILES and colon:
-        examples = read_source(name, Path(root))
+        examples = read_source(name, Path(root), labels=labels)
     elif data.endswith((".jsonl", ".ndjson")):
-        examples = read_source("jsonl", Path(data))
+        examples = read_source("jsonl", Path(data), labels=labels)
     elif not colon and ("/" in data or data.endswith(".json")):
         raise InputError(f"data {data!r} is not written BENCHMARK, BENCHMARK:FOLDER, FILE.jsonl or FORM:FILE")
     else:

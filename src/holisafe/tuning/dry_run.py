@@ -128,7 +128,7 @@ def memory(model: Any, recipe: Recipe, tokens: int) -> Bytes:
     batch = tokens * recipe.optimiser.batch_size
     layer = 17 * size * batch * width
     kept_layers = size * batch * width * layers + layer if compute.gradient_checkpointing else layer * layers
-    if recipe.trainable.method == "guard":
+    if recipe.trainable.method == "guard" and not reads_token_of(recipe):
         kept_layers = layer  # nothing before the head needs a gradient
     vocabulary = int(getattr(text, "vocab_size", 0))
     return {

@@ -18,14 +18,16 @@ from typing import Any
 
 from ..errors import InputError
 from ..records import digest
+from ..taxonomy import IMAGE_LABELS
 from .data import check_images
 from .examples import Example
 from .recipe import Data, MixPart
 from .sources import FILES, read_source
 
 
-def draw_mix(data: Data) -> tuple[list[Example], list[dict[str, Any]]]:
+def draw_mix(data: Data, labels: Sequence[str] = IMAGE_LABELS) -> tuple[list[Example], list[dict[str, Any]]]:
     """Every part's drawn examples, one part after the other, and for each a record of what was drawn from what.
+    `labels` are those that image labels in our own form of file may be.
 
     Examples carry the part as their `source`: SOURCE, or SOURCE/NAME where it has a name of its own. Every drawn image
     is opened once. Raises InputError for whatever is wrong with a source, and for a size that it does not have.
@@ -34,7 +36,7 @@ def draw_mix(data: Data) -> tuple[list[Example], list[dict[str, Any]]]:
     records: list[dict[str, Any]] = []
     for part in data.mix:
         path, images = (None if name is None else Path(name).expanduser() for name in (part.path, part.images))
-        available = read_source(part.source, path, images)
+        available = read_source(part.source, path, images, labels)
         source = part.source if part.name == part.source else f"{part.source}/{part.name}"
         drawn = [replace(example, source=source) for example in draw(available, part, data.draw_seed)]
         if part.source in FILES or path is not None:

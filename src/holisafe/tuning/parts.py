@@ -55,9 +55,10 @@ def set_trainable(model: Any, recipe: Recipe) -> Any:
     Raises InputError when LoRA finds no layer, or when the vision tower is to train and there is none.
     """
     settings, parts = recipe.trainable, part_of(model)
+    token = is_guarded(model) and recipe.guard.enabled and trained_tokens(model)
     if settings.vision and "vision" not in parts.values():
         raise InputError("this model has no vision tower of its own", where="recipe", field="trainable.vision")
-    if settings.method == "lora":
+    if settings.method == "lora" or (settings.method == "guard" and token):
         model = _with_adapters(model, parts, recipe)
         if not recipe.guard.enabled and hasattr(model.get_base_model(), HEAD):
             getattr(model.get_base_model(), HEAD).requires_grad_(False)
@@ -74,17 +75,21 @@ def set_trainable(model: Any, recipe: Recipe) -> Any:
 
 
 def _with_adapters(model: Any, parts: dict[str, str], recipe: Recipe) -> Any:
-    """The model wrapped by PEFT: adapters on the language model; head, projector and tower as whole trained copies."""
+    """The model wrapped by PEFT: adapters on the language model; head, projector and tower as whole trained copies.
+    With the method `guard` the head's alone, and of the embeddings the row of the token that it reads."""
     from peft import LoraConfig, get_peft_model
+    from peft.utils.constants import DUMMY_TARGET_MODULES
 
     lora, settings = recipe.trainable.lora, recipe.trainable
-    wanted = {"guard": True, "vision": settings.vision, "projector": settings.projector, "language": False}
+    frozen = settings.method == "guard"
+    projector = settings.projector and not frozen
+    wanted = {"guard": True, "vision": settings.vision, "projector": projector, "language": False}
     whole = {_child_of(model, name) for name, part in parts.items() if wanted[part]} - {""}
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=_linear_layers(model, lora),
+        target_modules=DUMMY_TARGET_MODULES if frozen else _linear_layers(model, lora),
         modules_to_save=sorted(whole) or None,
         trainable_token_indices=trained_tokens(model) if is_guarded(model) else None,
         task_type="CAUSAL_LM",

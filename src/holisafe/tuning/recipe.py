@@ -11,14 +11,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ..errors import InputError
+from ..taxonomy import IMAGE_LABELS
 from ..typed_yaml import parse_yaml, read_yaml, validated
+from .examples import PAIR_LABELS
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(gt=0)]
+
+PAIR_POOL = "projected+image_and_text"
+"""Where a guard on pairs reads: on a frozen PictoVLM, of what was tried, this told pairs apart best."""
 
 
 class Section(BaseModel):
@@ -26,9 +31,15 @@ class Section(BaseModel):
 
 
 class Guard(Section):
-    """The Visual Guard Module trained along. A base that already has one keeps its shape."""
+    """The Visual Guard Module trained along. A base that already has one keeps its shape; its labels, what it pools and
+    its unit must be those asked for."""
 
     enabled: bool = True
+    labels: Literal["image", "pair"] | tuple[str, ...] = "image"
+    """What the guard names: `image`, the benchmark's twenty image labels; `pair`, whether image and text together are
+    safe or unsafe (to be refused); or names of your own, which the data's image labels then are."""
+    unit: Literal["sample", "image"] = "sample"
+    """One verdict a sample, or one an image, of which the sample's is the worst."""
     loss_weight: Annotated[float, Field(ge=0.0)] = 1.0
     """lambda: what the guard's cross-entropy weighs beside the answer's."""
     hidden_scale: Positive = 0.5
@@ -37,11 +48,46 @@ class Guard(Section):
     learning_rate: Positive | None = None
     """The head's own learning rate; None: the same as the rest."""
     pool: str | None = None
-    """What the head reads, as `attach_guard` takes it; None: by family."""
+    """What the head reads, as `attach_guard` takes it; None: by family, and with the labels `pair` image, its features
+    and text."""
     class_balance: Literal["none", "inverse"] = "none"
     """`inverse`: an image's cross-entropy weighs as the inverse of how often its label occurs in the data."""
     class_balance_cap: Annotated[float, Field(ge=1.0)] = 10.0
     """No label weighs more than so many times what it would if all were equally frequent."""
+
+    cache: bool = False
+    """With `trainable.method: guard`: work out once, not every epoch, what the head reads of each example."""
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _known(cls, labels: Any) -> Any:
+        names = labels if isinstance(labels, list | tuple) else ()
+        told_apart = all(isinstance(name, str) and name for name in names) and len({*names}) == len(names) >= 2
+        if labels not in ("image", "pair") and not told_apart:
+            raise ValueError("labels are image, pair, or a list of two or more different names")
+        return labels
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The classes in the order of their ids."""
+        if isinstance(self.labels, tuple):
+            return self.labels
+        return PAIR_LABELS if self.labels == "pair" else IMAGE_LABELS
+
+    @property
+    def data_labels(self) -> tuple[str, ...]:
+        """What the data's image labels may be."""
+        return self.labels if isinstance(self.labels, tuple) else IMAGE_LABELS
+
+    @property
+    def source(self) -> str | None:
+        """What a new head reads; None: by family."""
+        return PAIR_POOL if self.pool is None and self.labels == "pair" else self.pool
+
+    @property
+    def reads_token(self) -> bool:
+        """Whether the head reads the Safety Meta Token."""
+        return "token" in (self.source or "").split("+")
 
 
 class Lora(Section):
@@ -150,6 +196,9 @@ class Compute(Section):
     """Which attention kernel; None: the model's own choice. On a CPU, eager trains short sequences much faster."""
     gradient_checkpointing: bool = False
     group_by_length: bool = False
+    packing: bool = False
+    """Lay the examples of a micro-batch end to end in one row, without padding. Worth it with flash_attention_2; eager
+    and sdpa attention work through the whole row for each of its tokens."""
     cache_vision: bool = False
     """Run a frozen vision tower once an image and look its output up afterwards."""
     cache_megabytes: Annotated[int, Field(ge=0)] = 1024
@@ -181,6 +230,9 @@ class Recipe(Section):
             raise ValueError(
                 "trainable.method guard trains the guard and nothing else: enable it, and leave vision alone"
             )
+        frozen = self.trainable.method == "guard" and not self.guard.reads_token
+        if self.guard.cache and not (frozen and self.guard.unit == "sample"):
+            raise ValueError("guard.cache needs trainable.method guard, unit sample and a pool without the token")
         lora = self.trainable
         if self.compute.quantise and not (lora.method == "lora" and lora.lora.save == "adapter"):
             raise ValueError("compute.quantise needs trainable.method lora and trainable.lora.save adapter")

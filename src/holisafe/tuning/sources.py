@@ -11,7 +11,7 @@ Images stay closed; `data.check_images` opens them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,11 @@ ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assi
 Fault = Callable[..., InputError]
 
 
-def read_jsonl(path: Path, images: Path | None = None) -> Iterator[Example]:
-    """One object a line: id, images (paths under `images`, or beside the file), query, response; optional image_label,
-    system, combination.
+def read_jsonl(
+    path: Path, images: Path | None = None, labels: Sequence[str] = taxonomy.IMAGE_LABELS
+) -> Iterator[Example]:
+    """One object a line: id, images (paths under `images`, or beside the file), query, response; optional image_label
+    (one of `labels`), system, combination.
     """
     seen: set[str] = set()
     for row, record in _objects(path):
@@ -66,7 +68,7 @@ def read_jsonl(path: Path, images: Path | None = None) -> Iterator[Example]:
             id=record["id"],
             messages=(*system, Message("user", record["query"], pictures)),
             answer=record["response"],
-            image_label=_label(record.get("image_label"), fault),
+            image_label=_label(record.get("image_label"), labels, fault),
             kind=_kind(record.get("combination"), fault),
             source=str(path),
         )
@@ -146,8 +148,14 @@ FILES: dict[str, Callable[[Path, Path | None], Iterator[Example]]] = {
 """Name of a form -> its reader: file, folder of the images."""
 
 
-def read_source(source: str, path: Path | None, images: Path | None = None) -> list[Example]:
+def read_source(
+    source: str,
+    path: Path | None,
+    images: Path | None = None,
+    labels: Sequence[str] = taxonomy.IMAGE_LABELS,
+) -> list[Example]:
     """The examples of one source: a form's name with its file, or a benchmark's name with its folder, if it has one.
+    Our own form's image labels are among `labels`; the others bring theirs.
 
     Raises InputError naming file, row and field for a fault, and where there is nothing to learn from.
     """
@@ -155,7 +163,7 @@ def read_source(source: str, path: Path | None, images: Path | None = None) -> l
         return _from_benchmark(source, path)
     if path is None:
         raise InputError(f"{source} needs a file", where="recipe", field="data.mix")
-    examples = list(FILES[source](path, images))
+    examples = list(read_jsonl(path, images, labels) if source == "jsonl" else FILES[source](path, images))
     if not examples:
         raise InputError("holds no examples", where=path)
     return examples
@@ -172,6 +180,7 @@ def _from_benchmark(name: str, root: Path | None) -> list[Example]:
             image_label=sample.image_label,
             kind=sample.combination or UTILITY,
             source=name,
+            expected=sample.expected,
         )
         for sample in benchmark.samples
         if sample.reference is not None
@@ -234,11 +243,11 @@ def _picture(folder: Path, name: Any, fault: Fault, field: str) -> Picture:
     return Picture(str(path), partial(open_image, path))
 
 
-def _label(name: str | None, fault: Fault) -> str | None:
-    try:
-        return None if name is None else taxonomy.image_label(name)
-    except KeyError as error:
-        raise fault(str(error.args[0]), field="image_label") from None
+def _label(name: str | None, labels: Sequence[str], fault: Fault) -> str | None:
+    label = None if name is None else taxonomy.OTHER_SPELLINGS.get(name, name)
+    if label is not None and label not in labels:
+        raise fault(f"unknown image label {label!r}; known: {', '.join(labels)}", field="image_label")
+    return label
 
 
 def _kind(combination: str | None, fault: Fault) -> str:

@@ -19,7 +19,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +26,21 @@ import torch
 from transformers import set_seed
 
 from ..errors import InputError
-from ..guard import attach_guard, is_guarded, load_model, load_processor, save_guarded
-from ..guard.errors import one_line
-from ..guard.folders import locate
-from ..guard.head import HEAD
+from ..guard import attach_guard, is_guarded, labels_of, load_model, load_processor, save_guarded
 from ..guard.meta_token import add_meta_token, reads_token, teach_processor
+from ..guard.pooling import sources
 from ..guard.quiet import quiet
+from ..guard.thresholds_kept import forget
 from ..records import digest
 from ..store import write_json
 from .data import load_examples, select
 from .examples import Example
 from .mix import draw_mix
 from .overlap import Overlap, find_overlaps, refuse
-from .parts import TOWERS, set_trainable
-from .recipe import Recipe, load_recipe, save_recipe
+from .packing import check_packable
+from .parts import set_trainable
+from .quantise import load_quantised
+from .recipe import Guard, Recipe, load_recipe, save_recipe
 from .resume import RUN, check_same_run, last_checkpoint, unfinished
 from .trainer import Progress, SafetyTrainer, make_trainer, processes
 
@@ -104,12 +104,12 @@ def gather(data: str | Sequence[str] | Sequence[Example] | None, recipe: Recipe)
         raise InputError(problem, where="recipe", field="data.mix")
     mix: list[dict[str, Any]] = []
     if not data:
-        loaded, mix = draw_mix(recipe.data)
+        loaded, mix = draw_mix(recipe.data, recipe.guard.data_labels)
         sources = [part.source if part.path is None else f"{part.source}:{part.path}" for part in recipe.data.mix]
     else:
         parts = [data] if isinstance(data, str) else list(data)
         sources = [part for part in parts if isinstance(part, str)]
-        loaded = [example for source in sources for example in load_examples(source)]
+        loaded = [example for source in sources for example in load_examples(source, recipe.guard.data_labels)]
         loaded += [part for part in parts if isinstance(part, Example)]
     examples = select(loaded, recipe.data.shares, recipe.data.max_examples)
     return Gathered(sources, examples, mix, find_overlaps(examples, recipe.data))
@@ -165,7 +165,12 @@ def _tune(base: str | Path, gathered: Gathered, recipe: Recipe, out: Path, progr
 
 
 def prepared(model: Any, recipe: Recipe, processor: Any = None) -> Any:
-    """The model with the recipe's guard, its weights frozen or wrapped with adapters as the recipe says."""
+    """The model with the recipe's guard, its weights frozen or wrapped with adapters as the recipe says.
+
+    Raises InputError where the recipe does not fit the model.
+    """
+    if recipe.compute.packing:
+        check_packable(model.config)
     return set_trainable(with_guard(model, recipe, processor) if recipe.guard.enabled else model, recipe)
 
 
@@ -174,34 +179,58 @@ def _unsharded(model: Any, trainer: SafetyTrainer, base: str | Path) -> Any:
     rank from the gathered weights. Every rank must call it."""
     if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
         return model
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if trainer.is_deepspeed_enabled:
+        weights = _trained_weights(trainer)
+    else:
+        weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     return rebuilt(base, trainer.recipe, weights) if trainer.is_world_process_zero() else model
 
 
+def _trained_weights(trainer: SafetyTrainer) -> dict[str, Any]:
+    """What DeepSpeed trained, in full precision: what it saves by itself is rounded to bfloat16, finer than which a
+    step often is. Empty but on the first rank."""
+    from deepspeed.utils import safe_get_full_fp32_param
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    weights: dict[str, Any] = {}
+    first = trainer.is_world_process_zero()
+    for name, parameter in trainer.accelerator.unwrap_model(trainer.model_wrapped).named_parameters():
+        if parameter.requires_grad:
+            whole = safe_get_full_fp32_param(parameter)  # of every rank's part
+            weights |= {name: whole.cpu()} if first else {}
+    unset_hf_deepspeed_config()  # or transformers cuts up the model that is built anew, and waits for the other ranks
+    return weights
+
+
 def rebuilt(base: str | Path, recipe: Recipe, weights: Any) -> Any:
-    """The base prepared as for training, with all of its weights replaced. Raises RuntimeError where they differ."""
+    """The base prepared as for training, with these weights in place of its own. Raises RuntimeError for one that it
+    does not have."""
     model = prepared(_load_base(base, recipe), recipe, load_processor(base) if reads_token_of(recipe) else None)
-    model.load_state_dict(weights)
+    model.load_state_dict({**model.state_dict(), **weights})
     return model
 
 
 def reads_token_of(recipe: Recipe) -> bool:
     """Whether the recipe's guard reads the Safety Meta Token, which model and processor must be taught first."""
-    return recipe.guard.enabled and "token" in (recipe.guard.pool or "").split("+")
+    return recipe.guard.enabled and recipe.guard.reads_token
 
 
 def with_guard(model: Any, recipe: Recipe, processor: Any = None) -> Any:
-    """The model with a guard of the recipe's shape; one it already has is kept, and only weighted anew.
+    """The model with the recipe's guard; one it already has is kept, and only weighted anew.
 
-    `processor` is needed, and taught the token, for a guard that reads the Safety Meta Token.
+    `processor` is needed, and taught the token, for a guard that reads the Safety Meta Token. Raises InputError when
+    the guard it has names other labels, pools something else or has another unit than the recipe asks for.
     """
     settings = recipe.guard
     if is_guarded(model):
+        _check_kept(model, settings)
         model.config.safety_loss_lambda = settings.loss_weight
         return model
     return attach_guard(
         model,
-        pool=settings.pool,
+        settings.label_names,
+        pool=settings.source,
+        unit=settings.unit,
         token_id=add_meta_token(model, processor) if reads_token_of(recipe) else None,
         hidden_scale=settings.hidden_scale,
         hidden_layers=settings.hidden_layers,
@@ -210,15 +239,29 @@ def with_guard(model: Any, recipe: Recipe, processor: Any = None) -> Any:
     )
 
 
+def _check_kept(model: Any, settings: Guard) -> None:
+    """Raise InputError unless the model's own guard is the one that the recipe asks for."""
+    wanted: dict[str, Any] = {"labels": settings.label_names, "unit": settings.unit}
+    has: dict[str, Any] = {"labels": labels_of(model), "unit": model.config.safety_unit}
+    if settings.pool is not None:
+        wanted["pool"], has["pool"] = "+".join(sources(settings.pool)), model.config.safety_pool
+    for name, value in has.items():
+        if wanted[name] != value:
+            says, asked = (one if isinstance(one, str) else ", ".join(one) for one in (value, wanted[name]))
+            problem = f"the base's own guard has {says}, not {asked}; set it so, or start from a base without a guard"
+            raise InputError(problem, where="recipe", field=f"guard.{name}")
+
+
 def _load_base(base: str | Path, recipe: Recipe) -> Any:
     """The model to start from; one that is an adapter on another is merged first."""
     compute, lora = recipe.compute, recipe.trainable
     dtype = getattr(torch, compute.dtype)
     if compute.quantise:
-        model = _load_quantised(base, dtype)
+        model = load_quantised(base, dtype)
     else:
         # Ranks each get their device from the Trainer; loaded without this, all would begin on the first one.
         model = load_model(base, dtype=dtype, device="cpu" if processes() > 1 else None)
+        forget(model)
     if hasattr(model, "merge_and_unload"):
         if lora.method == "lora" and lora.lora.save == "adapter":
             raise InputError("is an adapter itself, so the result must be saved merged", where=base)
@@ -230,30 +273,6 @@ def _load_base(base: str | Path, recipe: Recipe) -> Any:
             reason = str(error).strip().splitlines()[0]
             raise InputError(reason, where="recipe", field="compute.attention") from None
     return model
-
-
-def _load_quantised(base: str | Path, dtype: torch.dtype) -> Any:
-    """The base with its language model's linear layers in 4 bits; guard, projector, tower and output layer are left."""
-    if find_spec("bitsandbytes") is None:
-        raise InputError(
-            "needs bitsandbytes, which is not installed: pip install bitsandbytes",
-            where="recipe",
-            field="compute.quantise",
-        )
-    from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
-
-    kept = [HEAD, "lm_head", "multi_modal_projector", "connector", "merger", *TOWERS]
-    settings = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-        llm_int8_skip_modules=kept,
-    )
-    with one_line(str(base)):
-        return AutoModelForImageTextToText.from_pretrained(
-            locate(base), quantization_config=settings, dtype=dtype, use_safetensors=True
-        )
 
 
 @contextmanager
@@ -285,7 +304,8 @@ def _save(
 ) -> None:
     """Everything into a sibling folder, which is then renamed: `out` is whole or absent."""
     recipe = trainer.recipe
-    if recipe.trainable.method == "lora" and recipe.trainable.lora.save == "merged":
+    keeps_adapter = recipe.trainable.method == "lora" and recipe.trainable.lora.save == "adapter"
+    if hasattr(model, "merge_and_unload") and not keeps_adapter:
         model = model.merge_and_unload()
     whole = out.parent / f".{out.name}.{os.getpid()}.unfinished"
     whole.mkdir(parents=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 import time
@@ -23,6 +24,8 @@ from ..store import read_json
 from .balance import balanced_loss, inverse_frequency
 from .collator import Collator, end_tokens
 from .examples import Example
+from .frozen import FrozenReadings, HeadAlone
+from .packing import pack
 from .parts import vision_tower
 from .recipe import Recipe
 from .resume import LOG, CompleteCheckpoints
@@ -60,15 +63,18 @@ def make_trainer(
         processor,
         ends=end_tokens(inner, processor),
         labels=labels,
+        pairs=recipe.guard.labels == "pair",
         vision=vision,
         cache_bytes=compute.cache_megabytes * 2**20,
         always_image=processes() > 1,
+        pack=functools.partial(pack, inner, segments=labels is not None) if compute.packing else None,
     )
     weights = None
     if labels is not None:
         label_ids = [collator.label_id(example) for example in examples]
         if recipe.guard.class_balance == "inverse":
             weights = inverse_frequency(label_ids, len(labels), recipe.guard.class_balance_cap)
+    cached = recipe.guard.cache and processes() == 1
     arguments = TrainingArguments(
         output_dir=scratch,
         num_train_epochs=steps.epochs,
@@ -86,7 +92,7 @@ def make_trainer(
         data_seed=recipe.seed,
         bf16=compute.bf16,
         use_cpu=not torch.accelerator.is_available(),
-        **_checkpointing(compute.gradient_checkpointing),
+        **_checkpointing(compute.gradient_checkpointing and not cached),
         dataloader_pin_memory=False,
         remove_unused_columns=False,
         label_names=["labels", "safety_labels"],
@@ -97,6 +103,9 @@ def make_trainer(
         report_to=[],
         disable_tqdm=True,
     )
+    if cached:
+        readings = FrozenReadings(model, collator, autocast=compute.bf16)
+        return SafetyTrainer(HeadAlone(model), arguments, examples, readings, recipe, progress, weights)
     return SafetyTrainer(model, arguments, examples, collator, recipe, progress, weights)
 
 
@@ -123,7 +132,7 @@ class SafetyTrainer(Trainer):
         model: Any,
         arguments: TrainingArguments,
         examples: Sequence[Example],
-        collator: Collator,
+        collator: Collator | FrozenReadings,
         recipe: Recipe,
         progress: Progress | None,
         label_weights: Tensor | None = None,
