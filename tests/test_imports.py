@@ -38,6 +38,8 @@ ALLOWED: dict[str, set[str]] = {
 ALLOWED_FILES: dict[str, set[str]] = {
     "targets/huggingface.py": {"guard"},
     "calibration/sweep.py": {"evaluate"},
+    "calibration/sweep_parts.py": {"judges"},
+    "calibration/sweep_results.py": {"interchange", "judges"},
     "interchange/inspect_logs.py": {"benchmarks", "clients", "metrics"},
     "interchange/inspect_scoring.py": {"judges", "metrics"},
     "interchange/inspect_tasks.py": {"benchmarks", "clients", "judges"},

@@ -33,7 +33,9 @@ class Calibrated:
 
     def __init__(self, target: Target, method: str, told: Mapping[str, str], **facts: Any) -> None:
         """`told` are the options as given, for the name; `facts` is JSON that identifies what the method does."""
-        self.target, self.capabilities = target, target.capabilities
+        by_request = type(self).respond is not Calibrated.respond  # decides anew for each: no one model's likelihood
+        self.target = target
+        self.capabilities = replace(target.capabilities, likelihoods=target.capabilities.likelihoods and not by_request)
         self.name = "+".join([target.name, ",".join([method, *(f"{key}={value}" for key, value in told.items())])])
         self.facts = {"method": method, **facts}
 
@@ -58,6 +60,13 @@ class Calibrated:
         with self.asking():
             async for response in self.target.respond(edited()):
                 yield replace(response, target=self.name)
+
+    def log_likelihoods(self, requests: Sequence[Request], texts: Sequence[str]) -> list[float | InputError]:
+        """The inner target's, of the requests as it is asked them, where `capabilities.likelihoods` is True."""
+        inner: Any = self.target
+        with self.asking():
+            found: list[float | InputError] = inner.log_likelihoods([self.edit(one) for one in requests], texts)
+        return found
 
 
 def parse_method(spec: str) -> tuple[str, dict[str, str]]:

@@ -34,6 +34,7 @@ VERBS = {
     "tune": Verb("tune:tune", "Safety-tune a vision-language model, with a guard attached."),
     "guard": Verb("guard:app", "Read images with a model's guard."),
     "calibrate": Verb("calibrate:app", "Calibrate a model without training: fit, show, sweep."),
+    "safeground": Verb("safeground:safeground", "Tell whether a model scores safe texts and images above unsafe ones."),
     "convert": Verb("convert:convert", "Save a guarded model in another form: native, merged, base."),
     "judge": Verb("judge:judge", "Judge stored responses: of a run, or in any table."),
     "score": Verb("score:score", "Compute the scores of any table of verdicts."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -34,6 +34,15 @@ class Target(Protocol):
 
     def respond(self, requests: AsyncIterable[Request]) -> AsyncIterator[Response]:
         """Answer every request once, in any order. A failed call is a Response with `finish="error"`, never raised."""
+        ...
+
+
+class LikelihoodTarget(Target, Protocol):
+    """A target whose `capabilities.likelihoods` is True: it can tell how likely it finds a text after its images."""
+
+    def log_likelihoods(self, requests: Sequence[Request], texts: Sequence[str]) -> list[float | InputError]:
+        """For each request, the mean log-probability (nats, natural logarithm) of the tokens of `texts`' entry where
+        that text stands in the last user turn, given all before it. Instead of a number stands what went wrong."""
         ...
 
 

@@ -10,9 +10,11 @@ its neighbours. The guard's reading comes from the same prefill.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
@@ -29,6 +31,8 @@ OPTIONS = ("batch_size", "device", "dtype", "trust_remote_code")
 DTYPES = ("float32", "bfloat16", "float16")
 WINDOW = 4
 """Batches' worth of requests that are gathered and sorted by length."""
+SEES_AHEAD = ("paligemma",)
+"""Families whose prompt tokens attend to later ones: what they hold of a prompt's own text is no likelihood."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +87,16 @@ class HuggingFaceTarget:
         self.inner = unwrap(model)  # without the wrapper of an adapter
         self.settings, self.batch_size = settings, batch_size
         self.labels = labels_of(model) if is_guarded(model) else None
-        self.capabilities = Capabilities(guard=self.labels is not None)
+        config = self.inner.config
+        causal = not config.is_encoder_decoder and config.model_type not in SEES_AHEAD
+        self.capabilities = Capabilities(guard=self.labels is not None, likelihoods=causal)
         tokenizer, generation = processor.tokenizer, self.inner.generation_config
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         ends = generation.eos_token_id if generation.eos_token_id is not None else tokenizer.eos_token_id
         self.ends: list[int] = [ends] if isinstance(ends, int) else list(ends or [])
+        room = getattr(self.inner.config.get_text_config(), "max_position_embeddings", None)
+        self.context: int | None = None if self.inner.config.is_encoder_decoder else room
         self.inner.generation_config = type(generation)(
             do_sample=False,
             bos_token_id=generation.bos_token_id,
@@ -147,7 +155,10 @@ class HuggingFaceTarget:
 
         prompt = prompt_text(self.processor, request.messages)
         images = [picture.open() for message in request.messages for picture in message.pictures]
-        return Prepared(request, prompt, images, encode(self.processor, [prompt], [images], side="left"))
+        ready = Prepared(request, prompt, images, encode(self.processor, [prompt], [images], side="left"))
+        if self.context is not None and ready.length >= self.context:
+            raise InputError(f"the prompt is {ready.length:,} tokens long; {self.name} has room for {self.context:,}")
+        return ready
 
     def _answer(self, batch: Sequence[Prepared]) -> list[Response]:
         """Decode a batch; on failure its parts, on failure of a single conversation an error response."""
@@ -212,6 +223,62 @@ class HuggingFaceTarget:
             length = tensors["input_ids"].shape[1]
             ends = [tokens_between(self.processor, one.text, one.start, one.stop) for one in chosen]
             yield Prefill(places, tensors, [(length - first, length - last) for first, last in ends])
+
+    def log_likelihoods(self, requests: Sequence[Request], texts: Sequence[str]) -> list[float | InputError]:
+        """As `targets.base.LikelihoodTarget` says. A batch that fails is read again one by one."""
+        from ..guard.errors import one_line
+        from ..guard.predict import each_or_fault
+
+        def opened(request: Request, text: str) -> Passage:
+            with one_line(self.name, "cannot take the request"):
+                return self.text_passage(request, text)
+
+        wanted = [partial(opened, request, text) for request, text in zip(requests, texts, strict=True)]
+        return list(each_or_fault(self._read_likelihoods, wanted, max(1, len(wanted))))
+
+    def text_passage(self, request: Request, text: str) -> Passage:
+        """The request unanswered; meant is `text` where it stands in the last user turn.
+
+        The turn's place in the prompt is what changes with it: the same conversation with another turn, one sign that
+        differs from the turn's first and last, has all before and all after in common. Raises InputError when the turn
+        does not hold the text exactly once, or an image cannot be opened.
+        """
+        from ..guard.conversation import prompt_text
+
+        whole = self.passage(request)
+        last = max(at for at, message in enumerate(request.messages) if message.role == "user")
+        turn, text = request.messages[last].text.strip(), text.strip()
+        if not text or turn.count(text) != 1:
+            raise InputError(f"the text stands {turn.count(text) if text else 0} times in its turn, not once")
+        sign = next(sign for sign in "xyz" if sign not in (turn[0], turn[-1]))
+        messages = (*request.messages[:last], replace(request.messages[last], text=sign), *request.messages[last + 1 :])
+        other = prompt_text(self.processor, messages)
+        start, stop = _in_common(whole.text, other), len(whole.text) - _in_common(whole.text[::-1], other[::-1])
+        if text != turn:
+            start = whole.text.find(text, start, stop)
+            stop = start + len(text)
+        if start < 0 or stop <= start:
+            raise InputError("the text does not stand in the prompt as it was given")
+        return replace(whole, start=start, stop=stop)
+
+    def _read_likelihoods(self, passages: Sequence[Passage]) -> list[float]:
+        import torch
+
+        found = [0.0] * len(passages)
+        keeps = "logits_to_keep" in inspect.signature(self.inner.forward).parameters
+        for prefill in self.prefills(passages):
+            ids = prefill.tensors["input_ids"]
+            width = ids.shape[1] - min(first for first, _ in prefill.spans) + 1  # from the token before the first meant
+            kept = {"logits_to_keep": width} if keeps else {}
+            with torch.inference_mode():
+                logits = self.model(**prefill.tensors, use_cache=False, **kept).logits[:, -width:]
+            missing = ids.shape[1] - width
+            for row, (place, (first, last)) in enumerate(zip(prefill.places, prefill.spans, strict=True)):
+                if last <= first:
+                    raise InputError("no token begins within the text")
+                said = logits[row, first - 1 - missing : last - 1 - missing].float().log_softmax(-1)
+                found[place] = float(said.gather(1, ids[row, first:last, None]).double().mean())
+        return found
 
     def _batched(self, batch: Sequence[Prepared]) -> dict[str, Tensor]:
         return self._joined([item.tensors for item in batch], [(item.prompt, item.images) for item in batch])
@@ -322,6 +389,12 @@ def out_of_memory(error: Exception) -> bool:
     return (
         isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in said or "can't allocate" in said
     )
+
+
+def _in_common(one: str, other: str) -> int:
+    """How many signs both begin with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (sign, its) in pairs if sign != its), min(len(one), len(other)))
 
 
 def _free_memory() -> None:

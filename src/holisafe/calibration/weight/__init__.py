@@ -1,1 +1,1 @@
-"""What the weight method is made of: saliency, and a patch that comes off again."""
+"""What methods that change single weights are built of: which layers, which weights in them, and a patch to apply."""
