@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
+from .calibrate_sweep import sweep
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Calibrate a model without training.")
+app.command()(sweep)
 
 
 @app.command(name="list")

@@ -1,0 +1,108 @@
+"""The points of a sweep: how each is named, what it learnt first, and the target that it is."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..records import digest
+from ..registry import calibrations
+from ..store import provenance
+from ..targets.base import Target
+from .base import FitData, parse_method
+from .learned import Learned, load_learned
+from .sweep_config import UNTOUCHED, Fit, Method, SweepConfig, as_text
+
+Files = Mapping[tuple[str, int], Path]
+"""(method, seed) -> what it learnt."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The untouched model, a compared one (`compared` is its target), or a method with options and its seeds.
+
+    `fitted` identifies how the method learnt, None where it learns nothing.
+    """
+
+    name: str
+    target: str
+    method: Method | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    fitted: str | None = None
+    compared: bool = False
+
+    @property
+    def seeds(self) -> tuple[int | None, ...]:
+        return self.method.fit.seeds if self.method and self.method.fit else (None,)
+
+    @property
+    def kind(self) -> str:
+        return "compared" if self.compared else "setting" if self.method else UNTOUCHED
+
+    def folder(self, seed: int | None) -> str:
+        """The folder of its runs, below OUT: another one for whatever makes it another setting."""
+        kind = parse_method(self.method.method)[0] if self.method else None
+        return f"runs/{slug(self.name)}-{digest([self.target, kind, dict(self.options), self.fitted, seed])[:8]}"
+
+    def calibrated(self, target: Target, seed: int | None, files: Files) -> Target:
+        """The target as this setting asks it. Raises InputError where the method does not fit the target.
+
+        Its name does not tell where the learned file lies, so that OUT may be moved; its description tells its content.
+        """
+        if self.method is None:
+            return target
+        load: Any = calibrations.get(parse_method(self.method.method)[0]).load
+        told = dict(self.options)
+        if seed is not None:
+            told[getattr(load, "file_option", "file")] = str(files[self.method.called, seed])
+        found: Target = load(target, told)
+        found.name = f"{target.name}+{self.name}" + ("" if seed is None else f",seed={seed}")
+        return found
+
+
+def settings_of(config: SweepConfig) -> list[Setting]:
+    """The untouched model, every combination of every method's grid, and the compared models.
+
+    Raises InputError for an unknown method, and for one that is to learn and cannot.
+    """
+    found = [Setting(UNTOUCHED, config.target)]
+    for method in config.methods:
+        kind = calibrations.get(parse_method(method.method)[0]).load
+        if method.fit is not None and not hasattr(kind, "fit"):
+            raise InputError(f"{method.called} learns nothing: leave out its fit")
+        fitted = None if method.fit is None else fit_key(config, method, method.fit)
+        found += [Setting(name, config.target, method, told, fitted) for name, told in method.settings()]
+    return [*found, *(Setting(name, spec, compared=True) for name, spec in config.compare.items())]
+
+
+def fit_key(config: SweepConfig, method: Method, fit: Fit) -> str:
+    """Identifies what a method learns, but for the seed: another one for another target, other data or options."""
+    told = fit.model_dump(mode="json", exclude={"seeds"})
+    return digest([config.target, config.max_tokens, config.system, parse_method(method.method)[0], told])[:8]
+
+
+def learnt(out: Path, setting: Setting, seed: int, target: Target, pairs: FitData, tell: Callable[[str], None]) -> Path:
+    """The file of what a setting's method learnt, made now unless it is there, of this very model and these data."""
+    method = setting.method
+    if method is None or method.fit is None:
+        raise ValueError(f"{setting.name} learns nothing")
+    path = out / "learned" / f"{slug(method.called)}-seed{seed}-{setting.fitted}.safetensors"
+    origin = {"options": method.fit.options, "model": target.describe(), "data": pairs.facts()}
+    if path.is_file():
+        facts = load_learned(path).facts
+        if all(facts.get(name) == value for name, value in json.loads(json.dumps(origin)).items()):
+            return path
+    tell(f"{method.called} learns, seed {seed}")
+    kind: Any = calibrations.get(parse_method(method.method)[0]).load
+    learned = kind.fit(target, pairs, {name: as_text(value) for name, value in method.fit.options.items()})
+    return Learned(learned.method, learned.tensors, {**origin, **provenance(), **learned.facts}).save(path)
+
+
+def slug(name: str) -> str:
+    """A name as a folder can be called, at most 60 characters."""
+    return re.sub(r"[^\w.=,-]+", "_", name)[:60].strip("_.") or "setting"

@@ -1,0 +1,98 @@
+"""Right or wrong on a question with lettered choices, whatever way the answer names its choice.
+
+The choice is found as the published harnesses find it (MMMU's `parse_multi_choice_response`, VLMEvalKit's option
+matching), by the first of these rules that finds any; where it finds several, none is chosen:
+
+    said      "the answer is B", "Answer: (B)", "option B"; of several the last
+    begun     the answer begins with it: "B", "(B)", "B.", "B) a tree", "**B**"
+    bracketed "... so it must be (B)"
+    alone     a capital that stands by itself; "A" and "I" only where they cannot be words
+    in words  the text of exactly one choice occurs in the answer, where the question lists its choices by letters
+
+They guess at random where nothing is found; here that is `incorrect`: a refusal names no choice.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from ..errors import InputError
+from ..records import Sample, Verdict
+from ..registry import judges
+from .base import Judge, Judged, verdict
+from .exact_match import normalise
+
+_REFERENCE = re.compile(r"\W*([A-Za-z])(?:\W.*)?", re.DOTALL)
+_SAID = re.compile(r"\b(?:answer|option|choice)\b(?:\s+(?:is|would be|was|:))?\s*[:=]?[\s(\[*]*([A-Z])\b(?!['’])")
+_BEGUN = re.compile(r"[\s(\[*]*([A-Z])(?=[)\].:,*\s]*$|[)\].:*]|,\s)")
+_BRACKETED = re.compile(r"[(\[]([A-Z])[)\]]")
+_ALONE = re.compile(r"(?<![\w'’])([B-HJ-Z])(?![\w'’])|(?<![\w'’])(A(?=\W*$|,|\s+(?:or|and)\b)|I(?=\W*$))")
+_LISTED = re.compile(r"^\s*[(\[]?([A-Z])[)\].:]\s*(\S.*?)\s*$", re.MULTILINE)
+
+
+@dataclass
+class MultipleChoice:
+    """The judge of questions whose reference is a letter. Invalid without one, and for an empty response."""
+
+    name: str = "multiple-choice"
+    version: str = "1"
+
+    def applies(self, sample: Sample) -> bool:
+        return sample.has_answer_key
+
+    def judge(self, items: Iterable[Judged]) -> Iterator[Verdict]:
+        for sample, response, _ in items:
+            right = _REFERENCE.fullmatch(sample.reference or "")
+            if right is None:
+                yield verdict(self, response, None, "the reference is not a letter")
+            elif not response.text.strip():
+                yield verdict(self, response, None, "empty response")
+            else:
+                found = chosen(response.text, listed(sample.query))
+                label = "correct" if found == right[1].upper() else "incorrect"
+                yield replace(verdict(self, response, label), choice=found)
+
+
+@judges.register("multiple-choice", summary="the lettered choice that the answer names, against the reference's letter")
+def load(option: str | None) -> Judge:
+    """`multiple-choice`, which takes no option; InputError when one is given."""
+    if option is not None:
+        raise InputError(f"multiple-choice takes no option, but was given {option!r}")
+    return MultipleChoice()
+
+
+def listed(question: str) -> dict[str, str]:
+    """{LETTER: what it stands for} of the choices that a question lists, one a line: `A. a tree`, `(A) a tree`."""
+    return dict(_LISTED.findall(question))
+
+
+def chosen(answer: str, choices: dict[str, str]) -> str | None:
+    """The letter that an answer names, by the first rule that finds any; None where that are several, or none does."""
+    said = unicodedata.normalize("NFKC", answer).strip()
+    if found := _SAID.findall(said):
+        return str(found[-1])
+    if begun := _BEGUN.match(said):
+        return begun[1]
+    alone = [first or second for first, second in _ALONE.findall(said)]
+    for letters in (_BRACKETED.findall(said), alone, _named(said, choices)):
+        if letters:
+            return str(letters[0]) if len(set(letters)) == 1 else None
+    return None
+
+
+def _named(answer: str, choices: dict[str, str]) -> list[str]:
+    """The choices whose text occurs in an answer, but for those inside another: "a car" in "a red car"."""
+    words = {letter: normalise(text) for letter, text in choices.items()}
+    found = {letter: text for letter, text in words.items() if _within(text, normalise(answer))}
+    return [
+        letter
+        for letter, text in found.items()
+        if not any(other != text and _within(text, other) for other in found.values())
+    ]
+
+
+def _within(text: str, longer: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(text)}(?!\w)", longer) is not None
