@@ -61,7 +61,7 @@ def plugged_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "my_package").mkdir()
     for file in FILES:
         if file.startswith("src/"):
-            kind, module = Path(file).parts[-2], Path(file).stem
+            kind, module = Path(file).parts[-2].replace("methods", "calibrations"), Path(file).stem
             points += f"[holisafe.{kind}]\n{module.replace('_', '-')} = my_package.{module}\n"
             (home / "my_package" / f"{module}.py").write_text(FILES[file], encoding="utf-8")
     (facts / "entry_points.txt").write_text(points)
@@ -80,7 +80,9 @@ def signs(tmp_path: Path) -> Path:
 
 def test_one_file_and_one_test_are_shown_for_each_kind() -> None:
     assert [str(Path(file).parent) for file in FILES] == [
-        f"{top}/{kind}" for kind in ("benchmarks", "judges", "targets") for top in ("src/holisafe", "tests")
+        *(f"{top}/{kind}" for kind in ("benchmarks", "judges", "targets") for top in ("src/holisafe", "tests")),
+        "src/holisafe/calibration/methods",
+        "tests/calibration",
     ]
 
 
@@ -102,7 +104,7 @@ def test_shown_tests_pass(extended: Path) -> None:
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", extended, *(extended / file for file in shown)
     )
     assert done.returncode == 0, done.stdout
-    assert "3 passed" in done.stdout
+    assert "4 passed" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -119,8 +121,11 @@ def test_a_run_with_the_shown_plug_ins(
     home: Path = request.getfixturevalue(where)
     holisafe = shell_with(home / "src" if where == "extended" else home)
     words = ["run", "street-signs", "--root", signs, "--target", target.format(signs=signs), "--judge", judge]
+    words += ["--calibrate", "blur,radius=2"]
     done = holisafe("-c", "from holisafe.cli import main; main()", *words, "--out", signs / "run")
     assert done.returncode == 0, done.stderr
+    manifest = json.loads((signs / "run" / "manifest.json").read_text())
+    assert manifest["target"]["calibration"] == [{"method": "blur", "radius": 2.0}]
     scores = json.loads((signs / "run" / "scores.json").read_text())["judges"]
     (cells,) = scores.values()
     assert (cells["asr"]["SSU"]["rate"], cells["asr"]["SSU"]["n"], cells["rr"]["n"]) == (asr, 1, 1)

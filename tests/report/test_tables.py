@@ -99,7 +99,8 @@ def test_vscbench_has_its_own_scores_by_condition_in_the_terminal_and_on_the_pag
     scores = run_scores(answered, {"j": verdicts})
     by_condition = calibration_slices(scores, "j")["condition"]
     assert {measure.label: cell["n"] for measure, cell in by_condition.items()} == {
-        "SRA_u, figstep": 10, "SRA_s, figstep": 10, "SRA_u, search": 10, "SRA_s, search": 10,
+        "SRA_u, figstep": 10, "SRA_s, figstep": 10, "SRA, average, figstep": 20,
+        "SRA_u, search": 10, "SRA_s, search": 10, "SRA, average, search": 20,
     }  # fmt: skip
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(run_table(scores))

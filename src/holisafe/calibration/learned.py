@@ -59,14 +59,14 @@ def load_learned(path: str | Path, method: str | None = None) -> Learned:
         body = where.read_bytes()
         tensors = load(body)
         length = int.from_bytes(body[:8], "little")
-        header = json.loads(json.loads(body[8 : 8 + length])["__metadata__"]["holisafe"])
+        header = dict(json.loads(json.loads(body[8 : 8 + length])["__metadata__"]["holisafe"]))
+        schema, learnt_by = int(header.pop("schema")), str(header.pop("method"))
     except FileNotFoundError:
         raise InputError("no such file", where=where) from None
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         raise InputError("is no file that `holisafe calibrate fit` wrote", where=where) from None
-    if header.pop("schema", SCHEMA) > SCHEMA:
+    if schema > SCHEMA:
         raise InputError("written by a newer holisafe", where=where, field="schema")
-    learnt_by = header.pop("method", None)
     if method is not None and learnt_by != method:
         raise InputError(f"holds what {learnt_by} learnt, not {method}", where=where, field="method")
-    return Learned(str(learnt_by), tensors, header, str(where), hashlib.sha256(body).hexdigest()[:16])
+    return Learned(learnt_by, tensors, header, str(where), hashlib.sha256(body).hexdigest()[:16])

@@ -62,6 +62,23 @@ def compare(
         "Shows: the smallest difference, in points, that would be found four times in five.\n"
         "Out: samples without two valid verdicts, which are left out."
     )
+    if len(tables) == 2 and not judge:
+        _side_by_side(runs)
+
+
+def _side_by_side(runs: list[Path]) -> None:
+    """VSCBench's own scores of two finished runs, whole and by condition, slot and category; nothing for others."""
+    from ..report.measures import calibration_slices
+    from ..report.tables import before_after_table
+    from ..store import read_json
+    from .screen import screen
+
+    if not all((run / "scores.json").is_file() for run in runs):
+        return
+    first, second = (read_json(run / "scores.json") for run in runs)
+    if any(calibration_slices(first, judge) for judge in first.get("judges") or {}):
+        screen().print(before_after_table(first, second))
+        print("Change: its interval takes the two runs as independent, so it is rather too wide (docs/report.md).")
 
 
 def _table(rows: list[dict[str, Any]], title: str) -> Table:

@@ -75,18 +75,23 @@ def _count(cell: Cell | None) -> int:
 
 
 def calibration_slices(scores: Mapping[str, Any], judge: str) -> dict[str, dict[Measure, Cell]]:
-    """{"condition", "slot" or "category": SRA_u and SRA_s of each}, for a benchmark whose scores these are."""
+    """{"condition", "slot" or "category": SRA_u, SRA_s and their average of each}, for a benchmark whose scores these
+    are. What has pairs of one kind only has no average."""
     found = (scores.get("safety_calibration") or {}).get(judge) or {}
     if not found.keys() & {"conditions", "slots"}:
         return {}
     return {
         level: {
-            Measure(f"{level}.{name}.{key}", f"{label}, {spoken(name)}", note, "higher", judge): cells[key]
+            Measure(f"{level}.{name}.{key}", f"{label}, {of}{spoken(name)}", note, "higher", judge): cells[key]
             for name, cells in found[plural].items()
             for key, (label, note) in CALIBRATION_ROWS.items()
-            if key in ("sra_u", "sra_s") and key in cells
+            if key in ("sra_u", "sra_s", "average") and key in cells
         }
-        for level, plural in (("condition", "conditions"), ("slot", "slots"), ("category", "categories"))
+        for level, plural, of in (
+            ("condition", "conditions", ""),
+            ("slot", "slots", "slot "),
+            ("category", "categories", ""),
+        )
         if plural in found
     }
 

@@ -110,7 +110,7 @@ def _sections(scores: Mapping[str, Any]) -> list[dict[Measure, Cell]]:
     slices: dict[Measure, Cell] = {}
     for judge in scores.get("judges") or {}:
         by_level = calibration_slices(scores, judge)
-        slices |= by_level.get("condition", {}) | by_level.get("slot", {})
+        slices |= by_level.get("condition", {}) | by_level.get("slot", {}) | by_level.get("category", {})
     guard = guard_measures(scores) | guard_pair_measures(scores)
     return [safety, slices, utility_measures(scores), guard, calibrated_measures(scores)]
 
