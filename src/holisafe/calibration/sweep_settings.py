@@ -57,7 +57,7 @@ class Setting:
         if self.method is None:
             return target
         load: Any = calibrations.get(parse_method(self.method.method)[0]).load
-        told = dict(self.options)
+        told = {name: seeded(value, seed) for name, value in self.options.items()}
         if seed is not None:
             told[getattr(load, "file_option", "file")] = str(files[self.method.called, seed])
         found: Target = load(target, told)
@@ -92,15 +92,21 @@ def learnt(out: Path, setting: Setting, seed: int, target: Target, pairs: FitDat
     if method is None or method.fit is None:
         raise ValueError(f"{setting.name} learns nothing")
     path = out / "learned" / f"{slug(method.called)}-seed{seed}-{setting.fitted}.safetensors"
-    origin = {"options": method.fit.options, "model": target.describe(), "data": pairs.facts()}
+    options = {name: seeded(as_text(value), seed) for name, value in method.fit.options.items()}
+    origin = {"options": options, "model": target.describe(), "data": pairs.facts()}
     if path.is_file():
         facts = load_learned(path).facts
         if all(facts.get(name) == value for name, value in json.loads(json.dumps(origin)).items()):
             return path
     tell(f"{method.called} learns, seed {seed}")
     kind: Any = calibrations.get(parse_method(method.method)[0]).load
-    learned = kind.fit(target, pairs, {name: as_text(value) for name, value in method.fit.options.items()})
+    learned = kind.fit(target, pairs, options)
     return Learned(learned.method, learned.tensors, {**origin, **provenance(), **learned.facts}).save(path)
+
+
+def seeded(value: str, seed: int | None) -> str:
+    """An option for one seed: `{seed}` in it stands for the number."""
+    return value if seed is None else value.replace("{seed}", str(seed))
 
 
 def slug(name: str) -> str:
