@@ -179,6 +179,17 @@ def test_methods_learn_once_a_seed_and_seeds_are_pooled(tmp_path: Path) -> None:
     assert (asked(tmp_path), FITTED) == (before, [0, 5])
 
 
+def test_an_option_may_name_the_seed(tmp_path: Path) -> None:
+    """Files and models made apart, one a seed: here strengths."""
+    fit = {"data": "toy-fit", "seeds": [0, 5], "options": {"teacher": "teacher-{seed}"}}
+    method = {"method": "refusing", "fit": fit, "grid": {"strength": ["0.{seed}", "0.8"]}}
+    point = points(Sweep(config(tmp_path, methods=[method]), tmp_path / "out").run())["refusing,strength=0.{seed}"]
+    told = [json.loads((tmp_path / "out" / f / "choose-safety/manifest.json").read_text()) for f in point["folders"]]
+    assert [one["target"]["calibration"][-1]["strength"] for one in told] == pytest.approx([0.0, 0.5 + 0.05])
+    learnt = [load_learned(path).facts["options"] for path in sorted((tmp_path / "out" / "learned").iterdir())]
+    assert learnt == [{"teacher": "teacher-0"}, {"teacher": "teacher-5"}]
+
+
 def test_a_setting_whose_calls_failed_is_on_no_front_and_not_picked(tmp_path: Path) -> None:
     sweep = Sweep(config(tmp_path, target="toy/m", compare={"tuned": "toy/m,fail=pair-0+pair-1"}), tmp_path / "out")
     found = sweep.run()
