@@ -56,7 +56,7 @@ def methods(work: Path) -> list[dict[str, Any]]:
                 "placement": ["system", "before"],
             },
         },
-        {"method": "few-shot", "fit": fit, "grid": {"k": [2, 4], "choose": ["random", "nearest"]}},
+        {"method": "few-shot", "fit": fit, "grid": {"k": [2], "choose": ["random", "nearest"]}},
         {
             "method": REVISION,
             "fit": {**revision, "options": REVISION_FIT},
@@ -67,14 +67,14 @@ def methods(work: Path) -> list[dict[str, Any]]:
                 "method": f"{REVISION},layers=2",
                 "name": f"{REVISION} ({contrast})",
                 "fit": {**revision, "options": {"contrast": contrast}},
-                "grid": {"strength": [4, 10]},
+                "grid": {"strength": [8]},
             }
             for contrast in ("answers", "inputs", "modality")
         ),
         {
             "method": "head-revision",
             "fit": {**revision, "options": REVISION_FIT},
-            "grid": {"top": [8, 16], "strength": [2, 4]},
+            "grid": {"top": [16], "strength": [2, 4]},
         },
         {
             "method": "unsafe-weights",
@@ -85,13 +85,13 @@ def methods(work: Path) -> list[dict[str, Any]]:
             "method": "guarded,apply=reminder,wording=brief,placement=after",
             "name": "guarded reminder",
             "fit": guarded,
-            "grid": {"alarms": [0.01, 0.02, 0.05, 0.1]},
+            "grid": {"alarms": [0.02, 0.05, 0.1]},
         },
         {
             "method": f"guarded,apply={REVISION},file={work}/revision-{{seed}}.safetensors,layers=2+3",
             "name": "guarded revision",
             "fit": guarded,
-            "grid": {"alarms": [0.02, 0.05, 0.1], "strength": [7, 11]},
+            "grid": {"alarms": [0.02, 0.05, 0.1], "strength": [11]},
         },
     ]
 

@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
 
 ALLOWED_FILES: dict[str, set[str]] = {
     "targets/huggingface.py": {"guard"},
+    "targets/huggingface_inside.py": {"guard"},
     "calibration/sweep.py": {"evaluate"},
     "calibration/sweep_parts.py": {"judges"},
     "calibration/sweep_results.py": {"interchange", "judges"},
@@ -50,7 +51,7 @@ HEAVY = {"torch", "torchvision", "transformers", "peft", "accelerate"}
 HEAVY_PLACES = (
     "guard/",
     "tuning/",
-    "targets/huggingface.py",
+    "targets/huggingface",
     "benchmarks/pictosafe/tiny_vlm/",
     "calibration/activation",
     "calibration/weight",

@@ -10,11 +10,9 @@ its neighbours. The guard's reading comes from the same prefill.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
@@ -22,6 +20,7 @@ from ..records import GenerationSettings, GuardReading, Request, Response, respo
 from ..registry import targets
 from .base import Capabilities, error_response
 from .fingerprint import fingerprint
+from .huggingface_inside import SEES_AHEAD, Inside
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,8 +30,6 @@ OPTIONS = ("batch_size", "device", "dtype", "trust_remote_code")
 DTYPES = ("float32", "bfloat16", "float16")
 WINDOW = 4
 """Batches' worth of requests that are gathered and sorted by length."""
-SEES_AHEAD = ("paligemma",)
-"""Families whose prompt tokens attend to later ones: what they hold of a prompt's own text is no likelihood."""
 
 
 @dataclass(frozen=True)
@@ -55,28 +52,7 @@ class Prepared:
         return int(self.tensors["input_ids"].shape[1])
 
 
-@dataclass(frozen=True)
-class Passage:
-    """A conversation as text with its images, and which of its characters are meant: those of [start, stop), all of
-    them after the last image."""
-
-    text: str
-    images: list[Image]
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True)
-class Prefill:
-    """Passages ready for one forward, padded on the left: which they are, their tensors, and where the meant tokens of
-    each stand: [first, last + 1). The token before `first` is the last that goes before them."""
-
-    places: list[int]
-    tensors: dict[str, Tensor]
-    spans: list[tuple[int, int]]
-
-
-class HuggingFaceTarget:
+class HuggingFaceTarget(Inside):
     """A model and its processor in this process. `batch_size` is the most conversations decoded together."""
 
     def __init__(self, name: str, model: Any, processor: Any, settings: GenerationSettings, batch_size: int = 8):
@@ -199,87 +175,6 @@ class HuggingFaceTarget:
             for item, row, reading in zip(batch, sequences.tolist(), readings, strict=True)
         ]
 
-    def passage(self, request: Request, answer: str = "") -> Passage:
-        """The request, answered so; meant is the answer with its end of turn, or without one nothing at the end."""
-        from ..guard.conversation import answer_text, prompt_text
-
-        prompt = prompt_text(self.processor, request.messages)
-        text = prompt + answer_text(self.processor, request.messages, answer) if answer else prompt
-        images = [picture.open() for message in request.messages for picture in message.pictures]
-        return Passage(text, images, len(prompt), len(text))
-
-    def prefills(self, passages: Sequence[Passage]) -> Iterator[Prefill]:
-        """The passages in batches of alike lengths, for whoever looks inside the model. A bad image raises."""
-        from ..guard.conversation import encode, tokens_between
-
-        rows = [encode(self.processor, [one.text], [one.images], side="left") for one in passages]
-        order = sorted(range(len(rows)), key=lambda at: (len(passages[at].images), rows[at]["input_ids"].shape[1]))
-        while order:
-            images = len(passages[order[0]].images)
-            places = [at for at in order[: self.batch_size] if len(passages[at].images) == images]
-            del order[: len(places)]
-            chosen = [passages[at] for at in places]
-            tensors = self._joined([rows[at] for at in places], [(one.text, one.images) for one in chosen])
-            length = tensors["input_ids"].shape[1]
-            ends = [tokens_between(self.processor, one.text, one.start, one.stop) for one in chosen]
-            yield Prefill(places, tensors, [(length - first, length - last) for first, last in ends])
-
-    def log_likelihoods(self, requests: Sequence[Request], texts: Sequence[str]) -> list[float | InputError]:
-        """As `targets.base.LikelihoodTarget` says. A batch that fails is read again one by one."""
-        from ..guard.errors import one_line
-        from ..guard.predict import each_or_fault
-
-        def opened(request: Request, text: str) -> Passage:
-            with one_line(self.name, "cannot take the request"):
-                return self.text_passage(request, text)
-
-        wanted = [partial(opened, request, text) for request, text in zip(requests, texts, strict=True)]
-        return list(each_or_fault(self._read_likelihoods, wanted, max(1, len(wanted))))
-
-    def text_passage(self, request: Request, text: str) -> Passage:
-        """The request unanswered; meant is `text` where it stands in the last user turn.
-
-        The turn's place in the prompt is what changes with it: the same conversation with another turn, one sign that
-        differs from the turn's first and last, has all before and all after in common. Raises InputError when the turn
-        does not hold the text exactly once, or an image cannot be opened.
-        """
-        from ..guard.conversation import prompt_text
-
-        whole = self.passage(request)
-        last = max(at for at, message in enumerate(request.messages) if message.role == "user")
-        turn, text = request.messages[last].text.strip(), text.strip()
-        if not text or turn.count(text) != 1:
-            raise InputError(f"the text stands {turn.count(text) if text else 0} times in its turn, not once")
-        sign = next(sign for sign in "xyz" if sign not in (turn[0], turn[-1]))
-        messages = (*request.messages[:last], replace(request.messages[last], text=sign), *request.messages[last + 1 :])
-        other = prompt_text(self.processor, messages)
-        start, stop = _in_common(whole.text, other), len(whole.text) - _in_common(whole.text[::-1], other[::-1])
-        if text != turn:
-            start = whole.text.find(text, start, stop)
-            stop = start + len(text)
-        if start < 0 or stop <= start:
-            raise InputError("the text does not stand in the prompt as it was given")
-        return replace(whole, start=start, stop=stop)
-
-    def _read_likelihoods(self, passages: Sequence[Passage]) -> list[float]:
-        import torch
-
-        found = [0.0] * len(passages)
-        keeps = "logits_to_keep" in inspect.signature(self.inner.forward).parameters
-        for prefill in self.prefills(passages):
-            ids = prefill.tensors["input_ids"]
-            width = ids.shape[1] - min(first for first, _ in prefill.spans) + 1  # from the token before the first meant
-            kept = {"logits_to_keep": width} if keeps else {}
-            with torch.inference_mode():
-                logits = self.model(**prefill.tensors, use_cache=False, **kept).logits[:, -width:]
-            missing = ids.shape[1] - width
-            for row, (place, (first, last)) in enumerate(zip(prefill.places, prefill.spans, strict=True)):
-                if last <= first:
-                    raise InputError("no token begins within the text")
-                said = logits[row, first - 1 - missing : last - 1 - missing].float().log_softmax(-1)
-                found[place] = float(said.gather(1, ids[row, first:last, None]).double().mean())
-        return found
-
     def _batched(self, batch: Sequence[Prepared]) -> dict[str, Tensor]:
         return self._joined([item.tensors for item in batch], [(item.prompt, item.images) for item in batch])
 
@@ -389,12 +284,6 @@ def out_of_memory(error: Exception) -> bool:
     return (
         isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in said or "can't allocate" in said
     )
-
-
-def _in_common(one: str, other: str) -> int:
-    """How many signs both begin with."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((at for at, (sign, its) in pairs if sign != its), min(len(one), len(other)))
 
 
 def _free_memory() -> None:

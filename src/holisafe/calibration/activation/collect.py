@@ -21,7 +21,8 @@ from ...records import Request
 from .structure import heads, structure
 
 if TYPE_CHECKING:
-    from ...targets.huggingface import HuggingFaceTarget, Passage
+    from ...targets.huggingface import HuggingFaceTarget
+    from ...targets.huggingface_inside import Passage
 
 Reading = tuple[Request, str]
 """A conversation and the answer it is read with; "" for none."""

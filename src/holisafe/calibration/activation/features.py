@@ -14,7 +14,8 @@ from ...guard.quiet import quiet
 from ...records import Request
 
 if TYPE_CHECKING:
-    from ...targets.huggingface import HuggingFaceTarget, Passage
+    from ...targets.huggingface import HuggingFaceTarget
+    from ...targets.huggingface_inside import Passage
 
 Features = np.ndarray[Any, np.dtype[np.float32]]
 

@@ -15,7 +15,8 @@ from ...records import Request
 from ...taxonomy import SAFE
 
 if TYPE_CHECKING:
-    from ...targets.huggingface import HuggingFaceTarget, Passage
+    from ...targets.huggingface import HuggingFaceTarget
+    from ...targets.huggingface_inside import Passage
 
 
 def unsafe_log_odds(target: HuggingFaceTarget, requests: Sequence[Request]) -> list[float | None]:
