@@ -23,7 +23,7 @@ from api_server import ApiServer, digest_answer
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 ADDRESSES = ("https://openrouter.ai/api/v1", "http://127.0.0.1:8000/v1")
-PAGES = ("api_models", "runs", "statistics", "python", "judges")
+PAGES = ("api_models", "runs", "statistics", "python", "judges", "calibration_methods")
 SKIPPED = re.compile(r"\b(BENCH|RUN|TABLE\.csv|SPEC|DIR)\b|\.\.\.|\[")
 """Words of a command that shows a form rather than something to type."""
 
@@ -32,6 +32,12 @@ STAND_INS = {
     "--limit 200": "--limit 20",
     "--limit 100": "--limit 12",
     "--out runs/llava": "--out runs/llava --limit 20",
+    "--target hf/pictovlm --data pictosafe": "--target hf/pictovlm --data pictosafe --limit 24 --max-tokens 24",
+    "run pictosafe --target hf/pictovlm --calibrate": "run pictosafe --target hf/pictovlm --limit 12 --max-tokens 24 "
+    "--calibrate",
+    "--judge string-match --out runs/guarded": "--judge string-match --out runs/guarded --limit 12 --max-tokens 24",
+    "optimiser.epochs=30": "optimiser.max_steps=2 --set data.max_examples=48",
+    "alarms=0.05": "alarms=0.4",
     "~/data": "data",
 }
 EXIT_CODES = {"masr_pooled>0.10": 1}

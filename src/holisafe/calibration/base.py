@@ -109,10 +109,10 @@ class FitData:
     seed: int = 0
 
     def facts(self) -> dict[str, Any]:
-        """JSON for the learned file: which data, and how many of them."""
+        """JSON for the learned file: which data, what these pairs hold, and how many of them there are."""
         return {
             "benchmark": self.benchmark.name,
-            "content_hash": self.benchmark.content_hash(),
+            "content_hash": replace(self.benchmark, samples=(*self.train, *self.validation)).content_hash(),
             "train": len(self.train),
             "validation": len(self.validation),
             "seed": self.seed,
