@@ -123,9 +123,9 @@ class Results:
         setting = self.settings[place]
         mine = [self._read_once(setting.folder(seed), phase) for seed in setting.seeds]
         plain = self._read_once(self.settings[0].folder(None), phase)
-        by_seed = [self._rates(one.pairs, one.questions) for one in mine]
+        by_seed = [self._rates(one.pairs, one.questions, draws=1) for one in mine]  # of which only the spread is told
         pairs, questions = pooled([one.pairs for one in mine]), pooled([one.questions for one in mine])
-        rates = by_seed[0] if len(mine) == 1 else self._rates(pairs, questions)
+        rates = self._rates(pairs, questions)
         lost: dict[str, Any] = {}
         if setting.kind != UNTOUCHED:
             seed = self.config.seed
@@ -145,8 +145,9 @@ class Results:
             "latency_ratio": latency / usual if latency is not None and usual else None,
         }
 
-    def _rates(self, pairs: pd.DataFrame, questions: pd.DataFrame) -> dict[str, Any]:
-        return safety_rates(pairs, self.config.seed) | utility_rate(questions, self.config.seed)
+    def _rates(self, pairs: pd.DataFrame, questions: pd.DataFrame, draws: int = 2000) -> dict[str, Any]:
+        seed = self.config.seed
+        return safety_rates(pairs, seed, draws) | utility_rate(questions, seed, draws)
 
     def _read(self, folder: str, phase: str) -> Read:
         """One setting's verdicts in a phase; pairs of two benchmarks stand in one table, with ids of their own."""

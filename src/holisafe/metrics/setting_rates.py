@@ -38,20 +38,23 @@ def pooled(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def safety_rates(pairs: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
-    """{MEASURE: CELL} of one judge's verdicts on safety pairs, of `frontier.MEASURES` those that have any pair."""
+def safety_rates(pairs: pd.DataFrame, seed: int = 0, draws: int = 2000) -> dict[str, Any]:
+    """{MEASURE: CELL} of one judge's verdicts on safety pairs, of `frontier.MEASURES` those that have any pair.
+
+    Of a single draw no interval comes, for where only the rates are wanted.
+    """
     if not len(pairs):
         return {}
     whole = pairs.drop(columns=["category", "subcategory", "condition"], errors="ignore")  # no rates of parts
-    (calibration,) = calibration_scores(whole, seed=seed).values()
-    (scores,) = score(whole, seed=seed).values()
+    (calibration,) = calibration_scores(whole, seed=seed, draws=draws).values()
+    (scores,) = score(whole, seed=seed, draws=draws).values()
     cells = {name: calibration.get(name) for name in ("sra_u", "sra_s", "average")}
     cells |= {name: scores.get(name) for name in ("masr_pooled", "rr", "under_safety", "over_safety")}
     cells |= {f"asr.{name}": cell for name, cell in scores["asr"].items()}
     return {name: cell for name, cell in cells.items() if cell and cell["n"] + cell["n_invalid"]}
 
 
-def utility_rate(questions: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
+def utility_rate(questions: pd.DataFrame, seed: int = 0, draws: int = 2000) -> dict[str, Any]:
     """{"utility": CELL}: the share answered rightly. Wilson's interval; the bootstrap's where clusters hold several."""
     if not len(questions):
         return {}
@@ -60,7 +63,7 @@ def utility_rate(questions: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
         right, n = int((found.valid & ~found.hit).sum()), int(found.valid.sum())
         return {"utility": rate_cell(right, n, int((~found.valid).sum())).to_json()}
     outcomes = Outcomes(found.valid, ~found.hit, clusters)
-    return {"utility": outcomes.cells([np.ones(len(questions), bool)], seed=seed)[0].to_json()}
+    return {"utility": outcomes.cells([np.ones(len(questions), bool)], seed=seed, draws=draws)[0].to_json()}
 
 
 def losses(untouched: pd.DataFrame, setting: pd.DataFrame, *, questions: bool, seed: int = 0) -> dict[str, Any]:
