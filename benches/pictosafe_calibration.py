@@ -60,7 +60,7 @@ def methods(work: Path) -> list[dict[str, Any]]:
         {
             "method": REVISION,
             "fit": {**revision, "options": REVISION_FIT},
-            "grid": {"layers": ["2", "2+3"], "strength": [5, 7, 9, 11]},
+            "grid": {"layers": ["2", "2+3"], "strength": [4, 5, 7, 8, 9, 11]},
         },
         *(
             {
@@ -91,7 +91,7 @@ def methods(work: Path) -> list[dict[str, Any]]:
             "method": f"guarded,apply={REVISION},file={work}/revision-{{seed}}.safetensors,layers=2+3",
             "name": "guarded revision",
             "fit": guarded,
-            "grid": {"alarms": [0.02, 0.05, 0.1], "strength": [11]},
+            "grid": {"alarms": [0.02, 0.05, 0.1], "strength": [7, 11]},
         },
     ]
 
