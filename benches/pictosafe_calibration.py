@@ -159,6 +159,15 @@ def measure(work: Path, name: str, groups: list[list[dict[str, Any]]], limits: l
     return found
 
 
+def rounded(value: Any) -> Any:
+    """JSON with its numbers to five digits."""
+    if isinstance(value, dict):
+        return {name: rounded(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [rounded(inner) for inner in value]
+    return round(value, 5) if isinstance(value, float) else value
+
+
 def main() -> None:
     """Make what is missing, then write the page and its numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -183,8 +192,8 @@ def main() -> None:
     groups = [every[0::2], every[1::2]]
     found = {name: measure(work, name, groups, limits) for name, limits in LIMITS.items()}
     (options.docs / "calibration_results.md").write_text(page(found), encoding="utf-8")
-    kept = {name: {key: one[key] for key in ("points", "fronts", "picks")} for name, one in found.items()}
-    (options.docs / "calibration_results.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    kept = {name: {key: rounded(one[key]) for key in ("points", "fronts", "picks")} for name, one in found.items()}
+    (options.docs / "calibration_results.json").write_text(json.dumps(kept) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
