@@ -45,6 +45,11 @@ def test_every_setting_has_a_mark_and_a_tip_and_the_marked_ones_their_signs() ->
     assert by_class(root, "front") == []  # a single place has no line
 
 
+def test_thirty_methods_have_marks_of_their_own() -> None:
+    drawn = [setting_mark(0, 0, mark) for mark in range(COMPARED, 31)]
+    assert len(set(drawn)) == len(drawn)
+
+
 def test_marks_stand_where_their_rates_are() -> None:
     root = plot(some([(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)]))
     places = sorted((float(node.get("cx")), float(node.get("cy"))) for node in by_class(root, "mark"))

@@ -27,14 +27,17 @@ def tone_of(mark: int) -> int:
 
 
 def setting_mark(x: float, y: float, mark: int, radius: float = 5.5) -> str:
-    """A setting's mark: methods take the four tones in turn, the second four hollow."""
+    """A setting's mark: methods take the four tones in turn, the second four hollow, later ones in others' shapes."""
     if mark == COMPARED:
         side = 2 * radius - 2
         place = {"x": x - side / 2, "y": y - side / 2}
         return element("rect", **place, width=side, height=side, class_="mark tone0 hollow")
-    tone = tone_of(mark)
-    drawn = marker(x, y, tone, radius)
-    return drawn if mark < TONES else drawn.replace(f'"mark tone{tone}"', f'"mark tone{tone} hollow"')
+    if mark == UNTOUCHED:
+        return marker(x, y, 0, radius)
+    tone, turn = tone_of(mark), (mark - 1) // (TONES - 1)
+    shape = 1 + (tone - 1 + turn // 2) % (TONES - 1)
+    kind = f"mark tone{tone}" + " hollow" * (turn % 2)
+    return marker(x, y, shape, radius).replace(f'"mark tone{shape}"', f'"{kind}"')
 
 
 @dataclass(frozen=True)
