@@ -179,6 +179,24 @@ def test_methods_learn_once_a_seed_and_seeds_are_pooled(tmp_path: Path) -> None:
     assert (asked(tmp_path), FITTED) == (before, [0, 5])
 
 
+def test_an_image_to_learn_from_is_hashed_once_however_many_methods_and_seeds(tmp_path: Path) -> None:
+    opened: Counter[str] = Counter()
+
+    def open_image(name: str) -> Any:
+        opened[name] += 1
+        return toy_plugin.open_image(name)
+
+    pairs = benchmarks._entries["toy-fit"].load(None)
+    benchmarks._entries["toy-fit"] = Entry("toy-fit", lambda root: replace(pairs, open_image=open_image))
+    fit = {"data": "toy-fit", "seeds": [0, 5]}
+    methods = [{"method": "refusing", "name": name, "fit": fit, "grid": {"strength": [0.8]}} for name in ("a", "b")]
+    Sweep(config(tmp_path, methods=methods), tmp_path / "out").run()
+    assert set(opened.values()) == {1}
+    assert len(opened) == 30  # two pairs share an image
+    facts = load_learned(next((tmp_path / "out" / "learned").iterdir())).facts["data"]
+    assert facts["train"] + facts["validation"] == 62  # with two pairs that have no picture
+
+
 def test_an_option_may_name_the_seed(tmp_path: Path) -> None:
     """Files and models made apart, one a seed: here strengths."""
     fit = {"data": "toy-fit", "seeds": [0, 5], "options": {"teacher": "teacher-{seed}"}}

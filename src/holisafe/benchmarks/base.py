@@ -45,6 +45,10 @@ class Benchmark:
         user = Message("user", sample.query, self.pictures(sample))
         return Request(sample_id=sample.id, messages=(*system, user), settings=settings, repeat=repeat)
 
+    def image_hash(self, name: str) -> str:
+        """Identifies the decoded pixels of an image. Raises InputError when it is missing or broken."""
+        return pixel_hash(self.open_image(name))
+
     def content_hash(self, progress: Callable[[int, int], None] | None = None) -> str:
         """Identifies what is asked: every sample and the decoded pixels of every image it names.
 
@@ -54,7 +58,7 @@ class Benchmark:
         names = list(dict.fromkeys(name for sample in self.samples for name in sample.images))
         hashes = []
         with ThreadPoolExecutor(max_workers=4) as pool:
-            for done, value in enumerate(pool.map(lambda name: pixel_hash(self.open_image(name)), names), start=1):
+            for done, value in enumerate(pool.map(self.image_hash, names), start=1):
                 hashes.append(value)
                 if progress is not None:
                     progress(done, len(names))

@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..benchmarks.base import Benchmark
 from ..errors import InputError
 from ..evaluate import evaluate
 from ..records import GenerationSettings
@@ -46,11 +47,12 @@ class Sweep:
         self.generation = GenerationSettings(max_new_tokens=config.max_tokens, seed=config.seed, system=config.system)
         self.settings = settings_of(config)
         self.asked = list(asked_parts(config))
+        opened: dict[tuple[str, str | None], Benchmark] = {}
         self.pairs = {
             (method.called, seed): data
             for method in config.methods
             if method.fit
-            for seed, data in pairs_to_fit(method.fit, self.asked)
+            for seed, data in pairs_to_fit(method.fit, self.asked, opened)
         }
         self.results = Results(config, out, self.settings, self.asked)
         self.report, self.done = progress or (lambda done, total, doing: None), 0

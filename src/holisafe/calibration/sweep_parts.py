@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 from ..benchmarks import open_benchmark
@@ -25,6 +25,18 @@ class Hashed(Benchmark):
 
     def content_hash(self, progress: Callable[[int, int], None] | None = None) -> str:
         return self._hash
+
+
+@dataclass(frozen=True)
+class Remembering(Benchmark):
+    """A benchmark whose every image is hashed once, whichever of its samples are taken."""
+
+    hashes: dict[str, str] = field(default_factory=dict)
+
+    def image_hash(self, name: str) -> str:
+        if name not in self.hashes:
+            self.hashes[name] = super().image_hash(name)
+        return self.hashes[name]
 
 
 @dataclass(frozen=True)
@@ -64,9 +76,15 @@ def asked_parts(config: SweepConfig) -> Iterator[Asked]:
         yield Asked("report", name, reported, judge)
 
 
-def pairs_to_fit(fit: Fit, asked: Iterable[Asked]) -> Iterator[tuple[int, FitData]]:
-    """Each seed's pairs to learn from. Raises InputError where one of them is reported later."""
-    benchmark = open_benchmark(fit.data, fit.root)
+def pairs_to_fit(
+    fit: Fit, asked: Iterable[Asked], opened: dict[tuple[str, str | None], Benchmark]
+) -> Iterator[tuple[int, FitData]]:
+    """Each seed's pairs to learn from; `opened` keeps what several methods learn from. Raises InputError where one of
+    the pairs is reported later."""
+    if (fit.data, fit.root) not in opened:
+        found = open_benchmark(fit.data, fit.root)
+        opened[fit.data, fit.root] = Remembering(**{f.name: getattr(found, f.name) for f in fields(found)})
+    benchmark = opened[fit.data, fit.root]
     for seed in fit.seeds:
         data = fit_data(benchmark, limit=fit.limit, seed=seed)
         used = replace(benchmark, samples=(*data.train, *data.validation))
