@@ -52,7 +52,6 @@ HEAVY_PLACES = (
     "guard/",
     "tuning/",
     "targets/huggingface",
-    "benchmarks/pictosafe/tiny_vlm/",
     "calibration/activation",
     "calibration/weight",
     "cli/doctor.py",  # asks torch which device there is
@@ -145,8 +144,7 @@ PLANTED = {
     "torch under another name": ("metrics/rates.py", "def f():\n    import torch.nn.functional as F", True),
     "transformers in a verb": ("cli/tune.py", "from transformers import Trainer", True),
     "torch where models are": ("tuning/train.py", "import torch\nfrom transformers import Trainer", False),
-    "torch in the tiny model": ("benchmarks/pictosafe/tiny_vlm/tower.py", "import torch", False),
-    "torch beside the tiny model": ("benchmarks/pictosafe/scenes.py", "import torch", True),
+    "torch beside the pictograms": ("benchmarks/pictosafe/scenes.py", "import torch", True),
     "only the sweep evaluates": ("calibration/sweep.py", "from ..evaluate import run", False),
     "no other calibration evaluates": ("calibration/reminder.py", "from ..evaluate import run", True),
     "a folder without a rule": ("helpers/x.py", "", True),

@@ -36,7 +36,6 @@ def test_pins_are_exact_sorted_and_nothing_but_versions() -> None:
 
 def test_everything_that_is_installed_by_make_is_pinned() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    del extras["sprites"]  # for drawing the sheets anew, which are shipped
     needed = {plain(name) for name in [*PROJECT["project"]["dependencies"], *(n for e in extras.values() for n in e)]}
     assert sorted(needed - {plain(pin) for pin in PINS} - {"holisafe"}) == []
 

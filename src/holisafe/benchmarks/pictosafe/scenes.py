@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .catalog import concepts
-from .sprites.make_sprites import SPRITE_PIXELS, SPRITES_PER_ROW
 
+SPRITE_PIXELS = 48
+SPRITES_PER_ROW = 12
 GRID = 3
 CELL_PIXELS = 32
 SCENE_PIXELS = GRID * CELL_PIXELS

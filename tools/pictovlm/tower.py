@@ -1,6 +1,6 @@
 """Train the tiny VLM's vision tower to name the pictogram in every cell of a scene.
 
-    python -m holisafe.benchmarks.pictosafe.tiny_vlm.tower node_modules/@iconify-json --minutes 60 --out build/tower.pt
+    python -m tools.pictovlm.tower node_modules/@iconify-json --minutes 60 --out build/tower.pt
 
 A Swin transformer of 3 M parameters reads 96 x 96 pixels and gives one feature a cell. Its progress is watched on the
 development style only; the unseen style is not read here.
@@ -20,8 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import SwinConfig, SwinModel
 
-from ..catalog import concepts
-from ..scenes import GRID, STYLES, Scene, render
+from holisafe.benchmarks.pictosafe.catalog import concepts
+from holisafe.benchmarks.pictosafe.scenes import GRID, STYLES, Scene, render
+
 from .sprite_bank import SpriteBank, collect_sprites
 
 CELLS = GRID * GRID

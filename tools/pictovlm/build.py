@@ -1,6 +1,6 @@
 """Build the shipped tiny VLM: join the trained tower to a small language model and teach it to talk.
 
-    python -m holisafe.benchmarks.pictosafe.tiny_vlm.build node_modules/@iconify-json --tower build/tower.pt
+    python -m tools.pictovlm.build node_modules/@iconify-json --tower build/tower.pt
 
 `--start FOLDER` goes on from an earlier build, with its tokenizer.
 The result is an ordinary `LlavaForConditionalGeneration` folder. The tower stays frozen, so its features are computed
@@ -33,13 +33,15 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ..catalog import concepts, spoken
-from ..scenes import CELL_NAMES, Scene
+from holisafe.benchmarks.pictosafe.catalog import concepts, spoken
+from holisafe.benchmarks.pictosafe.scenes import CELL_NAMES, Scene
+from holisafe.guard.folders import shipped_folder
+
 from .base_data import Conversation, corpus
 from .sprite_bank import SpriteBank, collect_sprites
 from .tower import CELLS, PIXEL_MEAN, PIXEL_SPREAD, Namer, pixel_values, swin_config
 
-MODEL_FOLDER = Path(__file__).with_name("model")
+MODEL_FOLDER = shipped_folder()
 SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>", "<image>", "<|system|>", "<|user|>", "<|assistant|>")
 VOCABULARY = 1400
 CHAT_TEMPLATE = (
@@ -301,6 +303,7 @@ def words_loss(
 
 def save(model: LlavaForConditionalGeneration, processor: LlavaProcessor, out: Path) -> None:
     """Half-precision safetensors that load as float32, the processor, and nothing else."""
+    card = (MODEL_FOLDER / "README.md").read_text(encoding="utf-8")
     shutil.rmtree(out, ignore_errors=True)
     model.half().save_pretrained(out)
     processor.save_pretrained(out)
@@ -310,7 +313,7 @@ def save(model: LlavaForConditionalGeneration, processor: LlavaProcessor, out: P
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     for file in out.glob("*.safetensors"):
         file.chmod(0o644)
-    shutil.copy(Path(__file__).with_name("model_card.md"), out / "README.md")
+    (out / "README.md").write_text(card, encoding="utf-8")
     size = sum(file.stat().st_size for file in out.glob("*.safetensors"))
     print(f"{out}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {size / 2**20:.1f} MiB")
 

@@ -2,9 +2,9 @@
 
     npm install @iconify-json/noto @iconify-json/fluent-emoji-flat @iconify-json/emojione @iconify-json/twemoji
     pip install resvg-py
-    python -m holisafe.benchmarks.pictosafe.sprites.make_sprites node_modules/@iconify-json
+    python -m tools.make_sprites node_modules/@iconify-json
 
-One PNG for each drawing style is written beside this file: 48 x 48 RGBA sprites, 12 a row, in the order of
+One PNG for each drawing style is written into the package: 48 x 48 RGBA sprites, 12 a row, in the order of
 `catalog.concepts()`. The versions they were made from stand in `LICENSES.md`.
 """
 
@@ -16,10 +16,10 @@ from typing import Any
 
 from PIL import Image
 
-from ..catalog import concepts
+from holisafe.benchmarks.pictosafe import scenes
+from holisafe.benchmarks.pictosafe.catalog import concepts
+from holisafe.benchmarks.pictosafe.scenes import SPRITE_PIXELS, SPRITES_PER_ROW
 
-SPRITE_PIXELS = 48
-SPRITES_PER_ROW = 12
 SHEETS = {"noto": "noto", "fluent": "fluent-emoji-flat", "emojione": "emojione", "twemoji": "twemoji"}
 
 
@@ -64,7 +64,7 @@ def main(packages: Path) -> None:
             if sprite is None:
                 raise SystemExit(f"{package} has no icon {name!r}")
             image.paste(sprite, (index % SPRITES_PER_ROW * SPRITE_PIXELS, index // SPRITES_PER_ROW * SPRITE_PIXELS))
-        image.save(Path(__file__).with_name(f"{sheet}.png"), optimize=True)
+        image.save(Path(scenes.__file__).parent / "sprites" / f"{sheet}.png", optimize=True)
         print(f"{sheet}.png: {len(names)} sprites")
 
 

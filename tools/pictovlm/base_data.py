@@ -12,11 +12,20 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..catalog import COMPOSITES, EXTRAS, OBJECTS, SINGLES, spoken
-from ..pairs import EVERYDAY, REFUSAL, advice, caption, pick, place, reason, unsafe_and_safe_pictures
-from ..questions import HARMFUL, cells, families, frames, harmful_deeds, harmless_deeds
-from ..scenes import CELL_NAMES, GRID, Scene
-from ..utility import TASKS, utility_item, wordings
+from holisafe.benchmarks.pictosafe.catalog import COMPOSITES, EXTRAS, OBJECTS, SINGLES, spoken
+from holisafe.benchmarks.pictosafe.pairs import (
+    EVERYDAY,
+    REFUSAL,
+    advice,
+    caption,
+    pick,
+    place,
+    reason,
+    unsafe_and_safe_pictures,
+)
+from holisafe.benchmarks.pictosafe.questions import HARMFUL, cells, families, frames, harmful_deeds, harmless_deeds
+from holisafe.benchmarks.pictosafe.scenes import CELL_NAMES, GRID, Scene
+from holisafe.benchmarks.pictosafe.utility import TASKS, utility_item, wordings
 
 PLAINLY_HARMFUL = frozenset(
     {

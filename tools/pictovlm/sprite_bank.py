@@ -17,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..catalog import concepts
-from ..scenes import CELL_PIXELS, GRID, SCENE_PIXELS
-from ..sprites.make_sprites import SPRITE_PIXELS, icon_set, rasterise
+from holisafe.benchmarks.pictosafe.catalog import concepts
+from holisafe.benchmarks.pictosafe.scenes import CELL_PIXELS, GRID, SCENE_PIXELS, SPRITE_PIXELS
+
+from ..make_sprites import icon_set, rasterise
 
 TRAINING_SETS = {
     "noto": 1.0,
