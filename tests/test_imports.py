@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "holisafe"
 
-GROUND = ("errors", "typed_yaml", "taxonomy", "records", "images", "store", "registry")
+GROUND = ("errors", "typed_yaml", "taxonomy", "records", "finish", "images", "store", "registry")
 """In this order: each may import those before it."""
 
 ALLOWED: dict[str, set[str]] = {

@@ -134,6 +134,7 @@ class Response:
     `finish == "filtered"` is a block by the provider's content filter: not the model's own answer, so never judged.
     `usage` counts tokens: input_tokens, output_tokens, reasoning_tokens. `cost` is in US dollars, None without prices.
     `calibrated` tells whether a calibration that decides by request was applied to this one; None: nothing decided.
+    `finish_reason` is the provider's own word for how the answer ended, where it is none that `finish.ending` knows.
     """
 
     sample_id: str
@@ -148,6 +149,7 @@ class Response:
     cost: float | None = None
     latency_seconds: float | None = None
     calibrated: bool | None = None
+    finish_reason: str | None = None
 
     @property
     def key(self) -> str:
