@@ -60,9 +60,9 @@ def picture(name: str = "0") -> Image.Image:
 
 @cache
 def data_url() -> str:
-    from holisafe.images import as_data_url
+    from holisafe.images import as_png
 
-    return as_data_url(picture())
+    return "data:image/png;base64," + base64.b64encode(as_png(picture())).decode()
 
 
 def payload() -> dict[str, Any]:

@@ -8,7 +8,6 @@ group, which has 100 rows as the hub writes it, and some pictures.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -102,7 +101,7 @@ class ParquetPictures:
             raise InputError("no such image in the table")
         cell = self._cells[name]
         data = self._block(cell.file, cell.group, cell.row // BLOCK, cell.column)[cell.row % BLOCK]
-        return decode_image(io.BytesIO(data))
+        return decode_image(data)
 
 
 def parquet_files(root: Path) -> list[Path]:

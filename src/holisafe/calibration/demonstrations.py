@@ -9,7 +9,6 @@ All of it lies in the file's tensors, none in its header, so that `holisafe cali
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections import Counter
@@ -127,7 +126,7 @@ def _in_memory(name: str, png: bytes) -> Picture:
 
 
 def _decode(name: str, png: bytes) -> Any:
-    return decode_image(io.BytesIO(png), f"demonstration {name}")
+    return decode_image(png, f"demonstration {name}")
 
 
 def pack(demonstrations: Sequence[Demonstration]) -> dict[str, np.ndarray[Any, Any]]:

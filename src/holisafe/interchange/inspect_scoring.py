@@ -9,7 +9,6 @@ responses, each with its n, its number of invalid verdicts, and its interval.
 from __future__ import annotations
 
 import base64
-import io
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -108,4 +107,4 @@ def _decoded(url: str) -> Image.Image:
     """The picture in a data URL, as RGB. Raises InputError for anything else: no address is ever fetched."""
     if not (data := DATA_URL.fullmatch(url)):
         raise InputError("the log holds no pictures; make it with --log-images")
-    return decode_image(io.BytesIO(base64.b64decode(data[1])), "picture in the log")
+    return decode_image(base64.b64decode(data[1]), "picture in the log")
