@@ -6,8 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from holisafe.journal import read_json
 from holisafe.records import Response, Sample, Verdict
-from holisafe.store import read_json, read_manifest, read_records
+from holisafe.store import read_manifest, read_records
 
 
 def contents(run: Path) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holisafe.errors import InputError
+from holisafe.journal import read_json, write_json
 from holisafe.records import Response, Sample, Verdict
-from holisafe.store import RunFolder, provenance, read_json, read_manifest, read_records, write_json
+from holisafe.store import RunFolder, provenance, read_manifest, read_records
 
 MANIFEST: dict[str, Any] = {
     "schema": 1,
@@ -198,7 +199,7 @@ def test_what_a_writer_killed_at_the_very_start_leaves_is_taken_over(tmp_path: P
 def test_places_where_no_run_can_be_kept(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
-    for path, says in ((file, "is a file, not a run folder"), (file / "run", "no run can be kept here")):
+    for path, says in ((file, "is a file, not a run folder"), (file / "run", "cannot be written")):
         with pytest.raises(InputError, match=says), RunFolder(path, MANIFEST):
             pass
 
@@ -206,7 +207,7 @@ def test_places_where_no_run_can_be_kept(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
 def test_a_forbidden_place(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(InputError, match="no run can be kept here"), RunFolder(tmp_path / "run", MANIFEST):
+    with pytest.raises(InputError, match="cannot be written"), RunFolder(tmp_path / "run", MANIFEST):
         pass
 
 
@@ -242,7 +243,7 @@ def test_a_short_write_raises_and_leaves_whole_lines(tmp_path: Path) -> None:
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert f"OSError: [Errno {errno.ENOSPC}] {os.strerror(errno.ENOSPC)}: '{tmp_path}/responses.jsonl'" in done.stderr
+    assert f"OSError: [Errno {errno.EFBIG}] {os.strerror(errno.EFBIG)}: '{tmp_path}/responses.jsonl'" in done.stderr
     stored = [int(key) for key in read_records(tmp_path, Response)]
     assert stored == [int(line) for line in done.stdout.split()]
     assert len(stored) > 5
@@ -251,7 +252,7 @@ def test_a_short_write_raises_and_leaves_whole_lines(tmp_path: Path) -> None:
 
 def test_a_full_disk_raises(tmp_path: Path) -> None:
     with RunFolder(tmp_path, MANIFEST) as run:
-        os.dup2(os.open("/dev/full", os.O_WRONLY), run._files[Response])
+        os.dup2(os.open("/dev/full", os.O_WRONLY), run._files[Response]._file)
         with pytest.raises(OSError, match=r"No space left"):
             run.append(response(1))
 

@@ -19,11 +19,12 @@ from typing import Any
 from .benchmarks import open_recorded
 from .benchmarks.base import Benchmark, stratified
 from .errors import InputError
+from .journal import write_json
 from .judges import open_judge
 from .judges.base import Judge, Judged, applies, call_failed
 from .records import SCHEMA_VERSION, GenerationSettings, Request, Response, Sample, Verdict, response_key, verdict_key
 from .stopping import Budget, Stopping, stopping_on_interrupt
-from .store import RunFolder, provenance, read_manifest, write_json
+from .store import RunFolder, provenance, read_manifest
 from .targets.base import Target
 
 Progress = Callable[[str, int, int], None]

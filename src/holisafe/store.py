@@ -12,19 +12,18 @@ the next open. A lock keeps a second writer out. The last line of a key wins.
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import json
-import os
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from .errors import InputError
+from .journal import Journal, clean, locked, make_private, read_json, read_lines, said_of, write_json
 from .records import Record, Response, Sample, Verdict, from_line, to_line
 
 IDENTITY = ("schema", "benchmark", "target", "settings", "seed")
@@ -52,30 +51,11 @@ IN_WORDS = {
 
 PACKAGES = ("holisafe", "torch", "transformers", "peft", "accelerate", "numpy", "pandas", "scipy", "pillow")
 
+LOCK = ".lock"
+LEFT_OVER = (".manifest.json.unfinished", "manifest.json.tmp", "scores.json.tmp")
+"""What killed writers leave, today's and those before."""
+
 FILES: dict[type, str] = {Sample: "samples.jsonl", Response: "responses.jsonl", Verdict: "verdicts.jsonl"}
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file whole: a reader sees the old one or the new one, never half."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file's value. Raises InputError when it cannot be read or is no JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError("no such file", where=path) from None
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", where=path) from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"not JSON ({error})", where=path) from None
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -91,16 +71,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def read_records(folder: Path, kind: type[Record]) -> dict[str, Record]:
     """Every record of one kind by key; of several lines with one key the last wins; a torn last line is left out."""
     path = folder / FILES[kind]
-    if not path.exists():
-        return {}
-    *lines, rest = path.read_bytes().split(b"\n")
-    del rest  # empty, or the torn line of a killed writer
     records: dict[str, Record] = {}
-    for row, line in enumerate(lines, start=1):
-        try:
-            record = from_line(kind, line.decode("utf-8"), where=str(path), row=row)
-        except UnicodeDecodeError:
-            raise InputError("not UTF-8", where=path, row=row) from None
+    for row, line in read_lines(path):
+        record = from_line(kind, line, where=str(path), row=row)
         records.pop(record.key, None)
         records[record.key] = record
     return records
@@ -118,43 +91,35 @@ class RunFolder:
 
     def __init__(self, path: Path, manifest: Mapping[str, Any]) -> None:
         self.path, self.manifest = path, dict(manifest)
-        self._files: dict[type, int] = {}
-        self._lock: int | None = None
+        self._files: dict[type, Journal] = {}
 
     def __enter__(self) -> RunFolder:
-        try:
-            self._claim()
+        with ExitStack() as opened, said_of(self.path):
+            self._claim(opened)
             earlier = read_manifest(self.path) if self._known.exists() else None
             if earlier is not None:
                 self._continue(earlier)
             if self.manifest != earlier:
                 write_json(self._known, self.manifest)
             for kind, name in FILES.items():
-                self._files[kind] = _open_for_append(self.path / name)
-        except BaseException as error:
-            self.close()
-            if isinstance(error, PermissionError | FileExistsError | NotADirectoryError):
-                raise InputError(f"no run can be kept here ({error.strerror})", where=self.path) from None
-            raise
+                self._files[kind] = opened.enter_context(Journal(self.path / name))
+            self._opened = opened.pop_all()
         return self
 
     @property
     def _known(self) -> Path:
         return self.path / "manifest.json"
 
-    def _claim(self) -> None:
+    def _claim(self, opened: ExitStack) -> None:
         """Make the folder and lock it, unless it is something else or somebody else's."""
         if self.path.exists() and not self.path.is_dir():
             raise InputError("is a file, not a run folder", where=self.path)
         found = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
-        if found - {".lock", "manifest.json.tmp"} and not self._known.exists():
+        if found - {LOCK, *LEFT_OVER} and not self._known.exists():
             raise InputError("the folder is not empty and holds no run", where=self.path)
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError("another process is writing to this run folder", where=self.path) from None
+        make_private(self.path)
+        opened.enter_context(locked(self.path / LOCK, self.path))
+        clean(self.path, *LEFT_OVER)
 
     def _continue(self, earlier: Mapping[str, Any]) -> None:
         """Carry on an earlier manifest. Raises InputError when that one measured something else."""
@@ -178,45 +143,18 @@ class RunFolder:
         self.manifest = {**self.manifest, **kept, "created": earlier.get("created")}
 
     def append(self, *records: Sample | Response | Verdict) -> None:
-        """Write records down; once this returns, killing the process does not lose them.
-
-        Raises OSError when the disk does not take a whole line; what it took of the line is removed again.
-        """
-        for record in records:
-            file, data = self._files[type(record)], (to_line(record) + "\n").encode()
-            whole = os.fstat(file).st_size
-            written = os.write(file, data)
-            if written != len(data):
-                os.ftruncate(file, whole)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path / FILES[type(record)]))
+        """Write records down, as `Journal.append` does."""
+        for kind, alike in groupby(records, type):
+            self._files[kind].append(*map(to_line, alike))
 
     def read(self, kind: type[Record]) -> dict[str, Record]:
         """What the folder holds of one kind, by key."""
         return read_records(self.path, kind)
 
-    def close(self) -> None:
-        for descriptor in self._files.values():
-            os.close(descriptor)
-        self._files.clear()
-        if self._lock is not None:
-            os.close(self._lock)  # gives the lock back
-            self._lock = None
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
-
-
-def _open_for_append(path: Path) -> int:
-    """Open for appending and cut off a torn last line."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o644)
-    with path.open("rb") as file:
-        content = file.read()
-    whole = content.rfind(b"\n") + 1
-    if whole != len(content):
-        os.ftruncate(descriptor, whole)
-    return descriptor
+        self._opened.__exit__(kind, error, trace)
 
 
 def _differences(name: str, earlier: Any, now: Any) -> Iterable[str]:

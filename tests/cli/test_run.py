@@ -159,7 +159,7 @@ def test_two_cannot_write_one_run(desk: Desk) -> None:
         assert first.poll() is None
         first.communicate()
     assert (second.returncode, second.stdout) == (2, "")
-    assert second.stderr == "holisafe: run: another process is writing to this run folder\n"
+    assert second.stderr == "holisafe: run: another process is writing it\n"
     assert first.returncode == 0
     assert len(desk.noted(desk.calls, "start")) == len(TEST)
 

@@ -139,7 +139,7 @@ def test_one_process_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str
     with (tmp_path / "sg.json.scores.jsonl").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert holisafe(*COMMAND, "--limit", 1, "--out", out) == 2
-    assert "another process writes it" in complaint(capsys)
+    assert "another process is writing it" in complaint(capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["sg.json.scores.jsonl"]
 
 

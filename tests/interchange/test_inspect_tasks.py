@@ -25,9 +25,10 @@ from holisafe.evaluate import evaluate
 from holisafe.images import pixel_hash
 from holisafe.interchange import inspect_scoring, inspect_tasks
 from holisafe.interchange.inspect_logs import read_responses
+from holisafe.journal import read_json
 from holisafe.judges import open_judge
 from holisafe.records import Response, Sample, Verdict
-from holisafe.store import read_json, read_records
+from holisafe.store import read_records
 from interchange.inspect_answers import TEXTS, SameAnswers, answer_to, mock_model
 
 JUDGES = ("string-match:normalised", "string-match:holisafe")

@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
+from holisafe.journal import read_json
 from holisafe.report.tables import before_after_table, run_table
-from holisafe.store import read_json
 from report.fake_runs import JUDGES, cell
 
 

@@ -6,16 +6,14 @@ Samples and pixels are the same after reading; the same benchmark always gives t
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..images import as_png
+from ..journal import whole_folder, write_json
 from ..records import Sample, to_line
-from ..store import write_json
 from ..taxonomy import CATEGORIES, CATEGORY_OF, COMBINATIONS, IMAGE_LABELS, SAFE
 from .base import Benchmark
 from .holisafe_bench import RECORDS, SIDECAR
@@ -31,15 +29,8 @@ def export(benchmark: Benchmark, out: Path) -> tuple[int, int, int]:
     out = out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("exists already and is not an empty folder", where=out)
-    building = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        building.mkdir(parents=True)
-        counts = _write(benchmark, building)
-        building.replace(out)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
-    return counts
+    with whole_folder(out) as building:
+        return _write(benchmark, building)
 
 
 def _write(benchmark: Benchmark, folder: Path) -> tuple[int, int, int]:

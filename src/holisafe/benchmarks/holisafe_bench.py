@@ -32,9 +32,9 @@ from PIL import Image
 
 from ..errors import InputError
 from ..images import inside, open_image
+from ..journal import read_json
 from ..records import Sample, from_line
 from ..registry import benchmarks
-from ..store import read_json
 from ..taxonomy import COMBINATIONS, SAFE
 from .base import Benchmark
 from .holisafe_fields import IMAGES, SAMPLE_FIELD, parse, picture_path

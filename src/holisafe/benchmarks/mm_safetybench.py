@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..journal import read_json
 from ..records import Sample
 from ..registry import benchmarks
-from ..store import read_json
 from .base import Benchmark
 from .rows import label, optional_text, short, text
 from .tables import Place, Table, first_of, read_tables, release

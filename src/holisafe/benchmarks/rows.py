@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..store import read_json
+from ..journal import read_json
 
 Row = Mapping[str, Any]
 

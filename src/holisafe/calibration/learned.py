@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InputError
+from ..journal import whole_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,11 +42,9 @@ class Learned:
         if path.suffix != ".safetensors":
             raise InputError("a learned file is called NAME.safetensors", where=path)
         header = json.dumps({"schema": SCHEMA, "method": self.method, **self.facts})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.unfinished")
         tensors = {name: np.ascontiguousarray(array) for name, array in self.tensors.items()}
-        unfinished.write_bytes(save(tensors, metadata={"holisafe": header}))
-        unfinished.replace(path)
+        with whole_file(path) as unfinished:
+            unfinished.write_bytes(save(tensors, metadata={"holisafe": header}))
         return path
 
 

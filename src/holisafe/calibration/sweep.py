@@ -19,9 +19,9 @@ from typing import Any
 from ..benchmarks.base import Benchmark
 from ..errors import InputError
 from ..evaluate import evaluate
+from ..journal import write_json
 from ..records import GenerationSettings
 from ..registry import targets
-from ..store import write_json
 from ..targets import open_target
 from ..targets.base import Target, parse_spec
 from .sweep_config import SweepConfig

@@ -11,12 +11,13 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from ..interchange.lmms_eval_results import read_result
+from ..journal import read_json
 from ..judges.base import Judge
 from ..metrics.frontier import knee, oriented, pareto_front, pick
 from ..metrics.run_scores import verdict_table
 from ..metrics.setting_rates import losses, pooled, safety_rates, spread, unpaired_loss, utility_rate
 from ..records import Response, Sample, Verdict
-from ..store import provenance, read_json, read_records
+from ..store import provenance, read_records
 from .sweep_config import UNTOUCHED, SweepConfig
 from .sweep_parts import Asked
 from .sweep_settings import Setting

@@ -117,7 +117,7 @@ def _exit_code(command: Any, args: list[str]) -> int:
             raise
         return _complain(f"{error.filename}: {error.strerror}", ExitCode.BAD_INPUT)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         return _complain(
             f"{error.filename or 'disk'}: {error.strerror}; make room, then the same command again goes on",

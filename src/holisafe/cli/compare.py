@@ -68,9 +68,9 @@ def compare(
 
 def _side_by_side(runs: list[Path]) -> None:
     """VSCBench's own scores of two finished runs, whole and by condition, slot and category; nothing for others."""
+    from ..journal import read_json
     from ..report.measures import calibration_slices
     from ..report.tables import before_after_table
-    from ..store import read_json
     from .screen import screen
 
     if not all((run / "scores.json").is_file() for run in runs):

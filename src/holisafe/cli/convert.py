@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,17 +29,16 @@ def convert(
     """
     from ..errors import InputError
     from ..guard import load_guarded, load_processor, save_guarded
+    from ..journal import whole_folder
 
     if out.exists():
         raise InputError("is there already; name a new folder", where=out)
     loaded = load_guarded(model, dtype=dtype, device="cpu", vision_tower=vision_tower, pool=pool)
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a call that was killed
     kind: Any = form.value if form else None
-    save_guarded(loaded, unfinished, form=kind)
-    try:
-        load_processor(model).save_pretrained(str(unfinished))
-    except InputError as error:
-        typer.echo(f"without a processor: {error}", err=True)
-    unfinished.rename(out)
+    with whole_folder(out) as unfinished:
+        save_guarded(loaded, unfinished, form=kind)
+        try:
+            load_processor(model).save_pretrained(str(unfinished))
+        except InputError as error:
+            typer.echo(f"without a processor: {error}", err=True)
     typer.echo(out)

@@ -43,8 +43,8 @@ def demo(
     """
     from rich.console import Console
 
+    from ..journal import write_json
     from ..report import write_page
-    from ..store import write_json
     from ..tuning.recipe import load_recipe
     from ..tuning.train import tune
     from .progress import showing_progress

@@ -9,16 +9,16 @@ is the one that counts.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ..errors import InputError
+from ..journal import Journal, whole_file
 
 KINDS = (".jsonl", ".parquet")
 BLOCK = 1 << 20
@@ -47,7 +47,7 @@ class ReadingsFile:
 
     def __init__(self, path: Path, made_by: str) -> None:
         self.path, self.made_by = path, made_by
-        self.journal = path.with_name(path.name + ".jsonl") if path.suffix == ".parquet" else path
+        self.journal = Journal(path.with_name(path.name + ".jsonl") if path.suffix == ".parquet" else path)
         self.rows: dict[str, Row] = {}
 
     def __enter__(self) -> ReadingsFile:
@@ -55,36 +55,25 @@ class ReadingsFile:
             raise InputError(f"the output ends in {' or '.join(KINDS)}", where=self.path)
         if self.path.is_dir():
             raise InputError("is a folder", where=self.path)
-        self.journal.parent.mkdir(parents=True, exist_ok=True)
-        self._descriptor = os.open(self.journal, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o644)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with ExitStack() as opened:
+            opened.enter_context(self.journal)
             self._read()
-        except BlockingIOError:
-            os.close(self._descriptor)
-            raise InputError("another process writes it", where=self.journal) from None
-        except InputError:
-            os.close(self._descriptor)
-            raise
+            self._opened = opened.pop_all()
         return self
 
     def _read(self) -> None:
-        content = self.journal.read_bytes()
-        *lines, torn = content.split(b"\n")
-        for number, line in enumerate(lines, start=1):
+        for number, line in self.journal.lines():
             try:
                 row = json.loads(line)
             except ValueError:
                 row = None
             if not isinstance(row, dict) or not {"image", "sha256", "error", "made_by"} <= row.keys():
-                raise InputError("no row of holisafe guard predict", where=self.journal, row=number)
+                raise InputError("no row of holisafe guard predict", where=self.journal.path, row=number)
             if row["made_by"] != self.made_by:
                 raise InputError(
-                    "made with another model, thresholds or settings: choose another --out", where=self.journal
+                    "made with another model, thresholds or settings: choose another --out", where=self.journal.path
                 )
             self.rows[row["image"]] = row
-        if torn:
-            os.ftruncate(self._descriptor, len(content) - len(torn))
 
     def has(self, image: str, sha256: str | None) -> bool:
         """Whether there is a reading for this path with this content. Errors do not count: they may have passed."""
@@ -96,20 +85,18 @@ class ReadingsFile:
         whole = {**row, "made_by": self.made_by}
         if self.rows.get(whole["image"]) == whole:
             return
-        line = (json.dumps(whole, ensure_ascii=False) + "\n").encode("utf-8", "surrogateescape")
-        while line:
-            line = line[os.write(self._descriptor, line) :]
+        self.journal.append(json.dumps(whole, ensure_ascii=False))
         self.rows[whole["image"]] = whole
 
     def finish(self) -> None:
         """Write the table where one was asked for, in one piece."""
-        if self.journal != self.path:
+        if self.journal.path != self.path:
             write_parquet(list(self.rows.values()), self.path)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._descriptor)
+        self._opened.__exit__(kind, error, trace)
 
 
 def write_parquet(rows: list[Row], path: Path) -> None:
@@ -121,9 +108,8 @@ def write_parquet(rows: list[Row], path: Path) -> None:
     labels = list(dict.fromkeys(label for row in rows for label in row.get("probabilities") or ()))
     columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in names}
     columns |= {f"p_{label}": [(row.get("probabilities") or {}).get(label) for row in rows] for label in labels}
-    temporary = path.with_name(path.name + ".tmp")
-    pq.write_table(pa.table(columns), temporary)
-    temporary.replace(path)
+    with whole_file(path) as unfinished:
+        pq.write_table(pa.table(columns), unfinished)
 
 
 def row_of(image: str, sha256: str | None, said: Mapping[str, Any]) -> Row:

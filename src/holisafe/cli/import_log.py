@@ -49,11 +49,10 @@ def import_inspect(log: Log, out: Out) -> None:
 
 def _write(responses: list[Response], out: Path) -> None:
     """One response a line; the file appears whole or not at all."""
+    from ..journal import write_text
     from ..records import to_line
 
     if not out.parent.is_dir():
         raise InputError("no such folder", where=out.parent)
-    temporary = out.with_name(out.name + ".tmp")
-    temporary.write_text("".join(to_line(response) + "\n" for response in responses), encoding="utf-8")
-    temporary.replace(out)
+    write_text(out, "".join(to_line(response) + "\n" for response in responses))
     print(f"{out}: {len(responses):,} responses; next: holisafe run BENCH --target replay/{out} ...")

@@ -41,9 +41,10 @@ def safeground(
     from ..benchmarks import open_benchmark
     from ..benchmarks.quadruples import CORNERS, quadruples
     from ..calibration import calibrated
+    from ..journal import write_json
     from ..metrics.safeground import safeground as metrics
     from ..records import GenerationSettings, digest
-    from ..store import provenance, write_json
+    from ..store import provenance
     from ..targets import open_target
     from .safeground_scores import kept_scores
 

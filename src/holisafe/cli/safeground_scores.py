@@ -7,22 +7,21 @@ A torn last line is cut off on opening; the last line of a pair counts; an error
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
+from ..journal import Journal
 
 
 @dataclass
 class Scores:
     """Log-likelihoods by sample id, and what went wrong with the others; `add` writes one line each."""
 
-    descriptor: int
+    journal: Journal
     made_by: str
     known: dict[str, float] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
@@ -34,10 +33,8 @@ class Scores:
             error = str(value) if isinstance(value, InputError) else None
             self._take(sample_id, None if isinstance(value, InputError) else value, error)
             row = {"sample_id": sample_id, "log_likelihood": self.known.get(sample_id), "error": error}
-            lines.append(json.dumps({**row, "made_by": self.made_by}, ensure_ascii=False) + "\n")
-        data = "".join(lines).encode("utf-8", "replace")
-        while data:
-            data = data[os.write(self.descriptor, data) :]
+            lines.append(json.dumps({**row, "made_by": self.made_by}, ensure_ascii=False))
+        self.journal.append(*lines)
 
     def _take(self, sample_id: str, value: float | None, error: str | None) -> None:
         self.known.pop(sample_id, None)
@@ -47,10 +44,9 @@ class Scores:
         elif error is not None:
             self.errors[sample_id] = error
 
-    def read(self, path: Path) -> None:
-        content = path.read_bytes()
-        *lines, torn = content.split(b"\n")
-        for number, line in enumerate(lines, start=1):
+    def read(self) -> None:
+        path = self.journal.path
+        for number, line in self.journal.lines():
             try:
                 row = json.loads(line)
                 made_by, entry = row["made_by"], (row["sample_id"], row["log_likelihood"], row["error"])
@@ -59,8 +55,6 @@ class Scores:
             if made_by != self.made_by:
                 raise InputError("scores of another benchmark, model or calibration: choose another --out", where=path)
             self._take(*entry)
-        if torn:
-            os.ftruncate(self.descriptor, len(content) - len(torn))
 
 
 @contextmanager
@@ -69,15 +63,7 @@ def kept_scores(out: Path, made_by: str) -> Iterator[Scores]:
 
     Raises InputError when another process holds them, or they are something else's.
     """
-    path = out.with_name(out.name + ".scores.jsonl")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        scores = Scores(descriptor, made_by)
-        scores.read(path)
+    with Journal(out.with_name(out.name + ".scores.jsonl")) as journal:
+        scores = Scores(journal, made_by)
+        scores.read()
         yield scores
-    except BlockingIOError:
-        raise InputError("another process writes it", where=path) from None
-    finally:
-        os.close(descriptor)

@@ -10,7 +10,7 @@ import functools
 from pathlib import Path
 from typing import Any, Final
 
-from ..store import write_json
+from ..journal import write_json
 from .errors import GuardError
 from .folders import SHIPPED, shipped_folder
 from .head import HEAD

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from ..errors import InputError
-from ..store import read_json
+from ..journal import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor

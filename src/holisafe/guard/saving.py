@@ -18,7 +18,7 @@ import copy
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
-from ..store import read_json, write_json
+from ..journal import read_json, write_json
 from .adapters import GUARD_FOLDER, PREFIX, SETTINGS_FILE, check_adapters_keep_head, guard_fields
 from .attach import is_guarded, unwrap
 from .errors import GuardError

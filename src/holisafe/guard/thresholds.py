@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import InputError
+from ..journal import write_json
 from ..records import GuardReading
-from ..store import write_json
 from .adapters import GUARD_FOLDER
 from .folders import find_file, locate, read_object
 from .head import HEAD

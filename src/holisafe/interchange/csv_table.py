@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..journal import whole_file
 
 BYTE_ORDER_MARK = "\ufeff"
 
@@ -72,15 +72,11 @@ def read_csv(path: Path) -> CsvTable:
 
 def write_csv(table: CsvTable, path: Path) -> None:
     """Write the table so that at every moment the file is whole: what was there before, or all of this."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
+    with whole_file(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
         file.write(BYTE_ORDER_MARK if table.marked else "")
         for row in (table.columns, *table.rows):
             line = ",".join(map(_quoted, row)) or '""'  # an empty line would be no row
             file.write(line + table.newline)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _quoted(value: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..clients.pictures import Encoding
 from ..errors import InputError
+from ..journal import whole_file
 from ..records import Response, Sample, Verdict, digest, response_key, verdict_key
 from ..store import read_manifest, read_records
 from .inspect_records import logged_response, metadata_of, metrics_of, needs_inspect, output_of, score_of
@@ -96,9 +97,8 @@ def write_eval_log(run: Path, out: Path, images: bool = True) -> int:
         stats=_stats(manifest, calls),
         samples=[_sample(sample, response, verdicts, manifest, picture) for sample, response in calls],
     )
-    temporary = out.with_name(f"{out.name}.tmp")
-    write(log, temporary, format="eval")
-    temporary.replace(out)
+    with whole_file(out) as unfinished:
+        write(log, unfinished, format="eval")
     return len(calls)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..store import read_json
+from ..journal import read_json
 
 QUANTILE = 1.959963984540054
 

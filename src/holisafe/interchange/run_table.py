@@ -12,12 +12,12 @@ one away from every text cell that begins with one gives the text back (`as_text
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..journal import whole_file
 from ..records import Response, Sample, Verdict, response_key, verdict_key
 from ..store import read_manifest, read_records
 from ..taxonomy import adheres
@@ -146,11 +146,8 @@ def _write_parquet(columns: Columns, out: Path) -> None:
 
     kinds = {name: "bool" if name.endswith(".adheres") else TYPES.get(name, "string") for name in columns}
     arrays = {name: arrow.array(values, type=kinds[name]) for name, values in columns.items()}
-    temporary = out.with_name(out.name + ".tmp")
-    parquet.write_table(arrow.table(arrays), temporary)
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    temporary.replace(out)
+    with whole_file(out) as unfinished:
+        parquet.write_table(arrow.table(arrays), unfinished)
 
 
 def verdict_columns(columns: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ..journal import write_text
 from .figures.frontier import COMPARED, UNTOUCHED, Point, frontier_plot, setting_mark
 from .figures.svg import element, line, points
 from .frontier_rows import LABELS, LATENCY_NOTE, chosen_on, columns, latency, loss, marks, picked_by, spread
@@ -30,11 +31,7 @@ TITLES = {
 
 def write_frontier_page(found: Mapping[str, Any], out: Path) -> Path:
     """Write the page of what `Sweep.run` found to `out`, whole or not at all; return its path."""
-    content = render(found).encode("utf-8", errors="backslashreplace")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(out.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(out)
+    write_text(out, render(found))
     return out
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..journal import write_text
 from .doubts import doubts
 from .drawn import figures
 from .pairs import OpenImage, browser_data, inert_json
@@ -44,11 +45,7 @@ def write_page(
     if max_pairs < 0:
         raise InputError(f"max_pairs is {max_pairs}; it must not be negative")
     groups = read_groups(runs, titles)
-    content = render(groups, open_image, max_pairs).encode("utf-8", errors="backslashreplace")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(out.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(out)
+    write_text(out, render(groups, open_image, max_pairs))
     return out
 
 

@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import InputError
+from ..journal import read_json
 from ..records import Response, Sample, Verdict
-from ..store import read_json, read_records
+from ..store import read_records
 from ..taxonomy import adheres
 
 

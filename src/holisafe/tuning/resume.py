@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 
 from ..errors import InputError
-from ..store import read_json, write_json
+from ..journal import read_json, write_json
 
 if TYPE_CHECKING:
     from .trainer import SafetyTrainer

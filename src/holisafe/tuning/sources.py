@@ -21,8 +21,8 @@ from ..benchmarks import open_benchmark
 from ..benchmarks.holisafe_fields import IMAGES, parse
 from ..errors import InputError
 from ..images import inside, open_image
+from ..journal import read_json
 from ..records import Message, Picture
-from ..store import read_json
 from .examples import UTILITY, Example
 
 FIELDS = {

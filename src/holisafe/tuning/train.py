@@ -31,8 +31,8 @@ from ..guard.meta_token import add_meta_token, reads_token, teach_processor
 from ..guard.pooling import sources
 from ..guard.quiet import quiet
 from ..guard.thresholds_kept import forget
+from ..journal import whole_folder, write_json
 from ..records import digest
-from ..store import write_json
 from .data import load_examples, select
 from .examples import Example
 from .mix import draw_mix
@@ -302,14 +302,12 @@ def _check_out(out: Path) -> None:
 def _save(
     model: Any, processor: Any, trainer: SafetyTrainer, report: dict[str, Any], gathered: Gathered, out: Path
 ) -> None:
-    """Everything into a sibling folder, which is then renamed: `out` is whole or absent."""
+    """Write all of `out`, whole or not at all."""
     recipe = trainer.recipe
     keeps_adapter = recipe.trainable.method == "lora" and recipe.trainable.lora.save == "adapter"
     if hasattr(model, "merge_and_unload") and not keeps_adapter:
         model = model.merge_and_unload()
-    whole = out.parent / f".{out.name}.{os.getpid()}.unfinished"
-    whole.mkdir(parents=True)
-    try:
+    with whole_folder(out) as whole:
         if is_guarded(model):
             save_guarded(model, whole)
         else:
@@ -321,12 +319,6 @@ def _save(
         if gathered.overlaps:
             _write_lines(whole / "overlaps.jsonl", (overlap._asdict() for overlap in gathered.overlaps))
         write_json(whole / "tuning.json", report)
-        for file in whole.iterdir():  # safetensors writes for the owner alone, whatever the umask
-            file.chmod((whole / "recipe.yaml").stat().st_mode)
-        whole.replace(out)
-    except BaseException:
-        shutil.rmtree(whole, ignore_errors=True)
-        raise
 
 
 def _drawn(examples: Sequence[Example]) -> Iterator[dict[str, Any]]:

@@ -20,7 +20,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from ..errors import InputError
 from ..guard import labels_of
 from ..guard.head import HEAD
-from ..store import read_json
+from ..journal import read_json
 from .balance import balanced_loss, inverse_frequency
 from .collator import Collator, end_tokens
 from .examples import Example
