@@ -36,4 +36,4 @@ types: $(READY)
 	$(BIN)/mypy
 
 test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2

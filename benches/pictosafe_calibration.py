@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -127,8 +126,7 @@ def fit_revision(out: Path, seed: int) -> None:
 
 def run(arguments: list[str]) -> None:
     """Python in a single-threaded process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    subprocess.run([sys.executable, *arguments], check=True, env=environment)
+    subprocess.run([sys.executable, *arguments], check=True)
 
 
 def prepare(job: tuple[str, int], work: Path) -> None:

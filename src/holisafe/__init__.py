@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .threads import sleep_while_waiting
+
 if TYPE_CHECKING:
     from .guard import attach_guard, load_guarded
 
     __version__: str
 
 __all__ = ["__version__", "attach_guard", "load_guarded"]
+
+
+sleep_while_waiting()  # before anything loads torch or NumPy
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from transformers import PreTrainedModel
 
 from .. import taxonomy
+from ..threads import choose_threads
 from .errors import GuardError
 from .families import default_pool, hidden_size, image_token_ids, text_decoder
 from .model import GuardedModel, add_head, guarded_class
@@ -60,6 +61,7 @@ def attach_guard(
     )
     if int(hidden_size(model.config) * hidden_scale) < 1:
         raise GuardError(f"guard settings: hidden_scale {hidden_scale} leaves no hidden unit")
+    choose_threads(model)
     return attach_settings(model, settings)
 
 

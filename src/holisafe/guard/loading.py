@@ -13,6 +13,7 @@ import torch
 from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from ..errors import InputError
+from ..threads import choose_threads
 from .adapters import GUARD_FOLDER, PREFIX, SETTINGS_FILE
 from .attach import attach_settings, is_guarded
 from .errors import one_line
@@ -79,6 +80,7 @@ def load_model(
         warnings.simplefilter("ignore")  # PEFT's about missing keys: they are refused in words
         model = (_load_adapter(source, adapter, options) if adapter else _load_full(source, options)).eval()
         remember(model, source)
+        choose_threads(model)
         return model
 
 
