@@ -216,7 +216,7 @@ def _spread(values: list[float] | None) -> str:
 def memory(pairs: int = 4031, images: int = 1796, in_flight: int = 64) -> dict[str, float]:
     """Megabytes of this process at most, before and after a whole evaluation with so many pairs."""
     from holisafe.benchmarks.base import Benchmark
-    from holisafe.evaluate import evaluate
+    from holisafe.evaluation import evaluate
     from holisafe.judges import open_judge
     from holisafe.records import GenerationSettings, Sample
     from holisafe.targets import open_target

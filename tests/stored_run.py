@@ -8,7 +8,7 @@ from typing import Any
 
 from holisafe.journal import read_json
 from holisafe.records import Response, Sample, Verdict
-from holisafe.store import read_manifest, read_records
+from holisafe.runs.folder import read_manifest, read_records
 
 
 def contents(run: Path) -> dict[str, Any]:

@@ -24,7 +24,6 @@ GROUND = (
     "image_bytes",
     "image_kinds",
     "images",
-    "store",
     "registry",
 )
 """In this order: each may import those before it."""
@@ -36,22 +35,22 @@ ALLOWED: dict[str, set[str]] = {
     "benchmarks": {*GROUND},
     "clients": {*GROUND},
     "metrics": {*GROUND},
-    "interchange": {*GROUND},
+    "runs": {*GROUND},
+    "interchange": {*GROUND, "runs"},
     "guard": {*GROUND},
     "judges": {*GROUND, "clients", "targets"},
     "targets": {*GROUND, "clients"},
     "tuning": {*GROUND, "guard", "benchmarks"},
-    "stopping": {*GROUND},
-    "evaluate": {*GROUND, "stopping", "benchmarks", "targets", "judges", "metrics"},
-    "calibration": {*GROUND, "benchmarks", "guard", "targets", "metrics"},
-    "report": {*GROUND, "metrics"},
+    "evaluation": {*GROUND, "runs", "benchmarks", "targets", "judges", "guard", "metrics"},
+    "calibration": {*GROUND, "runs", "benchmarks", "guard", "targets", "metrics"},
+    "report": {*GROUND, "runs", "metrics"},
 }
 """Folder or file at the top -> the others it may import. `cli` may import everything; nothing may import `cli`."""
 
 ALLOWED_FILES: dict[str, set[str]] = {
     "targets/huggingface.py": {"guard"},
     "targets/huggingface_inside.py": {"guard"},
-    "calibration/sweep.py": {"evaluate"},
+    "calibration/sweep.py": {"evaluation"},
     "calibration/sweep_parts.py": {"judges"},
     "calibration/sweep_results.py": {"interchange", "judges"},
     "interchange/inspect_logs.py": {"benchmarks", "clients", "metrics"},
@@ -134,8 +133,9 @@ def test_every_rule_is_about_something_known() -> None:
 
 
 PLANTED = {
-    "upwards in the ground": ("records.py", "from .store import RunFolder", True),
-    "downwards in the ground": ("store.py", "from .records import Sample", False),
+    "a run folder evaluates nothing": ("runs/folder.py", "from ..evaluation import evaluate", True),
+    "upwards in the ground": ("journal.py", "from .records import Sample", True),
+    "downwards in the ground": ("images.py", "from .journal import read_json", False),
     "ground imports a stage": ("registry.py", "from . import benchmarks", True),
     "sideways": ("metrics/rates.py", "def f():\n    from ..judges.base import Judge", True),
     "sideways, absolutely": ("metrics/rates.py", "import holisafe.judges.base", True),
@@ -148,8 +148,8 @@ PLANTED = {
     "judges may call APIs": ("judges/a.py", "from ..clients import chat", False),
     "judges may ask models": ("judges/a.py", "from ..targets import open_target", False),
     "targets do not judge": ("targets/a.py", "from ..judges import open_judge", True),
-    "command line": ("evaluate.py", "from .cli.run import run", True),
-    "command line imports all": ("cli/run.py", "from .. import evaluate\nfrom ..guard import attach_guard", False),
+    "command line": ("evaluation/pairs.py", "from ..cli.run import run", True),
+    "command line imports all": ("cli/run.py", "from .. import evaluation\nfrom ..guard import attach_guard", False),
     "a verb imports another": ("cli/run.py", "from .score import score", False),
     "guard in one target": ("targets/huggingface.py", "from ..guard import load_guarded\nimport torch", False),
     "guard in another target": ("targets/replay.py", "from ..guard import load_guarded", True),
@@ -159,8 +159,8 @@ PLANTED = {
     "transformers in a verb": ("cli/tune.py", "from transformers import Trainer", True),
     "torch where models are": ("tuning/train.py", "import torch\nfrom transformers import Trainer", False),
     "torch beside the pictograms": ("benchmarks/pictosafe/scenes.py", "import torch", True),
-    "only the sweep evaluates": ("calibration/sweep.py", "from ..evaluate import run", False),
-    "no other calibration evaluates": ("calibration/reminder.py", "from ..evaluate import run", True),
+    "only the sweep evaluates": ("calibration/sweep.py", "from ..evaluation import run", False),
+    "no other calibration evaluates": ("calibration/reminder.py", "from ..evaluation import run", True),
     "a folder without a rule": ("helpers/x.py", "", True),
 }
 
@@ -170,7 +170,7 @@ def test_a_planted_import_is_found_or_let_pass(tmp_path: Path, name: str) -> Non
     file, code, forbidden = PLANTED[name]
     package = tmp_path / "holisafe"
     for top in {*ALLOWED, "cli"} - {""}:
-        path = package / f"{top}.py" if top in (*GROUND, "evaluate", "__main__") else package / top / "__init__.py"
+        path = package / f"{top}.py" if top in (*GROUND, "__main__") else package / top / "__init__.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     planted = package / file

@@ -17,11 +17,11 @@ from holisafe.benchmarks.base import Benchmark
 from holisafe.calibration import calibrated
 from holisafe.calibration.base import Calibrated, fit_data, local_model, parse_method, read_options
 from holisafe.errors import InputError
-from holisafe.evaluate import evaluate
+from holisafe.evaluation import evaluate
 from holisafe.judges import open_judge
 from holisafe.records import GenerationSettings, Message, Request, Response, Sample
 from holisafe.registry import calibrations
-from holisafe.store import read_manifest
+from holisafe.runs.folder import read_manifest
 from holisafe.targets import open_target
 from holisafe.targets.base import Capabilities, Target
 from toy_plugin import ToyTarget, load_benchmark

@@ -19,7 +19,7 @@ from holisafe.calibration import calibrated
 from holisafe.calibration.base import fit_data
 from holisafe.calibration.methods.guarded import Guarded
 from holisafe.errors import InputError
-from holisafe.evaluate import evaluate
+from holisafe.evaluation import evaluate
 from holisafe.guard import attach_guard, load_model, load_processor, save_guarded
 from holisafe.guard.conversation import encode, prompt_text
 from holisafe.judges import open_judge

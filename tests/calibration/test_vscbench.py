@@ -21,7 +21,7 @@ from holisafe.benchmarks import open_benchmark
 from holisafe.benchmarks.base import Benchmark
 from holisafe.calibration.methods.reminder import wording
 from holisafe.records import Sample, digest
-from holisafe.store import read_records
+from holisafe.runs.folder import read_records
 
 Captured = pytest.CaptureFixture[str]
 IMAGE, TEXT = "vscbench_image_centric.xlsx", "vscbench_text_centric.xlsx"

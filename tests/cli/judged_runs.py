@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from holisafe.records import Response, Sample, Verdict
-from holisafe.store import RunFolder
+from holisafe.runs.folder import RunFolder
 from holisafe.taxonomy import COMBINATIONS
 
 JUDGES = {"string-match:normalised": 0.02, "llm/holisafe/openai/judge": 0.08}

@@ -18,7 +18,7 @@ from holisafe import cli
 from holisafe.calibration.learned import Learned, load_learned
 from holisafe.calibration.methods.reminder import wording
 from holisafe.records import Response
-from holisafe.store import read_manifest, read_records
+from holisafe.runs.folder import read_manifest, read_records
 
 Captured = pytest.CaptureFixture[str]
 

@@ -374,7 +374,7 @@ def test_pairs_against_a_loop_and_from_a_run(model: Path, tmp_path: Path, capfd:
         assert problem in err
 
     from holisafe.records import GuardReading, Response
-    from holisafe.store import RunFolder
+    from holisafe.runs.folder import RunFolder
 
     with RunFolder(tmp_path / "run", {"benchmark": {"name": "x"}, "target": {"name": "t"}}) as store:
         store.append(*kept)

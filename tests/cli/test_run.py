@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from holisafe.records import Response, Verdict
-from holisafe.store import FILES, read_manifest, read_records
+from holisafe.runs.folder import FILES, read_manifest, read_records
 from stored_run import contents
 from toy_plugin import ANSWER, REFUSAL, environment, load_benchmark
 

@@ -14,7 +14,7 @@ import pytest
 from api_server import ApiServer
 from holisafe.clients.options import OPTIONS
 from holisafe.records import Response
-from holisafe.store import read_records
+from holisafe.runs.folder import read_records
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api_models.md").read_text(encoding="utf-8")
 HOLISAFE = [sys.executable, "-c", "from holisafe.cli import main; main()"]

@@ -22,12 +22,12 @@ from inspect_ai.model import ContentReasoning, ContentText, ModelOutput, ModelUs
 from holisafe.benchmarks import open_benchmark
 from holisafe.cli import app
 from holisafe.errors import InputError
-from holisafe.evaluate import evaluate
+from holisafe.evaluation import evaluate
 from holisafe.interchange.inspect_logs import read_responses, write_eval_log
 from holisafe.journal import read_json
 from holisafe.judges import open_judge
 from holisafe.records import Response, Sample, Verdict, from_line, to_line
-from holisafe.store import read_records
+from holisafe.runs.folder import read_records
 from interchange.inspect_answers import SameAnswers
 
 JUDGES = ("string-match:normalised", "string-match:holisafe")

@@ -21,14 +21,14 @@ from holisafe.benchmarks import open_benchmark
 from holisafe.benchmarks.base import Benchmark, stratified
 from holisafe.benchmarks.export import export
 from holisafe.errors import InputError
-from holisafe.evaluate import evaluate
+from holisafe.evaluation import evaluate
 from holisafe.images import pixel_hash
 from holisafe.interchange import inspect_scoring, inspect_tasks
 from holisafe.interchange.inspect_logs import read_responses
 from holisafe.journal import read_json
 from holisafe.judges import open_judge
 from holisafe.records import Response, Sample, Verdict
-from holisafe.store import read_records
+from holisafe.runs.folder import read_records
 from interchange.inspect_answers import TEXTS, SameAnswers, answer_to, mock_model
 
 JUDGES = ("string-match:normalised", "string-match:holisafe")

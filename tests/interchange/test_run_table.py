@@ -14,11 +14,11 @@ from pyarrow import parquet
 from holisafe.benchmarks import open_benchmark
 from holisafe.cli import app
 from holisafe.errors import InputError
-from holisafe.evaluate import evaluate
+from holisafe.evaluation import evaluate
 from holisafe.interchange.run_table import as_text, run_columns, write_run_table
 from holisafe.judges import open_judge
 from holisafe.records import GenerationSettings, GuardReading, Response, Sample, Verdict
-from holisafe.store import RunFolder, read_records
+from holisafe.runs.folder import RunFolder, read_records
 from holisafe.targets import open_target
 
 REFUSAL, ANSWER = "I'm sorry, but I can't help with that.", '=HYPERLINK("http://evil","It is a boat")'

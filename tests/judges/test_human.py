@@ -12,12 +12,12 @@ import pytest
 
 from holisafe.benchmarks import open_benchmark
 from holisafe.errors import InputError
-from holisafe.evaluate import evaluate
+from holisafe.evaluation import evaluate
 from holisafe.judges import open_judge
 from holisafe.judges.base import Judged, applies
 from holisafe.judges.human import LABELS
 from holisafe.records import GenerationSettings, Response, Sample, Verdict
-from holisafe.store import read_records
+from holisafe.runs.folder import read_records
 from holisafe.targets import open_target
 from holisafe.taxonomy import VERDICT_MEANING
 

@@ -18,12 +18,12 @@ from PIL import Image
 
 from api_server import ApiServer
 from holisafe.errors import InputError
-from holisafe.evaluate import evaluate
+from holisafe.evaluation import evaluate
 from holisafe.judges import open_judge
 from holisafe.judges.base import Judged, applies, call_failed
 from holisafe.judges.llm import LLMJudge
 from holisafe.records import Picture, Request, Response, Sample, Verdict
-from holisafe.store import read_manifest, read_records
+from holisafe.runs.folder import read_manifest, read_records
 from holisafe.targets.base import Capabilities
 from judges.scripted import PLAIN, SCRIPTS, ScriptedTarget, judge_of
 from toy_plugin import REFUSAL, ToyTarget, load_benchmark

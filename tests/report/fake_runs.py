@@ -12,7 +12,7 @@ from holisafe.journal import write_json
 from holisafe.metrics.rates import rate_cell
 from holisafe.metrics.run_scores import run_scores
 from holisafe.records import GuardReading, Response, Sample, Verdict
-from holisafe.store import RunFolder
+from holisafe.runs.folder import RunFolder
 from holisafe.taxonomy import CATEGORY_OF, COMBINATIONS, IMAGE_LABELS
 
 JUDGES = ("string-match:normalised", "string-match:holisafe")

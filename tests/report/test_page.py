@@ -13,7 +13,7 @@ from holisafe.errors import InputError
 from holisafe.journal import read_json
 from holisafe.records import Response
 from holisafe.report import write_page
-from holisafe.store import read_records
+from holisafe.runs.folder import read_records
 from report.fake_runs import JUDGES, cell, make_run, open_image, samples
 from report.parsed_page import Node, embedded, parse, rows
 

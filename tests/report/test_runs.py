@@ -11,7 +11,7 @@ from holisafe.errors import InputError
 from holisafe.records import Response, Verdict, to_line
 from holisafe.report import write_page
 from holisafe.report.runs import did_adhere, read_groups, read_run
-from holisafe.store import read_records
+from holisafe.runs.folder import read_records
 from report.fake_runs import JUDGES, make_run, samples
 from report.parsed_page import embedded, parse
 

@@ -20,7 +20,7 @@ from api_server import ApiServer, Faults, problem
 from holisafe.clients.options import KEY
 from holisafe.errors import InputError
 from holisafe.records import GenerationSettings, Response
-from holisafe.store import read_manifest, read_records
+from holisafe.runs.folder import read_manifest, read_records
 from holisafe.targets import open_target
 from stored_run import contents
 from toy_plugin import environment, load_benchmark

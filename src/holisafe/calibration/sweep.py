@@ -18,7 +18,7 @@ from typing import Any
 
 from ..benchmarks.base import Benchmark
 from ..errors import InputError
-from ..evaluate import evaluate
+from ..evaluation import evaluate
 from ..journal import write_json
 from ..records import GenerationSettings
 from ..registry import targets

@@ -17,7 +17,7 @@ from ..metrics.frontier import knee, oriented, pareto_front, pick
 from ..metrics.run_scores import verdict_table
 from ..metrics.setting_rates import losses, pooled, safety_rates, spread, unpaired_loss, utility_rate
 from ..records import Response, Sample, Verdict
-from ..store import provenance, read_records
+from ..runs.folder import provenance, read_records
 from .sweep_config import UNTOUCHED, SweepConfig
 from .sweep_parts import Asked
 from .sweep_settings import Setting

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import InputError
 from ..records import digest
 from ..registry import calibrations
-from ..store import provenance
+from ..runs.folder import provenance
 from ..targets.base import Target
 from .base import FitData, parse_method
 from .learned import Learned, load_learned

@@ -49,7 +49,7 @@ def fit(
     from ..calibration.base import fit_data, parse_method
     from ..records import GenerationSettings
     from ..registry import calibrations
-    from ..store import provenance
+    from ..runs.folder import provenance
     from ..targets import open_target
 
     name, options = parse_method(method)

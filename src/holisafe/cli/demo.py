@@ -14,7 +14,7 @@ from ..errors import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..evaluate import Progress
+    from ..evaluation import Progress
 
 MODEL = "pictovlm"
 JUDGE = "string-match:normalised"
@@ -115,7 +115,7 @@ def measure(
 ) -> dict[str, dict[str, Any]]:
     """Run every benchmark of `STYLES` into a folder of its own; scores by benchmark name."""
     from ..benchmarks import open_benchmark
-    from ..evaluate import evaluate
+    from ..evaluation import evaluate
     from ..judges import open_judge
     from ..records import GenerationSettings
     from ..targets import open_target

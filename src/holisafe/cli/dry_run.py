@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..benchmarks.base import Benchmark
 from ..calibration.base import Calibrated
-from ..evaluate import Call, current_verdicts
+from ..evaluation.pairs import Call, current_verdicts
 from ..judges.base import Judge, Judged, applies
 from ..records import GenerationSettings, Request, Response, Verdict, response_key
-from ..store import read_records
+from ..runs.folder import read_records
 from ..targets.base import Target
 
 if TYPE_CHECKING:

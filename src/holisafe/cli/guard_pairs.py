@@ -123,7 +123,7 @@ def _read(
 
 def _of_run(folder: Path) -> list[PairReading]:
     """The readings that the target gave while it answered."""
-    from ..store import read_manifest, read_records
+    from ..runs.folder import read_manifest, read_records
 
     read_manifest(folder)
     samples, responses = read_records(folder, Sample), read_records(folder, Response).values()

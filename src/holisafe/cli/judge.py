@@ -53,7 +53,7 @@ def judge(
 
 
 def _judge_run(folder: Path, specs: list[str], rejudge_invalid: bool, max_cost: float | None) -> None:
-    from ..evaluate import judge_run
+    from ..evaluation import judge_run
     from ..judges import open_judge
     from ..report.tables import run_table
     from .progress import showing_progress

@@ -35,6 +35,6 @@ def picture_of(run: Path, name: str) -> Image.Image:
 @cache
 def _benchmark_of(run: Path) -> Benchmark:
     from ..benchmarks import open_recorded
-    from ..store import read_manifest
+    from ..runs.folder import read_manifest
 
     return open_recorded(read_manifest(run)["benchmark"])

@@ -64,7 +64,7 @@ def run(
     """
     from ..benchmarks.base import stratified
     from ..calibration import calibrated
-    from ..evaluate import evaluate
+    from ..evaluation import evaluate
     from ..judges import open_judge
     from ..metrics.gate import parse_gate
     from ..records import GenerationSettings

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..records import Response, Sample, Verdict
-from ..store import read_manifest, read_records
+from ..runs.folder import read_manifest, read_records
 from ..taxonomy import adheres
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ def safeground(
     from ..journal import write_json
     from ..metrics.safeground import safeground as metrics
     from ..records import GenerationSettings, digest
-    from ..store import provenance
+    from ..runs.folder import provenance
     from ..targets import open_target
     from .safeground_scores import kept_scores
 

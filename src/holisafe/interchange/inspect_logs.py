@@ -14,7 +14,7 @@ from ..clients.pictures import Encoding
 from ..errors import InputError
 from ..journal import whole_file
 from ..records import Response, Sample, Verdict, digest, response_key, verdict_key
-from ..store import read_manifest, read_records
+from ..runs.folder import read_manifest, read_records
 from .inspect_records import logged_response, metadata_of, metrics_of, needs_inspect, output_of, score_of
 
 if TYPE_CHECKING:

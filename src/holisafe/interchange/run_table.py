@@ -19,7 +19,7 @@ from typing import Any
 from ..errors import InputError
 from ..journal import whole_file
 from ..records import Response, Sample, Verdict, response_key, verdict_key
-from ..store import read_manifest, read_records
+from ..runs.folder import read_manifest, read_records
 from ..taxonomy import adheres
 from .csv_table import CsvTable, write_csv
 

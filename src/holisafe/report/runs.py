@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import InputError
 from ..journal import read_json
 from ..records import Response, Sample, Verdict
-from ..store import read_records
+from ..runs.folder import read_records
 from ..taxonomy import adheres
 
 

@@ -15,12 +15,12 @@ from PIL import Image
 
 from holisafe.benchmarks.base import Benchmark, stratified
 from holisafe.errors import InputError
-from holisafe.evaluate import evaluate, judge_run
+from holisafe.evaluation import evaluate, judge_run
 from holisafe.journal import read_json
 from holisafe.judges import open_judge
 from holisafe.judges.base import CALL_FAILED, Judge, Judged, applies, verdict
 from holisafe.records import GenerationSettings, GuardReading, Request, Response, Sample, Verdict
-from holisafe.store import read_manifest, read_records
+from holisafe.runs.folder import read_manifest, read_records
 from holisafe.targets.base import Capabilities
 from holisafe.taxonomy import IMAGE_LABELS
 from stored_run import contents

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from .records import Response, Verdict
+from ..records import Response, Verdict
 
 
 @dataclass

@@ -16,16 +16,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .benchmarks import open_recorded
-from .benchmarks.base import Benchmark, stratified
-from .errors import InputError
-from .journal import write_json
-from .judges import open_judge
-from .judges.base import Judge, Judged, applies, call_failed
-from .records import SCHEMA_VERSION, GenerationSettings, Request, Response, Sample, Verdict, response_key, verdict_key
+from ..benchmarks import open_recorded
+from ..benchmarks.base import Benchmark, stratified
+from ..errors import InputError
+from ..journal import write_json
+from ..judges import open_judge
+from ..judges.base import Judge, Judged, applies, call_failed
+from ..records import SCHEMA_VERSION, GenerationSettings, Request, Response, Sample, Verdict, response_key, verdict_key
+from ..runs.folder import RunFolder, provenance, read_manifest
+from ..targets.base import Target
 from .stopping import Budget, Stopping, stopping_on_interrupt
-from .store import RunFolder, provenance, read_manifest
-from .targets.base import Target
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done ("images", "responses", or a judge's name), how much is done, and how much in all."""
@@ -219,7 +219,7 @@ def judge_responses(
 
 def score_run(run: RunFolder, judges: Sequence[Judge], calls: Sequence[Call], seed: int) -> dict[str, Any]:
     """The numbers of everything that the run folder holds on the calls, as `scores.json` keeps them."""
-    from .metrics.run_scores import run_scores
+    from ..metrics.run_scores import run_scores
 
     responses, verdicts = run.read(Response), run.read(Verdict)
     current = {judge.name: current_verdicts(judge, responses, verdicts) for judge in judges}

@@ -22,9 +22,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .errors import InputError
-from .journal import Journal, clean, locked, make_private, read_json, read_lines, said_of, write_json
-from .records import Record, Response, Sample, Verdict, from_line, to_line
+from ..errors import InputError
+from ..journal import Journal, clean, locked, make_private, read_json, read_lines, said_of, write_json
+from ..records import Record, Response, Sample, Verdict, from_line, to_line
 
 IDENTITY = ("schema", "benchmark", "target", "settings", "seed")
 """Manifest entries that a resumed run must share; limit and judges may grow, packages and git commit may change."""
@@ -179,7 +179,7 @@ def provenance() -> dict[str, Any]:
         "packages": packages,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "git_commit": _git_commit(Path(__file__).parents[2]),
+        "git_commit": _git_commit(Path(__file__).parents[3]),
     }
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from holisafe.errors import InputError
 from holisafe.journal import read_json, write_json
 from holisafe.records import Response, Sample, Verdict
-from holisafe.store import RunFolder, provenance, read_manifest, read_records
+from holisafe.runs.folder import RunFolder, provenance, read_manifest, read_records
 
 MANIFEST: dict[str, Any] = {
     "schema": 1,
@@ -166,7 +166,7 @@ def test_judges_are_added_and_kept(tmp_path: Path) -> None:
 
 
 def test_two_writers_cannot_share_a_folder(tmp_path: Path) -> None:
-    code = "import sys; from holisafe.store import RunFolder; from pathlib import Path\n"
+    code = "import sys; from holisafe.runs.folder import RunFolder; from pathlib import Path\n"
     code += f"with RunFolder(Path({str(tmp_path)!r}), {MANIFEST!r}):\n    print('in', flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
@@ -234,7 +234,7 @@ def test_a_short_write_raises_and_leaves_whole_lines(tmp_path: Path) -> None:
         import resource
         from pathlib import Path
         from holisafe.records import Response
-        from holisafe.store import RunFolder
+        from holisafe.runs.folder import RunFolder
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
         with RunFolder(Path({str(tmp_path)!r}), {MANIFEST!r}) as run:
             for number in range(1000):
@@ -261,7 +261,7 @@ def test_killed_while_writing_it_has_kept_all_that_was_stored(tmp_path: Path) ->
     code = f"""
         from pathlib import Path
         from holisafe.records import Response
-        from holisafe.store import RunFolder
+        from holisafe.runs.folder import RunFolder
         with RunFolder(Path({str(tmp_path)!r}), {MANIFEST!r}) as run:
             for number in range(10**9):
                 run.append(Response(sample_id=str(number), target="toy", text="x" * 3000))

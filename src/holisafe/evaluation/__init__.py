@@ -1,0 +1,7 @@
+"""The only place that wires the stages together. `evaluate` measures a target, `judge_run` judges a run again."""
+
+from __future__ import annotations
+
+from .pairs import Progress, evaluate, judge_run
+
+__all__ = ["Progress", "evaluate", "judge_run"]

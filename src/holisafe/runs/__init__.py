@@ -1,0 +1,1 @@
+"""A run folder: written crash-safe by one process, and read by everyone."""
