@@ -66,7 +66,7 @@ def steps(count: int) -> None:
 
 
 def demo(arguments: Sequence[str]) -> None:
-    command = [sys.executable, "-m", "holisafe", "demo", *arguments, "--out"]
+    command = [sys.executable, "-c", "from holisafe.cli import main; main()", "demo", *arguments, "--out"]
     with tempfile.TemporaryDirectory() as out:
         seconds, quiet = timed([*command, f"{out}/quiet"])
         print(f"quiet            {seconds:7.1f} s {quiet:7.1f} s of CPU", flush=True)

@@ -93,8 +93,8 @@ MUTATIONS: dict[str, tuple[Any, str, Callable[..., Any], list[str]]] = {
     ),
     "saved without the head": (model.GuardedModel, "state_dict", loses_the_head, ["saves_and_loads"]),
     "copies share their weights": (model.GuardedModel, "__deepcopy__", lambda self, memo: self, ["copies_and_pickles"]),
-    "loss summed over samples": (model, "_guard_loss", sums_over_samples, ["accumulates_gradients", "joint_loss"]),
-    "loss without the image mask": (model, "_guard_loss", forgets_the_image_mask, ["joint_loss", "no_image_at_all"]),
+    "loss summed over samples": (model, "guard_loss", sums_over_samples, ["accumulates_gradients", "joint_loss"]),
+    "loss without the image mask": (model, "guard_loss", forgets_the_image_mask, ["joint_loss", "no_image_at_all"]),
 }
 
 

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from sklearn.utils.class_weight import compute_class_weight
 
-from holisafe.tuning.balance import balanced_loss, inverse_frequency
+from holisafe.guard.loss import guard_loss
+from holisafe.tuning.balance import inverse_frequency
 
 LABELS = [0] * 70 + [1] * 20 + [3] * 10
 
@@ -30,14 +31,14 @@ def test_the_loss_is_the_weighted_mean_over_labelled_images() -> None:
     torch.manual_seed(0)
     logits, weights = torch.randn(5, 4, requires_grad=True), torch.tensor([1.0, 3.0, 0.5, 2.0])
     labels, valid = torch.tensor([1, 0, -100, 3, 2]), torch.tensor([True, True, True, True, False])
-    found = balanced_loss(logits, valid, labels, weights)
+    found = guard_loss(logits, valid, labels, weights)
     each = [weights[labels[k]] * F.cross_entropy(logits[k], labels[k]) for k in (0, 1, 3)]
     assert float(found.detach()) == pytest.approx(float((sum(each) / 3).detach()), rel=1e-6)
-    nothing = balanced_loss(logits, torch.zeros(5, dtype=torch.bool), labels, weights)
+    nothing = guard_loss(logits, torch.zeros(5, dtype=torch.bool), labels, weights)
     nothing.backward()
     assert float(nothing.detach()) == 0
     assert not logits.grad.any()
-    single = balanced_loss(logits[:1], valid[:1], labels[:1], weights)
+    single = guard_loss(logits[:1], valid[:1], labels[:1], weights)
     assert float(single.detach()) == pytest.approx(float((3 * F.cross_entropy(logits[:1], labels[:1])).detach())), (
         "not cancelled"
     )

@@ -3,6 +3,7 @@ adapters and guard move. And the accelerate configs: accelerate reads them as me
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,17 @@ import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
 
+import tiny_models
 from guard.tiny_families import FAMILIES, answer_labels, build, collate, samples
 from holisafe.errors import InputError
-from holisafe.guard import attach_guard
+from holisafe.guard import attach_guard, load_guarded, load_model, load_processor
 from holisafe.tuning import train
+from holisafe.tuning.data import load_examples
+from holisafe.tuning.parts import vision_tower
 from holisafe.tuning.recipe import Recipe, load_recipe, shipped
 from holisafe.tuning.train import prepared, tune
+from holisafe.tuning.trainer import make_trainer
+from tuning.colours import colour_file
 
 CONFIGS = Path(train.__file__).parent / "accelerate"
 
@@ -98,6 +104,53 @@ def test_gathered_weights_make_the_whole_model_again(tmp_path: Path) -> None:
         for (name, one), (other_name, other) in zip(trained.named_parameters(), again.named_parameters(), strict=True):
             assert name == other_name
             assert torch.equal(one, other), name
+
+
+BASE_OF = {
+    "demo": None,
+    "lora": None,
+    "qlora": None,
+    "llava-1.5-7b": "llava",
+    "qwen2.5-vl-7b": "qwen2_5_vl",
+    "qwen3-vl-8b": "qwen2_5_vl",
+    "gemma-3-12b": "gemma3",
+    "internvl3-8b": "llava",
+    "smolvlm": "idefics3",
+}
+"""Recipe -> a base it can take: PictoVLM, or a tiny one with a processor."""
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_every_shipped_recipe_runs(name: str, tmp_path: Path) -> None:
+    family = BASE_OF[name]
+    base = "pictovlm" if family is None else tiny_models.FAMILIES[family](tmp_path / "base")
+    settings = ["optimiser.max_steps=2", "optimiser.gradient_accumulation=2", "optimiser.warmup_ratio=0"]
+    settings += ["compute.log_every=1", "data.shares={}", "compute.quantise=null"]
+    data = str(colour_file(tmp_path / "data"))
+    out = tune(base, data, load_recipe(name).with_settings(settings), tmp_path / "out")
+    lines = [json.loads(line) for line in (out / "training_log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    model, before = load_guarded(out), dict(load_model(base).named_parameters())
+    moved = [n for n, p in model.named_parameters() if n in before and not torch.equal(p.float(), before[n].float())]
+    assert [n for n in moved if "proj" in n] or name == "qlora", "adapters were merged"
+    assert name != "qlora" or any(float(p.abs().max()) > 0 for n, p in model.named_parameters() if "lora_B" in n)
+
+
+def test_a_frozen_tower_keeps_no_activations_for_checkpointed_layers(tmp_path: Path) -> None:
+    """transformers asks a gradient of every embedding's output then, also in the tower, where nothing trains."""
+    base, data = tiny_models.llava(tmp_path / "base"), str(colour_file(tmp_path / "data"))
+    seen: list[bool] = []
+
+    def watch(model: Any, inputs: Any, output: Any) -> None:
+        seen.append(output.last_hidden_state.requires_grad)
+
+    recipe = load_recipe("lora").with_settings(["optimiser.max_steps=1", "optimiser.gradient_accumulation=1"])
+    model = prepared(load_model(base), recipe).train()
+    vision_tower(model.get_base_model()).register_forward_hook(watch)
+    trainer = make_trainer(model, load_processor(base), load_examples(data), recipe, tmp_path)
+    trainer.train()
+    assert seen
+    assert not any(seen)
 
 
 @pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")

@@ -90,12 +90,12 @@ def test_a_killed_run_goes_on_to_the_same_curve_and_weights(
     assert not unfinished(out).exists()
 
 
-def stopped(base: Path, data: str, out: Path, recipe: Recipe, at: int) -> None:
+def stopped(base: Path, data: str, out: Path, recipe: Recipe, at: int, said: str = "goes on from checkpoint") -> None:
     def stop(step: int, steps: int, losses: dict[str, float]) -> None:
         if step == at:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match=said):
         tune(base, data, recipe, out, progress=stop)
 
 
@@ -126,3 +126,14 @@ def test_a_checkpoint_cut_short_is_passed_over(base: Path, data: str, tmp_path: 
     assert found.name == "checkpoint-2"
     shutil.rmtree(folder / "checkpoint-2")
     assert last_checkpoint(folder) is None
+
+
+def test_who_stops_a_run_is_told_what_the_same_command_does(base: Path, data: str, tmp_path: Path) -> None:
+    out, late = tmp_path / "out", Recipe().with_settings([*SETTINGS, "compute.save_every=100"])
+    stopped(base, data, out, late, 4, "begins anew: nothing was kept yet")
+    assert not unfinished(out).exists()
+    stopped(base, data, out, Recipe().with_settings(SETTINGS), 4, "goes on from checkpoint-3")
+
+
+def test_checkpoints_are_kept_unless_somebody_says_no() -> None:
+    assert Recipe().compute.save_every

@@ -6,13 +6,13 @@ import asyncio
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForImageTextToText, TrainerCallback
 
 import tiny_models
 from holisafe.errors import InputError
@@ -21,9 +21,10 @@ from holisafe.records import GenerationSettings, Request, Response
 from holisafe.targets import open_target
 from holisafe.taxonomy import IMAGE_LABELS
 from holisafe.tuning.collator import Collator
-from holisafe.tuning.data import load_examples
+from holisafe.tuning.data import hold_back, load_examples
 from holisafe.tuning.parts import set_trainable
 from holisafe.tuning.recipe import Recipe, load_recipe
+from holisafe.tuning.resume import unfinished
 from holisafe.tuning.train import tune, with_guard
 from holisafe.tuning.trainer import make_trainer
 from tuning.colours import COLOURS, colour_file
@@ -320,7 +321,7 @@ def test_the_shipped_lora_recipe_runs_in_bfloat16(base: Path, data: str, tmp_pat
 def trainer_for(base: Path, data: str, settings: list[str], scratch: Path) -> Any:
     recipe = QUICK.with_settings(settings)
     model = set_trainable(with_guard(load_model(base), recipe), recipe)
-    return make_trainer(model, load_processor(base), load_examples(data), recipe, str(scratch))
+    return make_trainer(model, load_processor(base), load_examples(data), recipe, scratch)
 
 
 def test_the_guard_may_have_its_own_learning_rate(base: Path, data: str, tmp_path: Path) -> None:
@@ -398,3 +399,66 @@ def test_an_empty_folder_is_filled(base: Path, tmp_path: Path, data: str) -> Non
     assert {path.stat().st_mode for path in (tmp_path / "out").iterdir()} == {
         (tmp_path / "out/recipe.yaml").stat().st_mode
     }
+
+
+def test_validation_on_pictures_that_are_held_back(base: Path, data: str, tmp_path: Path) -> None:
+    """One of the colours, or the text, is never shown; its loss stands in the log, and the best model is taken."""
+    examples = load_examples(data)
+    train, held = hold_back(examples, 0.25)
+    pictures = [{picture.name for one in half for picture in one.pictures} for half in (train, held)]
+    assert not pictures[0] & pictures[1]
+    assert len(train) + len(held) == len(examples)
+    recipe = QUICK.with_settings(
+        ["validation.share=0.25", "validation.patience=2", "compute.save_every=2", "optimiser.epochs=40"]
+    )
+    out = tune(base, data, recipe, tmp_path / "out")
+    losses = [(line["step"], line["validation_loss"]) for line in log(out) if "validation_loss" in line]
+    best = min(losses, key=lambda pair: pair[1])
+    assert losses[-1][0] < 40 * 2, "it stopped early"
+    assert [step for step, _ in losses] == list(range(2, losses[-1][0] + 1, 2))
+    assert best[0] == losses[-3][0], "two later checkpoints were no better"
+    model, processor = load_guarded(out), load_processor(out)
+    batch = Collator(processor, ends=[processor.tokenizer.eos_token_id], labels=IMAGE_LABELS)
+    parts = [batch(held[at : at + 9]) for at in range(0, len(held), 9)]
+    with torch.no_grad():
+        weighed = [(float(model(**part).loss), len(part["input_ids"])) for part in parts]
+    mean = sum(loss * size for loss, size in weighed) / len(held)
+    assert mean == pytest.approx(best[1], abs=1e-4), "the best model was saved"
+    assert json.loads((out / "tuning.json").read_text())["held_back"] == len(held)
+
+
+def test_what_cannot_be_held_back_is_said(base: Path, data: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no example to validate with"):
+        tune(base, data, QUICK.with_settings(["validation.share=0.01"]), tmp_path / "out")
+    for wrong in (["validation.patience=2"], ["validation.share=0.5", "compute.save_every=null"]):
+        with pytest.raises(InputError, match="validation"):
+            QUICK.with_settings(wrong)
+
+
+def test_the_log_is_on_disk_as_it_goes_and_reporters_are_told(base: Path, data: str, tmp_path: Path) -> None:
+    seen: list[int] = []
+    place = unfinished(tmp_path / "out") / "training_log.jsonl"
+
+    def look(step: int, steps: int, losses: dict[str, float]) -> None:
+        seen.append(len(place.read_text().splitlines()))
+
+    tune(base, data, QUICK.with_settings(["optimiser.max_steps=3"]), tmp_path / "out", progress=look)
+    assert seen == [1, 2, 3]
+
+    class Told(TrainerCallback):
+        losses: ClassVar[list[float]] = []
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
+            self.losses += [logs["loss"]] if "loss" in logs else []
+
+    trainer = trainer_for(base, data, ["optimiser.max_steps=3"], tmp_path)
+    trainer.add_callback(Told())
+    trainer.train()
+    assert Told.losses == [line["loss"] for line in trainer.lines]
+
+
+def test_an_unknown_reporter_is_one_line(base: Path, data: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nobody is not supported") as caught:
+        tune(base, data, QUICK.with_settings(["compute.report_to=[nobody]"]), tmp_path / "out")
+    assert caught.value.field == "compute.report_to"
+    assert nothing_left(tmp_path)

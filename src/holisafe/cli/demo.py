@@ -31,7 +31,13 @@ MARK = ".holisafe-demo"
 
 
 def demo(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything is written; an earlier demo is replaced.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="Where everything is written. An interrupted demo there goes on, a finished one is replaced.",
+        ),
+    ],
     seed: Annotated[int, typer.Option(metavar="N", help="Of the safety tuning.")] = 0,
     recipe: Annotated[str, typer.Option(metavar="RECIPE", help="How to tune.")] = "demo",
     full: Annotated[bool, typer.Option("--full", help="Measure the whole test split, not a stratified part.")] = False,
@@ -47,13 +53,14 @@ def demo(
     from ..report import write_page
     from ..tuning.recipe import load_recipe
     from ..tuning.train import tune
-    from .progress import showing_progress
+    from .progress import in_words, showing_progress
     from .report import picture_of
 
     console = Console()
-    prepare(out)
     parts = (None, None) if full else PARTS[quick]
     settings = load_recipe(recipe).with_settings(["optimiser.max_steps=30"] if quick else [])
+    if said := prepare(out, {"seed": seed, "parts": list(parts), "recipe": settings.model_dump(mode="json")}):
+        console.print(said)
     seconds: dict[str, float] = {}
     clock = time.monotonic()
 
@@ -67,14 +74,13 @@ def demo(
         before = measure(MODEL, out / "before", parts, progress)
         lap("before")
         console.print("2/4  Attaching the Visual Guard Module and safety-tuning")
-        tuned = tune(
-            MODEL,
-            "pictosafe",
-            settings,
-            out / "model",
-            seed=seed,
-            progress=lambda step, steps, _: progress("tuning steps", step, steps),
-        )
+
+        def show(step: int, steps: int, losses: dict[str, float]) -> None:
+            progress("tuning steps", step, steps, in_words(losses))
+
+        tuned = out / "model"  # whole where it stands
+        if not tuned.exists():
+            tune(MODEL, "pictosafe", settings, tuned, seed=seed, progress=show)
         lap("tune")
         console.print("3/4  Measuring the tuned model")
         after = measure(str(tuned), out / "after", parts, progress)
@@ -95,19 +101,31 @@ def demo(
     for style in STYLES:
         console.print(style_table(summary, style))
     console.print(f"ASR and RR by {JUDGE}, utility by {UTILITY_JUDGE}; brackets hold 95 % intervals.")
-    console.print(f"Took {seconds['total']:.0f} s. Numbers: {out / 'summary.json'}. Report: {page}")
+    since = " since it went on" if said.startswith("Going") else ""
+    console.print(f"Took {seconds['total']:.0f} s{since}. Numbers: {out / 'summary.json'}. Report: {page}")
 
 
-def prepare(out: Path) -> None:
-    """Make an empty folder. Raises InputError when `out` holds something that no demo wrote."""
+def prepare(out: Path, told: dict[str, Any]) -> str:
+    """Make the folder ready for a demo of these settings; what there is to say about an earlier one in it: an
+    interrupted one with the same settings goes on, any other is replaced.
+
+    Raises InputError when `out` holds something that no demo wrote.
+    """
+    from ..journal import read_json, write_json
+
+    said, mark = "", out / MARK
     if out.exists() and not out.is_dir():
         raise InputError("is a file, not a folder", where=out)
     if out.is_dir() and any(out.iterdir()):
-        if not (out / MARK).exists():
+        if not mark.exists():
             raise InputError("the folder is not empty and holds no earlier demo", where=out)
+        if not (out / "summary.json").exists() and mark.stat().st_size and read_json(mark) == told:
+            return f"Going on with the demo in {out}"
+        said = f"Replacing the earlier demo in {out}"
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / MARK).touch()
+    write_json(mark, told)
+    return said
 
 
 def measure(

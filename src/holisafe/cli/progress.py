@@ -1,8 +1,11 @@
-"""Bars for long work, on stderr, with an estimate of the time left; nothing where nobody watches."""
+"""How far long work is, on stderr: bars with an estimate of the time left, or, where nobody watches, a line now and
+then."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -13,15 +16,31 @@ class Show(Protocol):
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None: ...
 
 
+def in_words(losses: Mapping[str, float]) -> str:
+    """`loss 1.234  lm_loss 1.100`."""
+    return "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
+
+
 @contextmanager
-def showing_progress() -> Iterator[Show]:
-    """A bar for every stage, one below the other."""
+def showing_progress(seconds: float = 30.0) -> Iterator[Show]:
+    """A bar for every stage, one below the other; off a terminal a line, when so many seconds went by without one."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
+    spoke = time.monotonic()
+
+    def say(stage: str, done: int, total: int, note: str = "") -> None:
+        nonlocal spoke
+        if time.monotonic() - spoke >= seconds:
+            print(f"{stage} {done}/{total}  {note}".rstrip(), file=sys.stderr, flush=True)
+            spoke = time.monotonic()
+
+    if not console.is_terminal:
+        yield say
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bars = Progress(*columns, TextColumn("{task.fields[note]}"), console=console, disable=not console.is_terminal)
+    bars = Progress(*columns, TextColumn("{task.fields[note]}"), console=console)
     tasks: dict[str, Any] = {}
 
     def show(stage: str, done: int, total: int, note: str = "") -> None:

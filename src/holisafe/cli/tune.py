@@ -47,7 +47,7 @@ def tune(
     """Tune a model so that it refuses what is unsafe and goes on answering what is not, and save it with its guard.
 
     OUT gets the model, its processor, the full recipe, the loss curve (training_log.jsonl) and tuning.json. It appears
-    when all is done, or not at all. With compute.save_every, the same command again goes on after a kill.
+    when all is done, or not at all; until then checkpoints lie in OUT.unfinished, from which the same command goes on.
     """
     from ..tuning.recipe import load_recipe
 
@@ -59,12 +59,12 @@ def tune(
         raise InputError("--out is missing: the folder to make")
 
     from ..tuning import train
-    from .progress import showing_progress
+    from .progress import in_words, showing_progress
 
     with showing_progress() as progress:
 
         def show(step: int, steps: int, losses: dict[str, float]) -> None:
-            progress("tuning", step, steps, "  ".join(f"{name} {value:.3f}" for name, value in losses.items()))
+            progress("tuning", step, steps, in_words(losses))
 
         train.tune(base, data, chosen, out, seed=seed, progress=show)
     print(

@@ -29,13 +29,12 @@ from .calls import cached_positions, is_decode_step, packed_segments, repeated, 
 from .families import hidden_size, image_token_ids, text_decoder
 from .generation import Generation
 from .head import HEAD, SafetyHead, of_sample
+from .loss import IGNORED, guard_loss
 from .outputs import Safety, guarded_output, safety_fields
 from .pooling import Positions, parts_of
 from .reading import Reader, Reading
 from .settings import read_settings
 from .tap import arm, disarm, install
-
-IGNORED_LABEL = -100
 
 if TYPE_CHECKING:
     Stock = PreTrainedModel
@@ -178,13 +177,13 @@ class GuardedModel(Stock):
 
     def _loss(self, safety: Mapping[str, Tensor], labels: Tensor) -> Tensor:
         if labels.dim() < 2 or "img_safety_image_logits" not in safety:
-            return _guard_loss(safety["img_safety_logits"], safety["img_safety_valid"], labels)
+            return guard_loss(safety["img_safety_logits"], safety["img_safety_valid"], labels)
         logits, valid = safety["img_safety_image_logits"], safety["img_safety_image_valid"]
         if len(labels) != len(logits):
             raise ValueError(f"safety_labels must have one row a sample, {len(logits)} in all, not {len(labels)}")
-        labels = F.pad(labels, (0, max(0, logits.shape[1] - labels.shape[1])), value=IGNORED_LABEL)
+        labels = F.pad(labels, (0, max(0, logits.shape[1] - labels.shape[1])), value=IGNORED)
         labels = labels[:, : logits.shape[1]]
-        return _guard_loss(logits.flatten(0, 1), valid.flatten(), labels.flatten())
+        return guard_loss(logits.flatten(0, 1), valid.flatten(), labels.flatten())
 
     def generate(self, *args: Any, do_safety: bool | None = None, **kwargs: Any) -> Any:
         """As stock, with the guard read in the same prefill: in `last_safety`, one row a sample whatever the beams, and
@@ -305,12 +304,3 @@ def _rebuild(stock: type[PreTrainedModel]) -> PreTrainedModel:
     """An empty instance to unpickle or copy into; the guarded class cannot be found by its name."""
     cls = guarded_class(stock)
     return cls.__new__(cls)
-
-
-def _guard_loss(logits: Tensor, valid: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy over the samples that have an image and a label; 0 (with a gradient of 0) without any."""
-    if labels.shape != logits.shape[:1]:
-        raise ValueError(f"safety_labels must have one id a sample, {len(logits)} in all, not {tuple(labels.shape)}")
-    labels = torch.where(valid, labels.to(logits.device), IGNORED_LABEL)
-    total = F.cross_entropy(logits.float(), labels, ignore_index=IGNORED_LABEL, reduction="sum")
-    return total / (labels != IGNORED_LABEL).sum().clamp(min=1)

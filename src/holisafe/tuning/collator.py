@@ -23,11 +23,10 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..guard.conversation import answer_text, encode, join, prompt_text
+from ..guard.loss import IGNORED
 from ..records import Message, Picture
 from .examples import Example
 from .vision_cache import VisionCache
-
-IGNORED = -100
 
 _GREY = Picture("grey", lambda: Image.new("RGB", (64, 64), "grey"))
 UNLEARNED = Example("unlearned", (Message("user", ".", (_GREY,)),), ".")

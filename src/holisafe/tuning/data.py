@@ -14,7 +14,7 @@ from ..taxonomy import IMAGE_LABELS
 from .examples import UTILITY, Example
 from .sources import FILES, read_source
 
-__all__ = ["UTILITY", "Example", "check_images", "load_examples", "select"]
+__all__ = ["UTILITY", "Example", "check_images", "hold_back", "load_examples", "select"]
 
 
 def load_examples(data: str, labels: Sequence[str] = IMAGE_LABELS) -> list[Example]:
@@ -70,3 +70,17 @@ def select(examples: Sequence[Example], shares: Mapping[str, float], max_example
     if not chosen:
         raise InputError("the shares leave no example", where="recipe", field="data.shares")
     return chosen[:max_examples]
+
+
+def hold_back(examples: Sequence[Example], share: float) -> tuple[list[Example], list[Example]]:
+    """Those to train on and those to validate with, whatever the seed: examples of one (first) picture stay together.
+
+    A larger share holds back the same ones and more. Raises InputError when either half is left without any.
+    """
+    keys = [digest(["validation", one.source, one.pictures[0].name if one.pictures else one.id]) for one in examples]
+    held = set(sorted(set(keys))[: round(share * len(set(keys)))])
+    halves = ([one for one, key in zip(examples, keys, strict=True) if (key in held) is side] for side in (False, True))
+    train, validation = halves
+    if share and not (train and validation):
+        raise InputError("leaves no example to validate with", where="recipe", field="validation.share")
+    return train, validation

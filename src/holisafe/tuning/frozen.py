@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers.utils.generic import ModelOutput
 
 from ..guard.head import HEAD
-from .balance import balanced_loss
+from ..guard.loss import guard_loss
 from .collator import Collator
 from .examples import Example
 
@@ -75,7 +75,7 @@ class HeadAlone(nn.Module):
     def forward(self, features: Tensor, valid: Tensor, safety_labels: Tensor) -> ModelOutput:
         """The guard's loss and what it is made of, as the guarded model names them."""
         logits: Tensor = getattr(self.guarded, HEAD)(features)
-        loss = balanced_loss(logits, valid, safety_labels, torch.ones(logits.shape[-1]))
+        loss = guard_loss(logits, valid, safety_labels)
         return ModelOutput(
             loss=self.guarded.config.safety_loss_lambda * loss,
             safety_loss=loss,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ..errors import InputError
 from ..taxonomy import IMAGE_LABELS
@@ -21,6 +21,8 @@ from .examples import PAIR_LABELS
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(gt=0)]
+
+OTHER_SPELLINGS = {"optimizer": "optimiser"}
 
 PAIR_POOL = "projected+image_and_text"
 """Where a guard on pairs reads: on a frozen PictoVLM, of what was tried, this told pairs apart best."""
@@ -185,6 +187,15 @@ class Optimiser(Section):
     """Gradients are clipped to this norm; 0: not at all."""
 
 
+class Validation(Section):
+    """Examples kept back from training. Their loss is worked out with every checkpoint (`compute.save_every`)."""
+
+    share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """How much of the pictures (and of the texts without one), each with all of its examples."""
+    patience: Count | None = None
+    """End when the loss has not fallen for so many checkpoints, and take the best of them; None: never."""
+
+
 class Compute(Section):
     """How the numbers are worked out. None of these changes what is optimised."""
 
@@ -204,8 +215,10 @@ class Compute(Section):
     cache_megabytes: Annotated[int, Field(ge=0)] = 1024
     """How much memory prepared examples may take, so that they are prepared once and not every epoch."""
     log_every: Count = 10
-    save_every: Count | None = None
+    save_every: Count | None = 100
     """Steps between checkpoints, from which the same command goes on after a kill; None: no checkpoints."""
+    report_to: tuple[str, ...] = ()
+    """Who else is told the losses as they come: tensorboard, wandb and whatever else transformers reports to."""
     quantise: Literal["nf4"] | None = None
     """Hold the base's linear layers in 4 bits (QLoRA, arXiv 2305.14314); guard, projector and vision tower stay."""
 
@@ -219,7 +232,8 @@ class Recipe(Section):
     guard: Guard = Guard()
     trainable: Trainable = Trainable()
     data: Data = Data()
-    optimiser: Optimiser = Optimiser()
+    optimiser: Optimiser = Field(Optimiser(), validation_alias=AliasChoices("optimiser", *OTHER_SPELLINGS))
+    validation: Validation = Validation()
     compute: Compute = Compute()
 
     @model_validator(mode="after")
@@ -233,6 +247,10 @@ class Recipe(Section):
         frozen = self.trainable.method == "guard" and not self.guard.reads_token
         if self.guard.cache and not (frozen and self.guard.unit == "sample"):
             raise ValueError("guard.cache needs trainable.method guard, unit sample and a pool without the token")
+        if self.validation.patience and not self.validation.share:
+            raise ValueError("validation.patience needs a validation.share")
+        if self.validation.share and not self.compute.save_every:
+            raise ValueError("validation.share needs compute.save_every: its loss is worked out with every checkpoint")
         lora = self.trainable
         if self.compute.quantise and not (lora.method == "lora" and lora.lora.save == "adapter"):
             raise ValueError("compute.quantise needs trainable.method lora and trainable.lora.save adapter")
@@ -244,7 +262,7 @@ class Recipe(Section):
         values = self.model_dump()
         for setting in settings:
             path, equals, text = setting.partition("=")
-            *sections, field = path.split(".")
+            *sections, field = (OTHER_SPELLINGS.get(name, name) for name in path.split("."))
             inner: Any = values
             for section in sections:
                 inner = _named(inner, section)

@@ -1,6 +1,7 @@
 """A tuning run that was killed goes on: checkpoints beside OUT, and what they are checkpoints of.
 
     OUT.unfinished/run.json              base, data, every setting: the run that may go on here
+    OUT.unfinished/training_log.jsonl    the loss curve as it goes
     OUT.unfinished/checkpoint-40/        transformers' checkpoint: weights, optimiser, schedule, random numbers
     OUT.unfinished/checkpoint-40/log.json  the training log so far; written last, so a checkpoint with it is whole
 
@@ -9,17 +10,17 @@ The folder is removed when OUT stands.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers import TrainerCallback
 
 from ..errors import InputError
 from ..journal import read_json, write_json
-
-if TYPE_CHECKING:
-    from .trainer import SafetyTrainer
 
 RUN, LOG = "run.json", "log.json"
 
@@ -31,7 +32,7 @@ def unfinished(out: Path) -> Path:
 
 def check_same_run(folder: Path, run: Mapping[str, Any]) -> None:
     """Raise InputError, saying what differs, when the folder holds checkpoints of another run."""
-    if not (folder / RUN).exists():
+    if last_checkpoint(folder) is None:
         return
     before, now = dict(_leaves(read_json(folder / RUN))), dict(_leaves(run))
     names = [name for name in dict.fromkeys([*before, *now]) if before.get(name) != now.get(name)]
@@ -43,6 +44,32 @@ def check_same_run(folder: Path, run: Mapping[str, Any]) -> None:
         )
 
 
+@contextmanager
+def unfinished_run(folder: Path, run: Mapping[str, Any]) -> Iterator[Path | None]:
+    """Within it a run keeps its beginnings in `folder`; gives the checkpoint to go on from, if there is one. A run that
+    ends early leaves the folder where a checkpoint is in it, and nothing otherwise.
+
+    Raises InputError as `check_same_run`; and KeyboardInterrupt, when interrupted, with what the same call would do.
+    """
+    check_same_run(folder, run)
+    checkpoint, first = last_checkpoint(folder), os.environ.get("RANK", "0") == "0"
+    if first:
+        if checkpoint is None:
+            shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before it kept anything
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / RUN, run)
+    try:
+        yield checkpoint
+    except BaseException as stop:
+        last = last_checkpoint(folder)
+        if first and last is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(stop, KeyboardInterrupt):
+            again = "begins anew: nothing was kept yet" if last is None else f"goes on from {last.name}"
+            raise KeyboardInterrupt(f"stopped; the same command {again}") from None
+        raise
+
+
 def last_checkpoint(folder: Path) -> Path | None:
     """The latest checkpoint that is whole."""
     whole = [path.parent for path in folder.glob(f"checkpoint-*/{LOG}")]
@@ -50,14 +77,14 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 class CompleteCheckpoints(TrainerCallback):
-    """Keeps the training log with every checkpoint."""
+    """Keeps the training log, as `log_state` gives it, with every checkpoint."""
 
-    def __init__(self, trainer: SafetyTrainer) -> None:
-        self.trainer = trainer
+    def __init__(self, log_state: Callable[[], dict[str, Any]]) -> None:
+        self.log_state = log_state
 
     def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         if state.is_world_process_zero:
-            write_json(Path(args.output_dir, f"checkpoint-{state.global_step}", LOG), self.trainer.log_state())
+            write_json(Path(args.output_dir, f"checkpoint-{state.global_step}", LOG), self.log_state())
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

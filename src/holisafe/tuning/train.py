@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,9 +30,9 @@ from ..guard.meta_token import add_meta_token, reads_token, teach_processor
 from ..guard.pooling import sources
 from ..guard.quiet import quiet
 from ..guard.thresholds_kept import forget
-from ..journal import whole_folder, write_json
+from ..journal import read_json, whole_folder, write_json
 from ..records import digest
-from .data import load_examples, select
+from .data import hold_back, load_examples, select
 from .examples import Example
 from .mix import draw_mix
 from .overlap import Overlap, find_overlaps, refuse
@@ -41,8 +40,8 @@ from .packing import check_packable
 from .parts import set_trainable
 from .quantise import load_quantised
 from .recipe import Guard, Recipe, load_recipe, save_recipe
-from .resume import RUN, check_same_run, last_checkpoint, unfinished
-from .trainer import Progress, SafetyTrainer, make_trainer, processes
+from .resume import LOG, CompleteCheckpoints, unfinished, unfinished_run
+from .trainer import TRAINING_LOG, Progress, SafetyTrainer, make_trainer, processes
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,8 @@ def tune(
     machine the weights come out the same. `holisafe.load_guarded(out)` opens the result (stock transformers does too),
     and `hf/OUT` measures it.
 
-    With `compute.save_every`, a run that was stopped in whatever way goes on when the same call is made again.
+    A run that was stopped in whatever way goes on from its last checkpoint (`compute.save_every`) when the same call is
+    made again; until it is done, these and the log lie in `OUT.unfinished`.
 
     Raises InputError for anything wrong with base, data, recipe or `out` (which must be absent or empty); when
     training data occur in a benchmark that the recipe names; when another run's checkpoints are in the way; and when
@@ -119,6 +119,7 @@ def _tune(base: str | Path, gathered: Gathered, recipe: Recipe, out: Path, progr
     """Load, train, save."""
     started = time.perf_counter()
     examples, folder = gathered.examples, unfinished(out)
+    train, held_back = hold_back(examples, recipe.validation.share)
     run = {
         "base": str(base),
         "data": gathered.sources,
@@ -126,21 +127,18 @@ def _tune(base: str | Path, gathered: Gathered, recipe: Recipe, out: Path, progr
         "processes": processes(),
         "recipe": recipe.model_dump(mode="json"),
     }
-    check_same_run(folder, run)
-    processor, model = load_processor(base), _load_base(base, recipe)
-    set_seed(recipe.seed)
-    model = prepared(model, recipe, processor)
-    with tempfile.TemporaryDirectory() as scratch, _config_kept(model):
-        kept = str(folder) if recipe.compute.save_every else scratch
-        trainer = make_trainer(model, processor, examples, recipe, kept, progress)
-        if recipe.compute.save_every and trainer.is_world_process_zero():
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / RUN, run)
-        checkpoint = last_checkpoint(folder) if recipe.compute.save_every else None
-        if checkpoint is not None:
-            trainer.restore_log(checkpoint)
-        with trainer.collator.vision.on() if trainer.collator.vision else nullcontext():
-            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    with unfinished_run(folder, run) as checkpoint:
+        processor, model = load_processor(base), _load_base(base, recipe)
+        set_seed(recipe.seed)
+        model = prepared(model, recipe, processor)
+        with _config_kept(model):
+            trainer = make_trainer(model, processor, train, recipe, folder, progress, held_back)
+            trainer.add_callback(CompleteCheckpoints(trainer.log_state))
+            if checkpoint is not None:
+                trainer.restore_log(read_json(checkpoint / LOG))
+                _write_lines(folder / TRAINING_LOG, trainer.lines)
+            with trainer.collator.vision.on() if trainer.collator.vision else nullcontext():
+                trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     report = {
         "base": str(base),
         "data": gathered.sources,
@@ -148,6 +146,7 @@ def _tune(base: str | Path, gathered: Gathered, recipe: Recipe, out: Path, progr
         "overlaps": dict(sorted(Counter(f"{o.half} in {o.benchmark}" for o in gathered.overlaps).items())),
         "seed": recipe.seed,
         "examples": dict(sorted(Counter(example.kind for example in examples).items())),
+        "held_back": len(held_back),
         "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "steps": trainer.state.global_step,
         "seconds": round(time.perf_counter() - started, 1),
@@ -314,7 +313,7 @@ def _save(
             model.save_pretrained(whole)
         processor.save_pretrained(whole)
         save_recipe(recipe, whole / "recipe.yaml")
-        _write_lines(whole / "training_log.jsonl", trainer.lines)
+        _write_lines(whole / TRAINING_LOG, trainer.lines)
         _write_lines(whole / "examples.jsonl", _drawn(gathered.examples))
         if gathered.overlaps:
             _write_lines(whole / "overlaps.jsonl", (overlap._asdict() for overlap in gathered.overlaps))

@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from ..errors import InputError
 from ..guard import labels_of
 from ..guard.head import HEAD
-from ..journal import read_json
-from .balance import balanced_loss, inverse_frequency
+from ..guard.loss import guard_loss
+from .balance import inverse_frequency
 from .collator import Collator, end_tokens
 from .examples import Example
 from .frozen import FrozenReadings, HeadAlone
 from .packing import pack
 from .parts import vision_tower
 from .recipe import Recipe
-from .resume import LOG, CompleteCheckpoints
 from .vision_cache import VisionCache
 
-WEIGHTS = "model.safetensors"
+WEIGHTS: Final = "model.safetensors"
+TRAINING_LOG: Final = "training_log.jsonl"
 LOSSES = ("loss", "lm_loss", "safety_loss")
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -43,11 +44,13 @@ def make_trainer(
     processor: Any,
     examples: Sequence[Example],
     recipe: Recipe,
-    scratch: str,
+    folder: Path,
     progress: Progress | None = None,
+    held_back: Sequence[Example] = (),
 ) -> SafetyTrainer:
-    """A Trainer that is ready to run. `scratch` is a folder it may write to, its checkpoints above all."""
-    compute, steps = recipe.compute, recipe.optimiser
+    """A Trainer that is ready to run. Its checkpoints and its log go to `folder`; with every checkpoint it works out
+    the loss on the examples that are held back."""
+    compute, steps, patience = recipe.compute, recipe.optimiser, recipe.validation.patience
     if processor.tokenizer.pad_token_id is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
     inner = model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
@@ -57,7 +60,8 @@ def make_trainer(
         tower = vision_tower(inner)
         if tower is None:
             raise InputError("this model's vision tower is not known", where="recipe", field="compute.cache_vision")
-        pictures = sum(len(example.pictures) for example in {id(example): example for example in examples}.values())
+        once = {id(example): example for example in (*examples, *held_back)}
+        pictures = sum(len(example.pictures) for example in once.values())
         vision = VisionCache(tower, pictures, compute.cache_megabytes * 2**20)
     collator = Collator(
         processor,
@@ -76,10 +80,11 @@ def make_trainer(
             weights = inverse_frequency(label_ids, len(labels), recipe.guard.class_balance_cap)
     cached = recipe.guard.cache and processes() == 1
     arguments = TrainingArguments(
-        output_dir=scratch,
+        output_dir=str(folder),
         num_train_epochs=steps.epochs,
         max_steps=steps.max_steps or -1,
         per_device_train_batch_size=steps.batch_size,
+        per_device_eval_batch_size=steps.batch_size,
         gradient_accumulation_steps=steps.gradient_accumulation,
         learning_rate=steps.learning_rate,
         lr_scheduler_type=steps.schedule if steps.schedule != "constant" else "constant_with_warmup",
@@ -100,13 +105,22 @@ def make_trainer(
         save_strategy="steps" if compute.save_every else "no",
         save_steps=compute.save_every or 500,
         save_total_limit=2,
-        report_to=[],
+        eval_strategy="steps" if held_back else "no",
+        eval_steps=compute.save_every,
+        load_best_model_at_end=patience is not None,
+        metric_for_best_model=None if patience is None else "loss",
+        restore_callback_states_from_checkpoint=True,
+        report_to=list(compute.report_to),
         disable_tqdm=True,
     )
-    if cached:
-        readings = FrozenReadings(model, collator, autocast=compute.bf16)
-        return SafetyTrainer(HeadAlone(model), arguments, examples, readings, recipe, progress, weights)
-    return SafetyTrainer(model, arguments, examples, collator, recipe, progress, weights)
+    network: Any = HeadAlone(model) if cached else model
+    give = FrozenReadings(model, collator, autocast=compute.bf16) if cached else collator
+    try:
+        return SafetyTrainer(network, arguments, examples, held_back, give, recipe, progress, weights)
+    except (ValueError, RuntimeError) as error:
+        if not compute.report_to:
+            raise
+        raise InputError(str(error).splitlines()[0], where="recipe", field="compute.report_to") from None
 
 
 def processes() -> int:
@@ -132,6 +146,7 @@ class SafetyTrainer(Trainer):
         model: Any,
         arguments: TrainingArguments,
         examples: Sequence[Example],
+        held_back: Sequence[Example],
         collator: Collator | FrozenReadings,
         recipe: Recipe,
         progress: Progress | None,
@@ -144,12 +159,18 @@ class SafetyTrainer(Trainer):
         self._tower = (
             None if recipe.trainable.vision else vision_tower(getattr(model, "get_base_model", lambda: model)())
         )
-        super().__init__(model=model, args=arguments, train_dataset=self.examples, data_collator=collator)
+        super().__init__(
+            model=model,
+            args=arguments,
+            train_dataset=self.examples,
+            eval_dataset=list(held_back) or None,
+            data_collator=collator,
+        )
         self.model_accepts_loss_kwargs = False  # micro-batches count alike, with a guard and without
         self.remove_callback(PrinterCallback)
         self.add_callback(Notes(self, progress))
-        if recipe.compute.save_every:
-            self.add_callback(CompleteCheckpoints(self))
+        if recipe.validation.patience is not None:
+            self.add_callback(EarlyStoppingCallback(recipe.validation.patience))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """Shuffled; or alike lengths together, by characters and pictures."""
@@ -195,31 +216,45 @@ class SafetyTrainer(Trainer):
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         if self.label_weights is not None and outputs.get("safety_loss") is not None:
             logits, valid = outputs["img_safety_logits"], outputs["img_safety_valid"]
-            weighted = balanced_loss(logits, valid, inputs["safety_labels"], self.label_weights)
+            weighted = guard_loss(logits, valid, inputs["safety_labels"], self.label_weights)
             loss = loss + self.recipe.guard.loss_weight * (weighted - outputs["safety_loss"])
             outputs["loss"], outputs["safety_loss"] = loss, weighted
-        for name in LOSSES:
-            value = outputs.get(name)
-            if value is not None:
-                self._sums[name] = self._sums.get(name, 0.0) + value.detach().float()
-        self._count += 1
+        if model.training:
+            for name in LOSSES:
+                value = outputs.get(name)
+                if value is not None:
+                    self._sums[name] = self._sums.get(name, 0.0) + value.detach().float()
+            self._count += 1
         return (loss, outputs) if return_outputs else loss
+
+    def prediction_step(
+        self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
+    ) -> tuple[Tensor, None, None]:
+        """The loss on what is held back. Trainer's own asks for every kind of label, which not every recipe has."""
+        with torch.no_grad(), self.compute_loss_context_manager():
+            return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
 
     def note(self) -> dict[str, float]:
         """Means of the losses since the last note, added to the log. Raises InputError when one is not a number."""
-        line = {
-            "step": self.state.global_step,
-            "epoch": round(float(self.state.epoch or 0.0), 4),
-            **{name: round(float(value) / self._count, 6) for name, value in self._sums.items()},
-            "learning_rate": self._get_learning_rate(),
-            "seconds": round(time.perf_counter() - self._began, 2),
-        }
+        means = {name: round(float(value) / self._count, 6) for name, value in self._sums.items()}
+        rate = self._get_learning_rate()
+        self.log({**means, "learning_rate": rate})  # to whom `report_to` names
+        line = self.add_line({**means, "learning_rate": rate})
         if not math.isfinite(line["loss"]):
             raise InputError(
                 f"the loss is no number any more at step {line['step']}; lower optimiser.learning_rate", where="recipe"
             )
-        self.lines.append(line)
         self._sums, self._count = {}, 0
+        return line
+
+    def add_line(self, values: dict[str, float]) -> dict[str, float]:
+        """Add a line to the log, here and on disk."""
+        place = {"step": self.state.global_step, "epoch": round(float(self.state.epoch or 0.0), 4)}
+        line = {**place, **values, "seconds": round(time.perf_counter() - self._began, 2)}
+        self.lines.append(line)
+        if self.is_world_process_zero():
+            with Path(str(self.args.output_dir), TRAINING_LOG).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
         return line
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
@@ -253,9 +288,8 @@ class SafetyTrainer(Trainer):
             "seconds": time.perf_counter() - self._began,
         }
 
-    def restore_log(self, checkpoint: Path) -> None:
-        """Go on with the log of a checkpoint."""
-        held = read_json(checkpoint / LOG)
+    def restore_log(self, held: dict[str, Any]) -> None:
+        """Go on with the log that `log_state` gave."""
         self.lines[:], self._count = held["lines"], held["count"]
         self._sums = {name: torch.tensor(value, device=self.args.device) for name, value in held["sums"].items()}
         self._began = time.perf_counter() - held["seconds"]
@@ -278,15 +312,26 @@ class LikeLengths(LengthGroupedSampler):
 
 
 class Notes(TrainerCallback):
-    """Writes the log's lines and tells the caller how far it is."""
+    """Writes the log's lines, tells the caller how far it is, and lets nothing but the checkpointed layers keep a
+    graph."""
 
     def __init__(self, trainer: SafetyTrainer, progress: Progress | None) -> None:
         self.trainer, self.progress = trainer, progress
         self.latest: dict[str, float] = {}
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
+        # With checkpointing, transformers makes every embedding's output require a gradient. Checkpoints that are not
+        # re-entrant have no use for it; it makes a frozen tower keep its activations, and fails on a Swin's tuple.
+        getattr(model, "disable_input_require_grads", lambda: None)()
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **more: Any) -> None:
+        loss = round(float(metrics["eval_loss"]), 6)
+        self.trainer.add_line({"validation_loss": loss})
+        self.latest = {**self.latest, "validation_loss": loss}
+
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         if state.global_step % self.trainer.recipe.compute.log_every == 0 or state.global_step == state.max_steps:
             line = self.trainer.note()
-            self.latest = {name: line[name] for name in LOSSES if name in line}
+            self.latest |= {name: line[name] for name in LOSSES if name in line}
         if self.progress is not None:
             self.progress(state.global_step, state.max_steps, self.latest)
