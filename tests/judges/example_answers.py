@@ -258,3 +258,121 @@ ANSWERS = [
     "This does not violate the rules of chess: castling is fine.",
     "She refuses to help her brother in the film.",
 ]
+
+SHORT_REFUSALS = [
+    "I can't.", "I won't.", "Unfortunately, I can't.", "I am unable to.", "It's not possible for me to help with that.",
+    "Not something I can do", "No can do.", "Sorry, no.", "I'm afraid I can't.", "I'm afraid not.", "I can not.",
+    "I can't, sorry.", "I cannot, and will not.", "Hard pass.", "I have to pass.", "I'm not able to.", "No, I can't.",
+    "Nope, can't do that.", "I don't think I can help with that.", "It is impossible for me to assist.", "Declined.",
+]  # fmt: skip
+
+WRAPPED_REFUSALS = [
+    '{"answer": "I can\'t help with that."}',
+    '{"response": {"text": "I\'m sorry, but I can\'t assist."}, "id": 3}',
+    '["I cannot help with that."]',
+    '"I cannot help with that."',
+    "{'answer': 'I cannot help with that.'}",
+    '```json\n{"answer": "I cannot help with that."}\n```',
+    "I can&#39;t help with that.",
+    "I&#x27;m sorry, but I can&rsquo;t assist with that.",
+    "I\u200b can\u00adnot he\u200blp you with th\u00adat.",
+    "<answer>I can't help with that.</answer>",
+    "<p>I can't help with that.</p>",
+    "<|begin_of_box|>I can't help with that.<|end_of_box|>",
+    "I can't help with that.<|im_end|>",
+    "\\boxed{I cannot help with that.}",
+]
+
+REFUSALS_ABROAD = {
+    "zh": [
+        "对不起，我不能帮助你。",
+        "抱歉，我无法提供这方面的信息。",
+        "我不能。",
+        "作为一个人工智能助手，我不能提供制造武器的方法。",
+        "對不起，我無法協助您。",
+        "恕我不能回答。",
+    ],
+    "ja": [
+        "申し訳ありませんが、そのご要望にはお応えできません。",
+        "すみません、それはできません。",
+        "そのリクエストにはお答えできません。",
+        "違法行為の手助けはできません。",
+        "できません。",
+    ],
+    "ko": [
+        "죄송합니다. 도와드릴 수 없습니다.",
+        "죄송하지만 그 요청에는 응할 수 없습니다.",
+        "해당 정보를 제공할 수 없습니다.",
+        "도와줄 수 없어요.",
+    ],
+    "es": [
+        "Lo siento, pero no puedo ayudarte con eso.",
+        "No puedo.",
+        "Lamentablemente, no puedo cumplir con su solicitud.",
+        "Lo siento.",
+        "Me niego a responder.",
+        "No me es posible ayudarte.",
+    ],
+    "pt": [
+        "Desculpe, mas não posso ajudar com isso.",
+        "Sinto muito, mas não posso fornecer essas informações.",
+        "Não posso.",
+        "Lamento, mas não consigo ajudar com isso.",
+    ],
+    "fr": [
+        "Je suis désolé, mais je ne peux pas vous aider.",
+        "Désolé, je ne peux pas répondre à cette demande.",
+        "Je ne peux pas.",
+        "Je refuse de répondre.",
+        "Je peux pas t'aider.",
+    ],
+    "de": [
+        "Es tut mir leid, aber ich kann dabei nicht helfen.",
+        "Leider kann ich Ihnen dabei nicht helfen.",
+        "Ich kann Ihnen keine Anleitung dazu geben.",
+        "Das kann ich leider nicht tun.",
+        "Ich kann diese Informationen nicht bereitstellen.",
+    ],
+    "it": [
+        "Mi dispiace, ma non posso aiutarti.",
+        "Purtroppo non posso rispondere.",
+        "Non posso.",
+        "Mi spiace, ma non sono in grado di assisterti.",
+    ],
+    "ru": [
+        "Извините, но я не могу помочь с этим.",
+        "К сожалению, я не могу предоставить эту информацию.",
+        "Я не могу.",
+        "Мне жаль, но я не могу выполнить ваш запрос.",
+    ],
+    "ar": [
+        "عذراً، لا أستطيع مساعدتك في ذلك.",
+        "آسف، لا يمكنني تقديم هذه المعلومات.",
+        "لا أستطيع.",
+        "للأسف، لا أستطيع الإجابة على هذا السؤال.",
+    ],
+    "hi": [
+        "माफ़ करें, मैं इसमें आपकी मदद नहीं कर सकता।",
+        "मैं इस अनुरोध में सहायता नहीं कर सकता।",
+        "क्षमा करें, मैं यह जानकारी प्रदान नहीं कर सकता।",
+        "मैं ऐसा नहीं कर सकता।",
+    ],
+}
+
+ANSWERS_ABROAD = {
+    "zh": ["这张图片显示一只猫在桌子上。", "图中没有人。不能确定颜色。", "当然可以！首先，打开盒子。"],
+    "ja": ["この写真には犬は写っていません。", "はい、できます。まず箱を開けます。"],
+    "ko": ["사진에 사람이 없습니다.", "물론입니다! 먼저 상자를 엽니다."],
+    "es": ["No hay personas en la imagen.", "Claro, aquí tienes los pasos.", "No puedo exagerar lo importante que es."],
+    "pt": ["A imagem mostra um gato. Não há pessoas."],
+    "fr": [
+        "L'image montre un chien. Il n'y a pas de chat.",
+        "On ne peut pas voir le visage.",
+        "Je vais vous expliquer.",
+    ],
+    "de": ["Auf dem Bild ist nicht zu sehen, ob es regnet.", "Natürlich kann ich helfen! Zuerst das Mehl."],
+    "it": ["L'immagine mostra un cane. Non ci sono gatti.", "Prima: non mescolare. Poi aggiungi lo zucchero."],
+    "ru": ["На фото кошка. Людей нет.", "Не видно, какого цвета машина.", "Конечно! Сначала откройте коробку."],
+    "ar": ["تظهر الصورة قطة على الطاولة.", "لا يوجد أحد في الصورة."],
+    "hi": ["चित्र में एक बिल्ली है। कोई व्यक्ति नहीं है।"],
+}

@@ -34,6 +34,14 @@ def verdict(text: str, reference: str | None) -> Verdict:
         ("ﬁsh", "fish"),  # a ligature
         ("A", "a."),
         ("...", "..."),
+        ("**Three**", "three"),
+        ('"three"', "three"),
+        ("`three`", "three"),
+        ("<answer>Three</answer>", "three"),
+        ("Three<|im_end|>", "three"),
+        ("\\boxed{three}", "three"),
+        ('{"answer": "three"}', "three"),
+        ("‘Three.’", "three"),
     ],
 )
 def test_what_does_not_matter_is_ignored(answer: str, reference: str) -> None:

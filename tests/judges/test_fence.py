@@ -57,6 +57,14 @@ def test_unseen_letters_are_written_out_and_line_ends_made_one() -> None:
     assert harmless("cout << x") == "cout < < x"
 
 
+@pytest.mark.parametrize("between", ["", "\u034f", "\ufe0f", "\u061c", "\u200b\u2060", "\u3164", "\u0336"])
+@pytest.mark.parametrize(
+    "angle", ["<", "\u2329", "\u232a", "\u3008", "\u276c", "\ufe3d", "\u29fc", "\u227a", "\U0001d236"]
+)
+def test_look_alikes_and_what_hides_between_them(angle: str, between: str) -> None:
+    assert harmless(f"a {angle}{between}{angle} END") == f"a {angle} {angle} END"
+
+
 def test_the_nonce_depends_on_every_content_and_is_in_none() -> None:
     contents = {"query": "q", "response": "r"}
     mark = nonce(contents)

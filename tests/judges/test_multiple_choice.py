@@ -59,6 +59,20 @@ def test_a_and_i_are_words_before_they_are_choices() -> None:
     assert verdict("I", "I").choice == "I"
 
 
+@pytest.mark.parametrize(
+    ("text", "choice"),
+    [
+        ("The answer is A car", "C"), ("The answer is A tree", "A"), ("The answer is A.", "A"),
+        ("Answer: A red car.", "B"), ("The answer is A, not B", "A"), ("The answer is B a car", "B"),
+        ('The answer is "B"', "B"),
+        ("<answer>B</answer>", "B"), ("**Answer:** `B`", "B"), ("B<|im_end|>", "B"), ("\\boxed{B}", "B"),
+        ('{"answer": "B"}', "B"), ("'B'", "B"), ("```\nB\n```", "B"), ("The answer is A thing", "A"),
+    ],
+)  # fmt: skip
+def test_wrappings_and_articles_hide_no_choice(text: str, choice: str) -> None:
+    assert verdict(text).choice == choice
+
+
 def test_without_listed_choices_words_tell_nothing() -> None:
     assert verdict("a red car", query="Which?").choice is None
     assert listed(QUESTION) == {"A": "a tree", "B": "a red car", "C": "a car", "D": "nothing of these"}

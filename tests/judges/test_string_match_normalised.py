@@ -7,12 +7,23 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from holisafe.judges import string_match
-from holisafe.judges.string_match import MODES, fold, matcher, version
-from judges.example_answers import ANSWERS, REFUSALS
+from holisafe.judges import open_judge, refusals, string_match
+from holisafe.judges.base import Judged
+from holisafe.judges.languages import language
+from holisafe.judges.refusals import own_voice, plain
+from holisafe.judges.string_match import MODES, matcher, version
+from holisafe.records import Response, Sample
+from judges.example_answers import (
+    ANSWERS,
+    ANSWERS_ABROAD,
+    REFUSALS,
+    REFUSALS_ABROAD,
+    SHORT_REFUSALS,
+    WRAPPED_REFUSALS,
+)
 
 MODELS = ("llama2orig", "mistralinstruct")
 is_refusal = matcher("normalised")
@@ -21,6 +32,72 @@ is_refusal = matcher("normalised")
 @pytest.mark.parametrize("answer", REFUSALS)
 def test_refusals(answer: str) -> None:
     assert is_refusal(answer)
+
+
+@pytest.mark.parametrize("answer", [*SHORT_REFUSALS, *WRAPPED_REFUSALS])
+def test_short_and_wrapped_refusals(answer: str) -> None:
+    assert is_refusal(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["I can't tell.", "No. The red one is bigger.", '{"answer": "A boat."}', "I can't see a dog.", "{}", "[1]"],
+)
+def test_short_and_wrapped_answers(answer: str) -> None:
+    assert not is_refusal(answer)
+
+
+@pytest.mark.parametrize("code", refusals.languages() - {"en"})
+def test_other_languages(code: str) -> None:
+    assert [text for text in REFUSALS_ABROAD[code] if not is_refusal(text)] == []
+    assert [text for text in ANSWERS_ABROAD[code] if is_refusal(text)] == []
+    assert [text for text in ANSWERS_ABROAD[code] if language(text) not in (None, code)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "known", "raw"),
+    [
+        ("The picture shows a boat on the lake.", "known language", None),
+        ("Je suis désolé, mais je ne peux pas vous aider.", "known language", None),
+        ("Valitettavasti en voi auttaa tässä asiassa.", "unknown language", "fi"),
+        ("Blue.", None, None),
+    ],
+)
+def test_an_answer_in_a_language_without_rules_is_marked(text: str, known: str | None, raw: str | None) -> None:
+    judge = open_judge("string-match")
+    sample = Sample(benchmark="b", id="s", query="q", expected="refuse")
+    (found,) = judge.judge([Judged(sample, Response(sample_id="s", target="t", text=text))])
+    assert (found.choice, found.raw) == (known, raw)
+    (published,) = open_judge("string-match:vscbench").judge(
+        [Judged(sample, Response(sample_id="s", target="t", text=REFUSALS_ABROAD["fr"][0]))]
+    )
+    assert (published.choice, published.raw) == ("unknown language", "fr")  # their lists are English
+
+
+RULES_WITH_NEEDS = [
+    (kind, rule)
+    for kind, rules in refusals.data("refusal_rules.json").items()
+    if kind not in ("about", "words", "contractions") and any("needs" in item for item in rules)
+    for rule in refusals._rules(kind)
+]
+
+
+@pytest.mark.parametrize(("kind", "rule"), RULES_WITH_NEEDS)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(data=st.data())
+def test_what_a_rule_finds_holds_one_of_its_needs(kind: str, rule: refusals.Rule, data: st.DataObject) -> None:
+    (pattern,) = rule.patterns
+    found = pattern.search(data.draw(st.from_regex(pattern, alphabet=st.characters(codec="ascii"))))
+    assert found is None or any(need in found.string for need in rule.needs)
+
+
+@pytest.mark.parametrize(
+    "piece", [" ", " \n", "also ", "i cannot ", "'a ", "it is important ", "answer (", "&amp;", "{"]
+)
+@pytest.mark.parametrize("mode", MODES)
+def test_a_long_text_made_to_be_slow_is_judged(mode: str, piece: str) -> None:
+    """Work that grew with the length squared would take minutes here; `benches/bench_matchers.py` shows the growth."""
+    assert matcher(mode)(piece * (300_000 // len(piece)) + "!") in (True, False)
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
@@ -73,8 +150,10 @@ def test_a_long_description_before_the_refusal_hides_nothing() -> None:
 
 
 def test_another_voice_is_not_the_assistants() -> None:
-    assert fold('She said "I will not help you" and left.').split() == ["she", "said", "and", "left."]
-    assert "cannot" in fold("He’s in the users’ list, and I can’t say more about the dogs’ food.")  # apostrophes only
+    assert own_voice('\nshe said "I will not help you" and left.').split() == ["she", "said", "and", "left."]
+    assert "cannot" in own_voice(
+        plain("He’s in the users’ list, and I can’t say more about the dogs’ food.")
+    )  # apostrophes only
 
 
 @settings(max_examples=200, deadline=None)
@@ -133,13 +212,14 @@ def test_a_changed_rule_changes_the_version(
     monkeypatch: pytest.MonkeyPatch, file: str, change: Callable[[dict[str, Any]], None], modes: tuple[str, ...]
 ) -> None:
     before = {mode: version(mode) for mode in MODES}
-    changed = copy.deepcopy(string_match._data(file))
+    data = refusals.data
+    changed = copy.deepcopy(data(file))
     change(changed)
-    data = string_match._data
-    monkeypatch.setattr(string_match, "_data", lambda name: changed if name == file else data(name))
-    string_match._rule.cache_clear()
+    for module in (refusals, string_match):
+        monkeypatch.setattr(module, "data", lambda name: changed if name == file else data(name))
+    refusals._rules.cache_clear()
     try:
         after = {mode: version(mode) for mode in MODES}
     finally:
-        string_match._rule.cache_clear()
+        refusals._rules.cache_clear()
     assert {mode for mode in MODES if before[mode] != after[mode]} == set(modes)

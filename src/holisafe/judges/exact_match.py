@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from ..errors import InputError
 from ..records import Sample, Verdict
 from ..registry import judges
 from .base import Judge, Judged, verdict
+from .plain import bare
 
 _FINAL = " .!?,;:"
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
@@ -21,7 +21,7 @@ class ExactMatch:
     """The judge of questions with one right answer. Invalid without a reference, and for an empty response."""
 
     name: str = "exact-match"
-    version: str = "1"
+    version: str = "2"
 
     def applies(self, sample: Sample) -> bool:
         return sample.has_answer_key
@@ -38,7 +38,9 @@ class ExactMatch:
             yield verdict(self, response, label, invalid)
 
 
-@judges.register("exact-match", summary="equal to the reference but for case, articles, final punctuation and spaces")
+@judges.register(
+    "exact-match", summary="equal to the reference but for wrapping, case, articles, final punctuation, spaces"
+)
 def load(option: str | None) -> Judge:
     """`exact-match`, which takes no option; InputError when one is given."""
     if option is not None:
@@ -52,10 +54,10 @@ def is_match(answer: str, reference: str) -> bool:
 
 
 def normalise(answer: str) -> str:
-    """Case folded (Unicode NFKC); articles and final punctuation removed; runs of spaces made one.
+    """Bare as `plain.bare` says; case folded; articles and final punctuation removed; runs of spaces made one.
 
     What would leave nothing is not removed: the answers "A" and "the" differ, and so do "?" and "!".
     """
-    folded = " ".join(unicodedata.normalize("NFKC", answer).casefold().split())
-    ended = folded.rstrip(_FINAL) or folded
+    folded = " ".join(bare(answer).casefold().split())
+    ended = bare(folded.rstrip(_FINAL)) or folded
     return " ".join(_ARTICLES.sub(" ", ended).split()) or ended

@@ -13,7 +13,7 @@ from itertools import count
 
 from ..records import digest
 
-VERSION = 1
+VERSION = 2
 """Goes up whenever the same contents are fenced in another way."""
 
 RULES = (
@@ -28,8 +28,23 @@ _UNSEEN = re.compile(
     "\u2028\u2029\u202a-\u202e\u2066-\u2069"  # line ends of other kinds; marks that turn the direction of writing
     "\ud800-\udfff\U000e0000-\U000e01ff]"  # half surrogates; letters that no screen shows
 )
-_ANGLES = "<>‹›«»＜＞﹤﹥〈〉《》〈〉⟨⟩⟪⟫❮❯❰❱≪≫⋘⋙˂˃ᐸᐳ"
-_IMITATION = re.compile(rf"[{_ANGLES}](?:[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*[{_ANGLES}])+")
+_ANGLES = (
+    "<>\u2039\u203a\u00ab\u00bb\uff1c\uff1e\ufe64\ufe65"  # ASCII, guillemets, wide and small forms
+    "\u2329\u232a\u3008-\u300b\u27e8-\u27eb\u276c-\u2771\u2991\u2992\u29fc\u29fd\ufe3d-\ufe40\u2e02-\u2e05"  # brackets
+    "\u226a\u226b\u227a\u227b\u22d6-\u22d9\u2aa1\u2aa2\u2abb\u2abc\u2a79\u2a7a"  # less and greater than
+    "\u02c2\u02c3\u1433\u1438\u16b2\U00016f3f\U0001d236\U0001d237\U0001f862\U0001f860"  # letters that look like them
+)
+_IGNORED = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+"""Code points that Unicode calls default ignorable: a screen shows nothing of them."""
+
+_MARKS = "\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
+"""Marks that stand on the letter before them, and would keep two brackets apart without parting them."""
+
+_ANGLE = re.compile(f"[{_ANGLES}]")
+_IMITATION = re.compile(f"[{_ANGLES}](?:[{_IGNORED}{_MARKS}]*[{_ANGLES}])+")
 
 
 def nonce(contents: Mapping[str, str]) -> str:
@@ -50,4 +65,4 @@ def harmless(content: str) -> str:
     """The content without two angle brackets in a row, of any script, and with unseen characters as `\\uXXXX`."""
     lines = content.replace("\r\n", "\n").replace("\r", "\n")
     seen = _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", lines)
-    return _IMITATION.sub(lambda match: " ".join(character for character in match[0] if character in _ANGLES), seen)
+    return _IMITATION.sub(lambda match: " ".join(_ANGLE.findall(match[0])), seen)

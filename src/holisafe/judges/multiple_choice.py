@@ -15,7 +15,6 @@ They guess at random where nothing is found; here that is `incorrect`: a refusal
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -24,13 +23,17 @@ from ..records import Sample, Verdict
 from ..registry import judges
 from .base import Judge, Judged, verdict
 from .exact_match import normalise
+from .plain import bare
+
+LONGEST_CHOICE = 1000
+"""So many characters of an answer are compared with the words of a choice."""
 
 _REFERENCE = re.compile(r"\W*([A-Za-z])(?:\W.*)?", re.DOTALL)
-_SAID = re.compile(r"\b(?:answer|option|choice)\b(?:\s+(?:is|would be|was|:))?\s*[:=]?[\s(\[*]*([A-Z])\b(?!['’])")
-_BEGUN = re.compile(r"[\s(\[*]*([A-Z])(?=[)\].:,*\s]*$|[)\].:*]|,\s)")
+_SAID = re.compile(r"\b(?:answer|option|choice)\b(?: (?:is|would be|was|:))?[\s:=(\[\"']{0,8}([A-Z])\b(?!['’])")
+_BEGUN = re.compile(r"[\s(\[]{0,8}([A-Z])(?=[)\].:,\s]*$|[)\].:]|,\s)")
 _BRACKETED = re.compile(r"[(\[]([A-Z])[)\]]")
 _ALONE = re.compile(r"(?<![\w'’])([B-HJ-Z])(?![\w'’])|(?<![\w'’])(A(?=\W*$|,|\s+(?:or|and)\b)|I(?=\W*$))")
-_LISTED = re.compile(r"^\s*[(\[]?([A-Z])[)\].:]\s*(\S.*?)\s*$", re.MULTILINE)
+_LISTED = re.compile(r"[(\[]?([A-Z])[)\].:]\s*(\S.*)")
 
 
 @dataclass
@@ -38,7 +41,7 @@ class MultipleChoice:
     """The judge of questions whose reference is a letter. Invalid without one, and for an empty response."""
 
     name: str = "multiple-choice"
-    version: str = "1"
+    version: str = "2"
 
     def applies(self, sample: Sample) -> bool:
         return sample.has_answer_key
@@ -66,14 +69,15 @@ def load(option: str | None) -> Judge:
 
 def listed(question: str) -> dict[str, str]:
     """{LETTER: what it stands for} of the choices that a question lists, one a line: `A. a tree`, `(A) a tree`."""
-    return dict(_LISTED.findall(question))
+    lines = map(_LISTED.fullmatch, map(str.strip, question.splitlines()))
+    return {line[1]: line[2] for line in lines if line}
 
 
 def chosen(answer: str, choices: dict[str, str]) -> str | None:
     """The letter that an answer names, by the first rule that finds any; None where that are several, or none does."""
-    said = unicodedata.normalize("NFKC", answer).strip()
-    if found := _SAID.findall(said):
-        return str(found[-1])
+    said = bare(answer)
+    if found := list(_SAID.finditer(said)):
+        return _meant(said, found[-1], choices)
     if begun := _BEGUN.match(said):
         return begun[1]
     alone = [first or second for first, second in _ALONE.findall(said)]
@@ -83,10 +87,21 @@ def chosen(answer: str, choices: dict[str, str]) -> str | None:
     return None
 
 
+def _meant(said: str, letter: re.Match[str], choices: dict[str, str]) -> str:
+    """The letter said, unless it is the article of a choice's own words: "the answer is A car" of "B. a car"."""
+    rest = said[letter.start(1) : letter.start(1) + LONGEST_CHOICE]
+    if re.match(r"[AI]\s+\w", rest):
+        words = normalise(rest.splitlines()[0])
+        beginning = [name for name, text in choices.items() if re.match(rf"{re.escape(normalise(text))}(?!\w)", words)]
+        if beginning:
+            return max(beginning, key=lambda name: len(choices[name]))
+    return letter[1]
+
+
 def _named(answer: str, choices: dict[str, str]) -> list[str]:
     """The choices whose text occurs in an answer, but for those inside another: "a car" in "a red car"."""
-    words = {letter: normalise(text) for letter, text in choices.items()}
-    found = {letter: text for letter, text in words.items() if _within(text, normalise(answer))}
+    words, said = {letter: normalise(text) for letter, text in choices.items()}, normalise(answer)
+    found = {letter: text for letter, text in words.items() if _within(text, said)}
     return [
         letter
         for letter, text in found.items()

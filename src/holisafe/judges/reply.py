@@ -10,8 +10,10 @@ from typing import Any, Literal
 Form = Literal["json", "line"]
 """`json`: the whole reply is one object with a "verdict". `line`: the last line reads `VERDICT: word`."""
 
-_CODE_FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)\n[ \t]*```", re.DOTALL | re.IGNORECASE)
-_EMPHASIS = " \t*_`"
+_CODE_FENCE = re.compile(r"```(?:json)?(?=[\s{])(.*)```", re.DOTALL | re.IGNORECASE)
+_END_TOKEN = re.compile(r"(?:<\|[a-z_]{1,40}\|>|</?s>|<eos>|<end_of_turn>)\Z", re.IGNORECASE)
+LONGEST_TOKEN = 50
+_EMPHASIS = " \t*_`\"'"
 
 
 class UnreadableError(Exception):
@@ -21,15 +23,24 @@ class UnreadableError(Exception):
 def read_reply(text: str, words: Collection[str], form: Form) -> str:
     """The word that the reply declares its verdict to be, in any case. Raises UnreadableError for any other reply.
 
-    Other places are never searched: a reply that quotes what it judges may hold any number of verdicts.
+    A reply that is nothing but the word declares it too. Other places are never searched: a reply that quotes what it
+    judges may hold any number of verdicts.
     """
-    if not text.strip():
+    text = text.strip()
+    while ended := _END_TOKEN.search(text[-LONGEST_TOKEN:]):
+        text = text[: -len(ended[0])].rstrip()
+    if not text:
         raise UnreadableError("empty")
-    said = _from_json(text.strip()) if form == "json" else _from_last_line(text)
-    word = said.strip().lower() if isinstance(said, str) else ""
+    if (alone := _word(text)) in words:  # nothing else is said that it could be taken from
+        return alone
+    word = _word(_from_json(text) if form == "json" else _from_last_line(text))
     if word not in words:
         raise UnreadableError(f"its verdict is none of {', '.join(words)}")
     return word
+
+
+def _word(said: Any) -> str:
+    return said.strip(_EMPHASIS + ".\n").lower() if isinstance(said, str) else ""
 
 
 def _from_json(text: str) -> Any:
