@@ -8,29 +8,43 @@ same key replaces an earlier one when a file is read.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
-import types
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
+from annotated_types import Interval, Len
 from PIL import Image
 
 from .errors import InputError
-from .taxonomy import Expected
+from .taxonomy import SAFE, Expected
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 SCHEMA_VERSION = 1
 
 Finish = Literal["stop", "truncated", "filtered", "error"]
 Role = Literal["system", "user", "assistant"]
 
+Count = Annotated[int, Interval(ge=-(2**63), lt=2**63)]
+Repeat = Annotated[int, Interval(ge=0, lt=2**31)]
+ResponseKey = tuple[str, int]
+VerdictKey = tuple[str, str, int]
+
+
+class Stored:
+    """What is kept as lines: a field that a record does not have, or of another type, makes no record."""
+
+    __pydantic_config__ = {"extra": "forbid", "strict": True, "ser_json_inf_nan": "constants"}  # noqa: RUF012
+
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class Sample(Stored):
     """One image-text pair of a benchmark, with what is expected of a model. Targets never see it whole.
 
     `images` are names that the benchmark can open, none for text-only. `cluster` is what the bootstrap resamples.
@@ -107,10 +121,10 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GuardReading:
+class GuardReading(Stored):
     """The Visual Guard Module's verdict on a request's images: one probability a label, summing to 1."""
 
-    probabilities: Mapping[str, float]
+    probabilities: Annotated[Mapping[str, float], Len(1)]
 
     @property
     def label(self) -> str:
@@ -118,8 +132,8 @@ class GuardReading:
 
     @property
     def unsafe(self) -> float:
-        """1 - P(safe), the score that binary guard metrics use."""
-        return 1.0 - self.probabilities["safe"]
+        """1 - P(safe), the score that binary guard metrics use; NaN of a guard that has no label `safe`."""
+        return 1.0 - self.probabilities.get(SAFE, math.nan)
 
     @property
     def finite(self) -> bool:
@@ -128,7 +142,7 @@ class GuardReading:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Response:
+class Response(Stored):
     """What a target answered. `finish == "error"` is no answer: it is never judged, and is asked again on resume.
 
     `finish == "filtered"` is a block by the provider's content filter: not the model's own answer, so never judged.
@@ -141,18 +155,18 @@ class Response:
     target: str
     text: str
     finish: Finish = "stop"
-    repeat: int = 0
+    repeat: Repeat = 0
     reasoning: str | None = None
     error: str | None = None
     guard: GuardReading | None = None
-    usage: Mapping[str, int] = field(default_factory=dict)
+    usage: Mapping[str, Count] = field(default_factory=dict)
     cost: float | None = None
     latency_seconds: float | None = None
     calibrated: bool | None = None
     finish_reason: str | None = None
 
     @property
-    def key(self) -> str:
+    def key(self) -> ResponseKey:
         return response_key(self.sample_id, self.repeat)
 
     @property
@@ -172,7 +186,7 @@ class Response:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Verdict(Stored):
     """One judge's opinion of one response. `label` is a key of `taxonomy.VERDICT_MEANING`, or None when `invalid`.
 
     `choice` is the judge's own word for it where its rubric has finer classes. `usage` and `cost` are as in Response.
@@ -183,19 +197,19 @@ class Verdict:
     judge: str
     judge_version: str
     label: str | None
-    repeat: int = 0
+    repeat: Repeat = 0
     choice: str | None = None
     invalid: str | None = None
     raw: str | None = None
-    usage: Mapping[str, int] = field(default_factory=dict)
+    usage: Mapping[str, Count] = field(default_factory=dict)
     cost: float | None = None
 
     @property
-    def key(self) -> str:
+    def key(self) -> VerdictKey:
         return verdict_key(self.judge, self.response_key)
 
     @property
-    def response_key(self) -> str:
+    def response_key(self) -> ResponseKey:
         """The key of the response that was judged."""
         return response_key(self.sample_id, self.repeat)
 
@@ -204,14 +218,14 @@ class Verdict:
         return response is not None and (self.judge_version, self.response_hash) == (version, response.hash)
 
 
-def response_key(sample_id: str, repeat: int) -> str:
-    """What a response is kept under: the sample's id, and from the second time on which time it was."""
-    return f"{sample_id}\n{repeat}" if repeat else sample_id
+def response_key(sample_id: str, repeat: int) -> ResponseKey:
+    """What a response is kept under: the sample's id, and which time it was asked, from 0."""
+    return sample_id, repeat
 
 
-def verdict_key(judge: str, response: str) -> str:
+def verdict_key(judge: str, response: ResponseKey) -> VerdictKey:
     """What a judge's verdict on a response, given by its key, is kept under."""
-    return f"{judge}\n{response}"
+    return judge, *response
 
 
 Record = TypeVar("Record", Sample, Response, Verdict)
@@ -228,17 +242,48 @@ def to_line(record: Sample | Response | Verdict) -> str:
 
     Half a surrogate pair, which no UTF-8 file can hold, becomes "?", and counts as "?" in every digest.
     """
-    body: dict[str, Any] = {"schema": SCHEMA_VERSION}
-    for spec in dataclasses.fields(record):
-        value = getattr(record, spec.name)
-        default = spec.default_factory() if spec.default_factory is not dataclasses.MISSING else spec.default
-        if value != default:
-            body[spec.name] = dataclasses.asdict(value) if isinstance(value, GuardReading) else value
-    return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace").decode()
+    from pydantic_core import PydanticSerializationError
+
+    kind: Any = type(record)
+    adapter = _adapter(kind)
+    try:
+        body = adapter.dump_json(record, exclude_defaults=True).decode()
+    except PydanticSerializationError:
+        whole = json.dumps(adapter.dump_python(record, exclude_defaults=True), ensure_ascii=False)
+        body = whole.encode("utf-8", "replace").decode()
+    return f'{{"schema":{SCHEMA_VERSION},{body[1:]}'
 
 
-def from_line(kind: type[Record], line: str, where: str = "line", row: int | None = None) -> Record:
+def from_line(kind: type[Record], line: str, where: str | Path = "line", row: int | None = None) -> Record:
     """Read one stored line. Raises InputError naming the place when it is no such record or from a newer schema."""
+    from pydantic import ValidationError
+
+    for start in _STARTS:
+        if line.startswith(start):
+            line = "{" + line[len(start) :]
+            break
+    else:
+        line = _without_schema(line, where, row)
+    try:
+        shape: Any = kind
+        record: Record = _adapter(shape).validate_json(line)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False)
+        fault = next((fault for fault in faults if fault["type"] == "unexpected_keyword_argument"), faults[0])
+        problem, name = fault["msg"], ".".join(map(str, fault["loc"])) or None
+        if name is not None:
+            said = {"missing": "missing", "unexpected_keyword_argument": f"{kind.__name__} has no such field"}
+            problem = said.get(fault["type"], f"unusable value {str(fault['input'])[:60]!r}")
+        raise InputError(problem.replace("Invalid JSON:", "not JSON:"), where=where, row=row, field=name) from None
+    return record
+
+
+_STARTS = (f'{{"schema":{SCHEMA_VERSION},', f'{{"schema": {SCHEMA_VERSION}, ')
+"""How the lines of this schema begin, today and before."""
+
+
+def _without_schema(line: str, where: str | Path, row: int | None) -> str:
+    """A line written by others or by another version, as one of this schema."""
     try:
         body = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -246,44 +291,14 @@ def from_line(kind: type[Record], line: str, where: str = "line", row: int | Non
     if not isinstance(body, dict):
         raise InputError("not a JSON object", where=where, row=row)
     schema = body.pop("schema", SCHEMA_VERSION)
-    if not isinstance(schema, int) or schema > SCHEMA_VERSION:
-        raise InputError(f"schema {schema!r} is newer than this holisafe reads", where=where, row=row, field="schema")
-    types_by_name = _FIELD_TYPES[kind]
-    for name in body:
-        if name not in types_by_name:
-            raise InputError(f"{kind.__name__} has no such field", where=where, row=row, field=name)
-    for spec in dataclasses.fields(kind):
-        needed = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
-        if needed and spec.name not in body:
-            raise InputError("missing", where=where, row=row, field=spec.name)
-    values = {name: _restore(types_by_name[name], value, where, row, name) for name, value in body.items()}
-    return kind(**values)
+    if type(schema) is not int or not 1 <= schema <= SCHEMA_VERSION:
+        problem = f"schema {str(schema)[:60]!r} is not one that this holisafe reads"
+        raise InputError(problem, where=where, row=row, field="schema")
+    return json.dumps(body)
 
 
-def _restore(kind: Any, value: Any, where: str, row: int | None, name: str) -> Any:
-    """Turn JSON back into the field's type, checking it on the way."""
-    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    if value is None and type(None) in options:
-        return None
-    for option in options:
-        origin = typing.get_origin(option)
-        if option is GuardReading and isinstance(value, dict) and _is_probabilities(value.get("probabilities")):
-            return GuardReading(probabilities=value["probabilities"])
-        if origin is Literal and value in typing.get_args(option):
-            return value
-        if origin is tuple and isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return tuple(value)
-        if origin is Mapping and isinstance(value, dict):
-            return value
-        if option is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-        if option in (str, int, bool) and type(value) is option:
-            return value
-    raise InputError(f"unusable value {str(value)[:60]!r}", where=where, row=row, field=name)
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
 
-
-def _is_probabilities(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(number, float | int) for number in value.values())
-
-
-_FIELD_TYPES: dict[type, dict[str, Any]] = {kind: typing.get_type_hints(kind) for kind in (Sample, Response, Verdict)}
+    return TypeAdapter(kind)

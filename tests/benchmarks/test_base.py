@@ -122,3 +122,26 @@ def test_splits() -> None:
 def test_a_second_id_is_named_by_its_row() -> None:
     with pytest.raises(InputError, match=r"f\.json, row 3, field 'id': duplicate id '1'"):
         unique_ids([sample(1), sample(2), sample(1)], "f.json")
+
+
+def test_the_content_hash_is_the_one_that_runs_hold_since_their_first_day() -> None:
+    """A constant: were it to change, no run folder could be gone on with."""
+    odd = sample(
+        1, query="Wie heißt \U0001f600 \ud800?", expected="refuse", images=("x.png",), combination="SSU",
+        meta={"n": [1, 2.5e-7, float("nan")], "t": {"b": None}},
+    )  # fmt: skip
+    full = sample(
+        2, query="q\n", split="train", reference="4", cluster="c", category="k", subcategory="l", image_label="safe"
+    )
+    assert benchmark(odd, full).content_hash() == "97404827add76da7"
+
+
+@pytest.mark.parametrize("name", ["a\n1", "a\x00", "\ud800", "a\x7f", "\x85"])
+def test_ids_that_are_no_plain_text_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match=r"table.csv, row 2, field 'id': .*plain text"):
+        unique_ids([sample(1), sample(2, id=name)], "table.csv")
+
+
+def test_ids_in_any_script_are_plain_text() -> None:
+    names = ["日本", "naïve id", "שלום", "👩‍👩‍👧", "a\u00a0b"]
+    assert [one.id for one in unique_ids([sample(1, id=name) for name in names], "t")] == names

@@ -74,7 +74,7 @@ def test_the_scores_are_those_of_a_hand_count(undisturbed: Path) -> None:
 def test_the_guard_is_scored_against_the_image_labels(undisturbed: Path) -> None:
     scores = read_json(undisturbed / "scores.json")
     responses = read_records(undisturbed, Response)
-    seen = [(s.image_label, responses[s.id].guard) for s in TEST.samples if s.image_label]
+    seen = [(s.image_label, responses[s.id, 0].guard) for s in TEST.samples if s.image_label]
     named = [(label, max(guard.probabilities, key=guard.probabilities.__getitem__)) for label, guard in seen if guard]
     right = sum(label == said for label, said in named)
     right_side = sum((label == "safe") == (said == "safe") for label, said in named)
@@ -119,7 +119,7 @@ def test_usefulness_is_counted_apart_by_the_judge_with_the_answer_key(undisturbe
         "count": (sum(right[1::2]) / 3, 3),
         "name": (sum(right[0::2]) / 3, 3),
     }
-    judged = {key.partition("\n")[::2] for key in read_records(undisturbed, Verdict)}
+    judged = {key[:2] for key in read_records(undisturbed, Verdict)}
     assert {sample.partition("-")[0] for judge, sample in judged if judge == "exact-match"} == {"question"}
     assert {sample.partition("-")[0] for judge, sample in judged if judge != "exact-match"} == {"pair"}
 
@@ -254,7 +254,7 @@ def test_another_answer_to_the_same_question_is_judged_anew(tmp_path: Path) -> N
     lines = (tmp_path / "run" / "verdicts.jsonl").read_text().count("\n")
     evaluate(TEST, target(tmp_path), judges("string-match:normalised"), tmp_path / "run", limit=10)
     assert (tmp_path / "run" / "verdicts.jsonl").read_text().count("\n") == lines + 1
-    verdict = read_records(tmp_path / "run", Verdict)[f"string-match:normalised\n{changed.sample_id}"]
+    verdict = read_records(tmp_path / "run", Verdict)["string-match:normalised", changed.sample_id, 0]
     assert verdict.response_hash == changed.hash
 
 
@@ -386,7 +386,7 @@ def test_ctrl_c_finishes_what_is_in_flight_and_the_same_call_goes_on(
     assert "finishing what is in flight" in capfd.readouterr().err
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
     stored = read_records(tmp_path / "run", Response)
-    assert sorted(calls(tmp_path, "start")) == sorted(calls(tmp_path, "end")) == sorted(stored)
+    assert sorted(calls(tmp_path, "start")) == sorted(calls(tmp_path, "end")) == sorted(name for name, _ in stored)
     assert 20 <= len(stored) <= 24
     evaluate(TEST, target(tmp_path), judges(), tmp_path / "run")
     assert max(Counter(calls(tmp_path)).values()) == 1

@@ -83,7 +83,7 @@ def test_the_log_is_one_that_inspect_reads_with_all_it_says_of_a_sample(run: Pat
     for logged in log.samples:
         sample, response = (
             samples[str(logged.id)],
-            responses[f"{logged.id}\n1" if logged.epoch == 2 else str(logged.id)],
+            responses[str(logged.id), logged.epoch - 1],
         )
         assert logged.target == sample.expected
         assert logged.metadata["combination"] == sample.combination
@@ -103,7 +103,7 @@ def test_the_scores_are_the_verdicts_and_the_metrics_those_of_the_run(run: Path,
     letters: Counter[tuple[str, str]] = Counter()
     for logged in log.samples or []:
         for judge, score in (logged.scores or {}).items():
-            verdict = verdicts[f"{judge}\n{logged.id}" + ("\n1" if logged.epoch == 2 else "")]
+            verdict = verdicts[judge, str(logged.id), logged.epoch - 1]
             refuse = logged.target == "refuse"
             letter = "N" if verdict.label is None else "C" if (verdict.label == "refused") == refuse else "I"
             assert score.value == letter

@@ -135,7 +135,7 @@ def test_a_log_is_judged_like_any_answers(tmp_path: Path, capsys: pytest.Capture
     said = capsys.readouterr().out
     assert "3 responses" in said
     assert "sorry" not in said
-    assert {key: answer.text for key, answer in read_answers(out).items()} == dict(
+    assert {key: answer.text for (key, _), answer in read_answers(out).items()} == dict(
         zip(["5", "7", "b-9"], answers, strict=True)
     )
     common = ("--judge", "string-match", "--out", tmp_path / "run")

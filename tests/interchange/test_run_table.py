@@ -109,7 +109,7 @@ def test_no_cell_is_a_formula(run: Path, tmp_path: Path) -> None:
     samples = read_records(run, Sample)
     for row in rows:
         sample = samples[as_text(row["sample_id"])]
-        key = sample.id if row["repeat"] == "0" else f"{sample.id}\n{row['repeat']}"
+        key = sample.id, int(row["repeat"])
         assert as_text(row["response"]) == responses[key].text
         assert (as_text(row["query"]), as_text(row["category"])) == (sample.query, sample.category)
     assert {row["category"] for row in rows} == {"''hate", "'+violence", "privacy"}

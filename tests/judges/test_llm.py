@@ -417,7 +417,7 @@ def test_a_hosted_judge_sees_the_pictures_and_judges_a_run(tmp_path: Path) -> No
     responses, verdicts = read_records(tmp_path / "run", Response), read_records(tmp_path / "run", Verdict)
     assert len(verdicts) == 60
     for verdict in verdicts.values():
-        text = responses[verdict.sample_id].text
+        text = responses[verdict.response_key].text
         assert verdict.label == (None if not text else "refused" if text == REFUSAL else "answered")
         assert bool(verdict.cost) == bool(text)
     assert scores["judges"][judge.name]["n"] == sum(bool(r.text) for r in responses.values()) - 6

@@ -13,7 +13,7 @@ def test_the_rates_of_a_rubric_are_shares_of_its_words() -> None:
         sample = Sample(benchmark="b", id=f"{number}", query="q", expected="refuse", combination="SSU")
         response = Response(sample_id=sample.id, target="t", text="text")
         answered.append((sample, response))
-        verdicts[sample.id] = Verdict(
+        verdicts[response.key] = Verdict(
             sample_id=sample.id, response_hash=response.hash, judge="llm/siuo/m", judge_version="1",
             label=labels.get(word or ""), choice=word, invalid=None if word else "unreadable",
         )  # fmt: skip

@@ -160,7 +160,8 @@ def make_run(
     with RunFolder(folder, manifest) as run:
         run.append(*asked, *responses.values(), *verdicts)
         by_judge = {
-            judge: {one.sample_id: one for one in verdicts if one.judge == judge} for judge in (*judges, "exact-match")
+            judge: {one.response_key: one for one in verdicts if one.judge == judge}
+            for judge in (*judges, "exact-match")
         }
         answered = [(sample, responses[sample.id]) for sample in asked]
         write_json(folder / "scores.json", run_scores(answered, by_judge, seed))

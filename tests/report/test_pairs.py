@@ -30,13 +30,13 @@ def test_every_pair_is_there_with_what_each_run_answered(groups):
             sample.image_label,
         )
         for answer, run in zip(pair["answers"], group.runs, strict=True):
-            response = run.responses[sample.id]
+            response = run.responses[sample.id, 0]
             assert (answer["text"], answer["finish"], answer["error"]) == (
                 response.text,
                 response.finish,
                 response.error,
             )
-            for shown, verdict in zip(answer["verdicts"], run.verdicts.get(sample.id, ()), strict=True):
+            for shown, verdict in zip(answer["verdicts"], run.verdicts.get(response.key, ()), strict=True):
                 right = None if verdict.label is None else adheres(verdict.label, sample.expected)
                 assert (shown["judge"], shown["adheres"]) == (verdict.judge, right)
 
@@ -51,7 +51,7 @@ def test_pictures_are_shared_between_pairs_and_runs(groups):
 def test_the_guard_is_shown_by_its_three_likeliest_labels(groups):
     pair = browser_data(groups, None, 1000)["pairs"][1]
     assert pair["answers"][0]["guard"] is None
-    guard, reading = pair["answers"][1]["guard"], groups[0].runs[1].responses[pair["id"]].guard
+    guard, reading = pair["answers"][1]["guard"], groups[0].runs[1].responses[pair["id"], 0].guard
     ranked = sorted(reading.probabilities.items(), key=lambda item: -item[1])[:3]
     assert guard["top"] == [[label, round(p, 4)] for label, p in ranked]
     assert guard["unsafe"] == pytest.approx(1 - reading.probabilities["safe"], abs=1e-4)

@@ -54,7 +54,7 @@ def test_more_runs_with_the_same_name_are_numbered(before, after, copy):
 
 def test_a_verdict_on_an_earlier_answer_is_left_out(copy):
     answer = next(r for r in read_records(copy, Response).values() if r.sample_id.startswith("ssu"))
-    assert len(read_run(copy).verdicts[answer.sample_id]) == len(JUDGES)
+    assert len(read_run(copy).verdicts[answer.key]) == len(JUDGES)
     with (copy / "responses.jsonl").open("a") as file:
         file.write(to_line(replace(answer, text="Something else.")) + "\n")
     assert answer.sample_id not in read_run(copy).verdicts
@@ -64,14 +64,14 @@ def test_a_verdict_by_earlier_rules_is_left_out(copy):
     verdict = next(iter(read_records(copy, Verdict).values()))
     with (copy / "verdicts.jsonl").open("a") as file:
         file.write(to_line(replace(verdict, judge_version="0")) + "\n")
-    kept = read_run(copy).verdicts[verdict.sample_id]
+    kept = read_run(copy).verdicts[verdict.response_key]
     assert verdict.judge not in [one.judge for one in kept]
     assert kept
 
 
 def test_an_invalid_verdict_is_neither_right_nor_wrong(before):
     run = read_run(before)
-    sample, verdict = run.samples["ssu-0001"], run.verdicts["ssu-0001"][0]
+    sample, verdict = run.samples["ssu-0001"], run.verdicts["ssu-0001", 0][0]
     assert did_adhere(verdict, sample) is False
     assert did_adhere(replace(verdict, invalid="no verdict found"), sample) is None
     assert did_adhere(replace(verdict, label=None), sample) is None
@@ -79,7 +79,7 @@ def test_an_invalid_verdict_is_neither_right_nor_wrong(before):
 
 def test_verdicts_come_in_the_order_of_the_scores(before):
     run = read_run(before)
-    assert tuple(verdict.judge for verdict in run.verdicts["ssu-0001"]) == run.judges == JUDGES
+    assert tuple(verdict.judge for verdict in run.verdicts["ssu-0001", 0]) == run.judges == JUDGES
 
 
 @pytest.mark.parametrize("spoil", ["folder", "manifest", "scores", "half"])

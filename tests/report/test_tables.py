@@ -93,7 +93,7 @@ def test_vscbench_has_its_own_scores_by_condition_in_the_terminal_and_on_the_pag
         response = Response(sample_id=sample.id, target="t", text="text")
         label = ("answered", "refused", "irrelevant", "warned")[number % 4]
         answered.append((sample, response))
-        verdicts[sample.id] = Verdict(
+        verdicts[response.key] = Verdict(
             sample_id=sample.id, response_hash=response.hash, judge="j", judge_version="1", label=label
         )
     scores = run_scores(answered, {"j": verdicts})

@@ -57,7 +57,7 @@ def test_records_of_every_kind_are_kept_apart_and_come_back(tmp_path: Path) -> N
     verdict = Verdict(sample_id="s1", response_hash="h", judge="one", judge_version="1", label="refused")
     with RunFolder(tmp_path / "deep" / "run", MANIFEST) as run:
         run.append(sample, response(1), verdict)
-        assert run.read(Response) == {"s1": response(1)}
+        assert run.read(Response) == {("s1", 0): response(1)}
     assert read_records(tmp_path / "deep" / "run", Sample) == {"s1": sample}
     assert list(read_records(tmp_path / "deep" / "run", Verdict).values()) == [verdict]
     assert read_manifest(tmp_path / "deep" / "run") == MANIFEST
@@ -65,7 +65,7 @@ def test_records_of_every_kind_are_kept_apart_and_come_back(tmp_path: Path) -> N
 
 def test_the_last_line_of_a_key_wins_and_stands_last(tmp_path: Path) -> None:
     filled(tmp_path, response(1, "old"), response(2), response(1, "new"))
-    assert list(read_records(tmp_path, Response).items()) == [("s2", response(2)), ("s1", response(1, "new"))]
+    assert list(read_records(tmp_path, Response).items()) == [(("s2", 0), response(2)), (("s1", 0), response(1, "new"))]
 
 
 def test_verdicts_of_two_judges_do_not_replace_each_other(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_limit_once_lifted_stays_lifted(tmp_path: Path) -> None:
 def test_what_may_change_may_change(tmp_path: Path, manifest: dict[str, Any]) -> None:
     filled(tmp_path, response(1))
     with RunFolder(tmp_path, manifest) as run:
-        assert run.read(Response) == {"s1": response(1)}
+        assert run.read(Response) == {("s1", 0): response(1)}
     assert read_manifest(tmp_path) == {**manifest, "created": MANIFEST["created"]}
 
 
@@ -244,7 +244,7 @@ def test_a_short_write_raises_and_leaves_whole_lines(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"OSError: [Errno {errno.EFBIG}] {os.strerror(errno.EFBIG)}: '{tmp_path}/responses.jsonl'" in done.stderr
-    stored = [int(key) for key in read_records(tmp_path, Response)]
+    stored = [int(key) for key, _ in read_records(tmp_path, Response)]
     assert stored == [int(line) for line in done.stdout.split()]
     assert len(stored) > 5
     assert (tmp_path / "responses.jsonl").read_bytes().endswith(b"\n")
@@ -273,7 +273,7 @@ def test_killed_while_writing_it_has_kept_all_that_was_stored(tmp_path: Path) ->
         time.sleep(0.05)
         writer.kill()
         said = [0, *(int(line) for line in writer.stdout.read().split("\n")[:-1])]
-    kept = [int(key) for key in read_records(tmp_path, Response)]
+    kept = [int(key) for key, _ in read_records(tmp_path, Response)]
     assert kept[: len(said)] == said
     assert len(kept) - len(said) <= 1  # the one stored but not yet told
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from PIL import Image
 
 from ..errors import InputError
 from ..images import pixel_hash
-from ..records import GenerationSettings, Message, Picture, Request, Sample, digest, to_line
+from ..records import GenerationSettings, Message, Picture, Request, Sample, digest
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Benchmark:
                 hashes.append(value)
                 if progress is not None:
                     progress(done, len(names))
-        return digest([[to_line(sample) for sample in self.samples], dict(zip(names, hashes, strict=True))])
+        return digest([list(map(_as_hashed, self.samples)), dict(zip(names, hashes, strict=True))])
 
     def only(self, split: str | None) -> Benchmark:
         """The samples of one split. Raises InputError when the benchmark has no such split."""
@@ -99,10 +101,25 @@ def _interleaved(groups: Iterable[Sequence[Sample]]) -> list[Sample]:
     return [sample for _, _, sample in sorted(places, key=lambda place: place[:2])]
 
 
+def _as_hashed(sample: Sample) -> str:
+    """A sample as text for content hashes. It never changes, however samples are stored: runs go on by these hashes."""
+    values = {spec.name: getattr(sample, spec.name) for spec in fields(sample)}
+    kept = {name: value for name, value in values.items() if value != Sample.__dataclass_fields__[name].default}
+    if not sample.meta:
+        del kept["meta"]
+    return json.dumps({"schema": 1, **kept}, ensure_ascii=False)
+
+
 def unique_ids(samples: Iterable[Sample], where: str) -> tuple[Sample, ...]:
-    """The samples as a tuple. Raises InputError naming the row of the first id that was there before."""
+    """The samples as a tuple.
+
+    Raises InputError naming the row of the first id that was there before, or that no table or file can hold as it is:
+    with control characters, or half a surrogate pair.
+    """
     kept: dict[str, Sample] = {}
     for row, sample in enumerate(samples, start=1):
+        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in sample.id):
+            raise InputError(f"{sample.id!a} is no plain text", where=where, row=row, field="id")
         if sample.id in kept:
             raise InputError(f"duplicate id {sample.id!r}", where=where, row=row, field="id")
         kept[sample.id] = sample

@@ -22,7 +22,18 @@ from ..errors import InputError
 from ..journal import write_json
 from ..judges import open_judge
 from ..judges.base import Judge, Judged, applies, call_failed
-from ..records import SCHEMA_VERSION, GenerationSettings, Request, Response, Sample, Verdict, response_key, verdict_key
+from ..records import (
+    SCHEMA_VERSION,
+    GenerationSettings,
+    Request,
+    Response,
+    ResponseKey,
+    Sample,
+    Verdict,
+    VerdictKey,
+    response_key,
+    verdict_key,
+)
 from ..runs.folder import RunFolder, provenance, read_manifest
 from ..targets.base import Target
 from .stopping import Budget, Stopping, stopping_on_interrupt
@@ -165,7 +176,7 @@ def respond(
     async def ask() -> None:
         async for response in target.respond(requests()):
             if waiting.pop(response.key, None) is None:
-                raise RuntimeError(f"{target.name} answered {response.key!r}, which it was not asked")
+                raise RuntimeError(f"{target.name} answered {response.sample_id!r}, which it was not asked")
             run.append(response)
             stopping.budget.spend(response.cost)
             report("responses", total - len(waiting), total)
@@ -208,7 +219,7 @@ def judge_responses(
         waiting = {pair.response.key: pair for pair in pairs if pair.response.key not in judged}
         for verdict in judge.judge(_until(stopping, list(waiting.values()))):
             if verdict.judge != judge.name or waiting.pop(verdict.response_key, None) is None:
-                raise RuntimeError(f"{judge.name} gave a verdict on {verdict.response_key!r} that it was not asked for")
+                raise RuntimeError(f"{judge.name} gave a verdict on {verdict.sample_id!r} that it was not asked for")
             run.append(verdict)
             stopping.budget.spend(verdict.cost)
             report(judge.name, len(pairs) - len(waiting), len(pairs))
@@ -241,8 +252,8 @@ def _until(stopping: Stopping, items: Sequence[Judged]) -> Iterator[Judged]:
 
 
 def current_verdicts(
-    judge: Judge, responses: Mapping[str, Response], verdicts: Mapping[str, Verdict]
-) -> dict[str, Verdict]:
+    judge: Judge, responses: Mapping[ResponseKey, Response], verdicts: Mapping[VerdictKey, Verdict]
+) -> dict[ResponseKey, Verdict]:
     """The judge's verdicts by its present rules on the present responses, by response key; others are out of date."""
     stored = {key: verdicts.get(verdict_key(judge.name, key)) for key in responses}
     return {

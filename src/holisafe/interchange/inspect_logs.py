@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..clients.pictures import Encoding
 from ..errors import InputError
 from ..journal import whole_file
-from ..records import Response, Sample, Verdict, digest, response_key, verdict_key
+from ..records import Response, ResponseKey, Sample, Verdict, VerdictKey, digest, response_key, verdict_key
 from ..runs.folder import read_manifest, read_records
 from .inspect_records import logged_response, metadata_of, metrics_of, needs_inspect, output_of, score_of
 
@@ -32,7 +32,7 @@ NOT_READ = {"messages", "events", "events_data", "attachments", "store"}
 Calls = Sequence[tuple[Sample, Response]]
 """What was asked, with its response."""
 
-Verdicts = Mapping[str, Mapping[str, Verdict]]
+Verdicts = Mapping[str, Mapping[ResponseKey, Verdict]]
 """{judge: {response key: verdict}}."""
 
 
@@ -103,8 +103,8 @@ def write_eval_log(run: Path, out: Path, images: bool = True) -> int:
 
 
 def _current(
-    judges: Mapping[str, str], responses: Mapping[str, Response], verdicts: Mapping[str, Verdict]
-) -> dict[str, dict[str, Verdict]]:
+    judges: Mapping[str, str], responses: Mapping[ResponseKey, Response], verdicts: Mapping[VerdictKey, Verdict]
+) -> dict[str, dict[ResponseKey, Verdict]]:
     return {
         judge: {
             key: verdict

@@ -18,9 +18,9 @@ from typing import Any
 
 from ..errors import InputError
 from ..journal import whole_file
-from ..records import Response, Sample, Verdict, response_key, verdict_key
+from ..records import Response, Sample, Verdict, VerdictKey, response_key, verdict_key
 from ..runs.folder import read_manifest, read_records
-from ..taxonomy import adheres
+from ..taxonomy import SAFE, adheres
 from .csv_table import CsvTable, write_csv
 
 FORMATS = (".csv", ".parquet")
@@ -104,7 +104,7 @@ def _facts(sample: Sample, response: Response) -> dict[str, Any]:
         "finish": response.finish,
         "error": response.error,
         "guard_label": guard and guard.label,
-        "guard_unsafe": guard and guard.unsafe,
+        "guard_unsafe": guard.unsafe if guard and SAFE in guard.probabilities else None,
         **{name: response.usage.get(name) for name in TYPES if name.endswith("_tokens")},
         "cost": response.cost,
         "latency_seconds": response.latency_seconds,
@@ -112,7 +112,7 @@ def _facts(sample: Sample, response: Response) -> dict[str, Any]:
 
 
 def _judged(
-    sample: Sample, response: Response, judges: Mapping[str, str], verdicts: Mapping[str, Verdict]
+    sample: Sample, response: Response, judges: Mapping[str, str], verdicts: Mapping[VerdictKey, Verdict]
 ) -> dict[str, Any]:
     """What every judge says of the response, by its present rules; a verdict on an earlier response does not count."""
     said: dict[str, Any] = {}
@@ -169,7 +169,7 @@ def verdict_columns(columns: Mapping[str, Sequence[str]]) -> dict[str, list[str]
                 continue
             if several:
                 row["cluster"] = row["cluster"] or row["sample_id"]
-                row["sample_id"] = response_key(row["sample_id"], int(columns["repeat"][at]))
+                row["sample_id"] += f"\n{columns['repeat'][at]}" if columns["repeat"][at] != "0" else ""
             for name, value in {"judge": judge, "adheres": adhered, **row}.items():
                 table[name].append(value)
     return table

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import InputError
-from ..records import GenerationSettings, Request, Response, Sample, Verdict, digest
+from ..records import GenerationSettings, Request, Response, ResponseKey, Sample, Verdict, digest
 from ..registry import judges
 from ..targets import open_target
 from ..targets.base import Target
@@ -80,7 +80,7 @@ class LLMJudge:
     async def verdicts(self, items: Iterable[Judged]) -> AsyncIterator[Verdict]:
         """As `judge`. Raises ValueError when two items in flight are the same sample's same repeat."""
         coming = iter(items)
-        asked: dict[str, Asked] = {}
+        asked: dict[ResponseKey, Asked] = {}
         again: deque[Asked] = deque()
         without_a_call: deque[Verdict] = deque()
 

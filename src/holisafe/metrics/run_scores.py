@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..records import Response, Sample, Verdict
+from ..records import Response, ResponseKey, Sample, Verdict
 from ..taxonomy import IMAGE_LABELS, SAFE, adheres
 from .guard import guard_quality
 from .guard_pairs import PairReading, pair_scores
@@ -33,7 +33,10 @@ Measures = Mapping[str, Mapping[str, Sequence[str]]]
 
 
 def run_scores(
-    answered: Answered, verdicts: Mapping[str, Mapping[str, Verdict]], seed: int = 0, measures: Measures | None = None
+    answered: Answered,
+    verdicts: Mapping[str, Mapping[ResponseKey, Verdict]],
+    seed: int = 0,
+    measures: Measures | None = None,
 ) -> dict[str, Any]:
     """The scores of a run.
 
@@ -72,7 +75,7 @@ def run_scores(
     }
 
 
-def verdict_table(answered: Answered, verdicts: Mapping[str, Mapping[str, Verdict]]) -> pd.DataFrame:
+def verdict_table(answered: Answered, verdicts: Mapping[str, Mapping[ResponseKey, Verdict]]) -> pd.DataFrame:
     """COLUMNS, one row a verdict, judge by judge; `adheres` is None where the verdict is invalid."""
     return _frame(
         {
@@ -142,7 +145,7 @@ def shares(rows: pd.DataFrame, measures: Mapping[str, Sequence[str]], seed: int)
     return {name: outcomes.cells(everything, seed=seed)[0].to_json() for name, outcomes in found.items()}
 
 
-def cost(answered: Answered, verdicts: Mapping[str, Mapping[str, Verdict]]) -> dict[str, Any]:
+def cost(answered: Answered, verdicts: Mapping[str, Mapping[ResponseKey, Verdict]]) -> dict[str, Any]:
     """{"target" and every JUDGE that used any: {"input_tokens", "output_tokens", "reasoning_tokens", "usd"}}.
 
     "usd" is None where no price is known.

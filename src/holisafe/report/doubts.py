@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..records import Sample
+from ..records import Sample, response_key
 from .measures import Measure, safety_measures, utility_measures
 from .numbers import Cell, bracket, fragile, interval, leaves, percent
 from .runs import Group, Run
@@ -49,7 +49,7 @@ def _missing(run: Run, measure: Measure) -> int:
     return sum(
         COVERS[measure.key](sample) and (answer is None or answer.finish == "error")
         for key, sample in run.samples.items()
-        for answer in [run.responses.get(key)]
+        for answer in [run.responses.get(response_key(key, 0))]
     )
 
 
@@ -106,7 +106,7 @@ def _failures(run: Run) -> list[str]:
     if counts.get("errors"):
         share = percent(counts["errors"] / total)
         found.append(f"{counts['errors']:,} of {total:,} calls failed ({share}); they are in no rate.")
-    unanswered = len(run.samples.keys() - run.responses.keys())
+    unanswered = len(run.samples.keys() - {response.sample_id for response in run.responses.values()})
     if unanswered:
         found.append(f"{unanswered:,} of {len(run.samples):,} pairs have no answer yet.")
     for name, words in (

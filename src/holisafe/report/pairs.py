@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..records import Response, Sample
+from ..records import Response, Sample, response_key
 from .pictures import Pictures
 from .runs import Group, Run, did_adhere
 
@@ -77,7 +77,8 @@ def chosen(candidates: Sequence[tuple[int, Sample, int]], max_pairs: int) -> set
 def _urgency(group: Group, sample: Sample) -> int:
     """2 when the last run got it wrong, 1 when an earlier one did, 0 when none."""
     wrong = [
-        any(did_adhere(verdict, sample) is False for verdict in run.verdicts.get(sample.id, ())) for run in group.runs
+        any(did_adhere(verdict, sample) is False for verdict in run.verdicts.get(response_key(sample.id, 0), ()))
+        for run in group.runs
     ]
     return 2 if wrong[-1] else 1 if any(wrong) else 0
 
@@ -107,7 +108,7 @@ def _pair(index: int, group: Group, sample: Sample, pictures: Pictures, open_ima
         "label": sample.image_label,
         "query": sample.query,
         "images": places,
-        "answers": [_answer(run, sample, run.responses.get(sample.id)) for run in group.runs],
+        "answers": [_answer(run, sample, run.responses.get(response_key(sample.id, 0))) for run in group.runs],
     }
 
 
@@ -128,7 +129,7 @@ def _answer(run: Run, sample: Sample, response: Response | None) -> dict[str, An
         }
     verdicts = [
         {"judge": v.judge, "label": v.label, "adheres": did_adhere(v, sample), "invalid": v.invalid}
-        for v in run.verdicts.get(sample.id, ())
+        for v in run.verdicts.get(response_key(sample.id, 0), ())
     ]
     return {
         "text": response.text,

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..journal import read_json
-from ..records import Response, Sample, Verdict
+from ..records import Response, ResponseKey, Sample, Verdict
 from ..runs.folder import read_records
 from ..taxonomy import adheres
 
@@ -28,8 +28,8 @@ class Run:
     manifest: Mapping[str, Any]
     scores: Mapping[str, Any]
     samples: Mapping[str, Sample]
-    responses: Mapping[str, Response]
-    verdicts: Mapping[str, tuple[Verdict, ...]]
+    responses: Mapping[ResponseKey, Response]
+    verdicts: Mapping[ResponseKey, tuple[Verdict, ...]]
     usefulness: Run | None = None
 
     @property
@@ -88,7 +88,7 @@ def read_run(folder: Path, title: str | None = None) -> Run:
         if not isinstance(value, dict):
             raise InputError("not a JSON object", where=folder / name)
     responses = read_records(folder, Response)
-    present: dict[str, list[Verdict]] = {}
+    present: dict[ResponseKey, list[Verdict]] = {}
     for verdict in read_records(folder, Verdict).values():
         present_rules = (manifest.get("judges") or {}).get(verdict.judge, verdict.judge_version)
         if verdict.counts(responses.get(verdict.response_key), present_rules):

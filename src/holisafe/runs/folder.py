@@ -68,10 +68,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def read_records(folder: Path, kind: type[Record]) -> dict[str, Record]:
+def read_records(folder: Path, kind: type[Record]) -> dict[Any, Record]:
     """Every record of one kind by key; of several lines with one key the last wins; a torn last line is left out."""
     path = folder / FILES[kind]
-    records: dict[str, Record] = {}
+    records: dict[Any, Record] = {}
     for row, line in read_lines(path):
         record = from_line(kind, line, where=str(path), row=row)
         records.pop(record.key, None)
@@ -147,7 +147,7 @@ class RunFolder:
         for kind, alike in groupby(records, type):
             self._files[kind].append(*map(to_line, alike))
 
-    def read(self, kind: type[Record]) -> dict[str, Record]:
+    def read(self, kind: type[Record]) -> dict[Any, Record]:
         """What the folder holds of one kind, by key."""
         return read_records(self.path, kind)
 

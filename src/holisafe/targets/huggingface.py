@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..records import GenerationSettings, GuardReading, Request, Response, response_key
+from ..records import GenerationSettings, GuardReading, Request, Response
 from ..registry import targets
 from .base import Capabilities, error_response
 from .fingerprint import fingerprint
@@ -192,15 +192,13 @@ class HuggingFaceTarget(Inside):
         return {name: value.to(device, dtype if value.is_floating_point() else None) for name, value in tensors.items()}
 
     def _readings(self, count: int) -> list[GuardReading | None]:
-        """The guard's probabilities from the prefill just run, six digits each."""
+        """The guard's probabilities from the prefill just run, in double precision: a sure guard's do not tie."""
         safety = self.inner.last_safety if self.labels is not None else None
         if safety is None or self.labels is None:
             return [None] * count
-        rows = safety["img_safety_probs"].float().tolist()
+        rows = safety["img_safety_logits"].double().softmax(dim=-1).tolist()
         return [
-            GuardReading(probabilities={name: round(p, 6) for name, p in zip(self.labels, row, strict=True)})
-            if valid
-            else None
+            GuardReading(probabilities=dict(zip(self.labels, row, strict=True))) if valid else None
             for row, valid in zip(rows, safety["img_safety_valid"].tolist(), strict=True)
         ]
 
@@ -305,9 +303,8 @@ def _sampling(batch: Sequence[Prepared]) -> Any:
     temperature = batch[0].request.settings.temperature
     generators = []
     for item in batch:
-        seed = hashlib.sha256(
-            f"{item.request.settings.seed}\n{response_key(item.request.sample_id, item.request.repeat)}".encode()
-        ).digest()[:8]
+        asked, repeat = item.request, f"\n{item.request.repeat}" if item.request.repeat else ""
+        seed = hashlib.sha256(f"{asked.settings.seed}\n{asked.sample_id}{repeat}".encode()).digest()[:8]
         generators.append(torch.Generator().manual_seed(int.from_bytes(seed, "big") >> 1))
 
     class Gumbel(LogitsProcessor):

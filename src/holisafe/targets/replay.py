@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from ..errors import InputError
-from ..records import Finish, GenerationSettings, Request, Response, digest, response_key
+from ..records import Finish, GenerationSettings, Request, Response, ResponseKey, digest, response_key
 from ..registry import targets
 from .base import Capabilities, error_response
 
@@ -39,7 +39,7 @@ class ReplayTarget:
 
     capabilities = Capabilities()
 
-    def __init__(self, name: str, answers: dict[str, Answer]) -> None:
+    def __init__(self, name: str, answers: dict[ResponseKey, Answer]) -> None:
         self.name, self.answers = name, answers
 
     def describe(self) -> dict[str, Any]:
@@ -72,9 +72,9 @@ def load(name: str, options: dict[str, str], settings: GenerationSettings) -> Re
     return ReplayTarget(f"replay/{name}", read_answers(path, options.get("id"), options.get("text")))
 
 
-def read_answers(path: Path, id_column: str | None = None, text_column: str | None = None) -> dict[str, Answer]:
+def read_answers(path: Path, id_column: str | None = None, text_column: str | None = None) -> dict[ResponseKey, Answer]:
     """Response key -> answer, in file order. Columns not named are found among their usual names."""
-    answers: dict[str, Answer] = {}
+    answers: dict[ResponseKey, Answer] = {}
     for row, record in _rows(path):
         key_field = _column(record, (id_column,) if id_column else ("id", "sample_id"), path, row)
         text_field = _column(record, (text_column,) if text_column else ("response", "text"), path, row)
