@@ -19,7 +19,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,6 +68,10 @@ Answer = Callable[[dict[str, Any], str], dict[str, Any]]
 """(the request's body, its content's digest) -> what is merged into the choice: message, finish_reason."""
 
 
+Writer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+"""What answers a call by itself, such as an endless stream."""
+
+
 def digest_answer(body: dict[str, Any], content: str) -> dict[str, Any]:
     """A third refuse; a few are cut off or filtered; the text says which content it answers."""
     draw = int(content[:8], 16)
@@ -88,7 +92,8 @@ def content_of(body: dict[str, Any]) -> str:
 class ApiServer:
     """The server in a thread of its own. `answer` gives the answers, `rejects` names parameters it answers with 400.
 
-    `respond` may answer a call in any other way: it takes body and content and returns a response, or None to go on.
+    `respond` may answer a call in any other way: it takes body and content and returns a response, or what writes
+    one to the request, or None to go on.
     `plain` neither parses nor counts contents: for measuring clients.
     """
 
@@ -99,7 +104,7 @@ class ApiServer:
         delay: float = 0.0,
         answer: Answer = digest_answer,
         rejects: Sequence[str] = (),
-        respond: Callable[[dict[str, Any], str], web.Response | None] | None = None,
+        respond: Callable[[dict[str, Any], str], web.Response | Writer | None] | None = None,
         plain: bool = False,
         port: int = 0,
     ) -> None:
@@ -176,7 +181,7 @@ class ApiServer:
                 message = f"Unsupported parameter: '{name}' is not supported with this model.{wanted}"
                 return problem(400, message, param=name, code="unsupported_parameter")
         if self.respond is not None and (answered := self.respond(body, content)) is not None:
-            return answered
+            return answered if isinstance(answered, web.Response) else await answered(request)
         choice = {"index": 0, **self.answer(body, content)}
         text = json.dumps(completion(body.get("model", ""), choice, len(raw) // 4, len(str(choice)) // 4))
         fault = self.faults.of(content, stats.attempts[content])

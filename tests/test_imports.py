@@ -19,6 +19,7 @@ GROUND = (
     "journal",
     "typed_yaml",
     "taxonomy",
+    "thoughts",
     "records",
     "finish",
     "image_bytes",

@@ -27,10 +27,15 @@ def completion(message: Any, finish: Any = "stop", **more: Any) -> dict[str, Any
         ({"content": "4", "reasoning": "2+2"}, "4", "2+2"),
         ({"content": "<think>\n2+2\n</think>\n\n4"}, "4", "2+2"),
         ({"content": "2+2</think>4"}, "4", "2+2"),
-        ({"content": "<think>2+"}, "", "2+"),
         ({"content": "<think></think>4"}, "4", None),
         ({"content": "I <think> so"}, "I <think> so", None),
         ({"content": None, "reasoning_content": "hm"}, "", "hm"),
+        ({"content": "4", "thinking": "2+2"}, "4", "2+2"),
+        ({"content": "4", "reasoning_details": [{"type": "reasoning.text", "text": "2+2"}]}, "4", "2+2"),
+        ({"content": "4", "thinking_blocks": [{"type": "thinking", "thinking": "2+2", "signature": "x"}]}, "4", "2+2"),
+        ({"content": "<think>b</think>4", "reasoning_content": "a"}, "4", "a\nb"),
+        ({"content": [{"type": "text", "text": ""}]}, "", None),
+        ({"content": [{"type": "thinking", "thinking": "2+2"}, {"type": "text", "text": "4"}]}, "4", "2+2"),
     ],
 )
 def test_text_and_reasoning(message: dict[str, Any], text: str, reasoning: str | None) -> None:
@@ -48,12 +53,36 @@ def test_text_and_reasoning(message: dict[str, Any], text: str, reasoning: str |
         ("length", "truncated"),
         ("content_filter", "filtered"),
         ("content_filter: SAFETY", "filtered"),
+        ("model_length", "truncated"),
+        ("abort", "error"),
+        ("error", "error"),
+        ("banana", "stop"),
     ],
 )
 def test_how_it_ended(reason: str | None, finish: str) -> None:
     answer = read_answer(completion({"content": "a"}, reason))
     assert answer is not None
-    assert answer.finish == finish
+    assert (answer.finish, answer.word) == (finish, None if reason in ("stop", None, "tool_calls") else reason)
+
+
+def test_a_thought_without_an_end_is_an_answer_that_ran_out_of_room() -> None:
+    answer = read_answer(completion({"content": "<think>2+"}))
+    assert answer is not None
+    assert (answer.text, answer.reasoning, answer.finish) == ("", "2+", "truncated")
+
+
+def test_a_gateway_that_says_less_than_its_provider() -> None:
+    body = completion({"content": ""}, "stop")
+    body["choices"][0]["native_finish_reason"] = "SAFETY"
+    answer = read_answer(body)
+    assert answer is not None
+    assert (answer.finish, answer.word) == ("filtered", "SAFETY")
+
+
+def test_a_block_may_have_no_message() -> None:
+    answer = read_answer({"choices": [{"index": 0, "finish_reason": "content_filter"}]})
+    assert answer is not None
+    assert (answer.text, answer.finish) == ("", "filtered")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +95,6 @@ def test_how_it_ended(reason: str | None, finish: str) -> None:
         {"choices": [{"message": "text"}]},
         {"choices": [{"text": "old"}]},
         {"choices": {"a": 1}},
-        completion({"content": "a"}, "error"),
     ],
 )
 def test_no_answer(body: dict[str, Any]) -> None:
@@ -78,7 +106,13 @@ def test_counts() -> None:
     answer = read_answer(completion({"content": "a"}, usage=usage))
     assert answer is not None
     assert answer.usage == {"input_tokens": 10, "output_tokens": 7, "reasoning_tokens": 5}
-    for odd in (None, [], {"prompt_tokens": None, "completion_tokens": "7", "completion_tokens_details": []}):
+    for odd in (
+        None,
+        [],
+        {"prompt_tokens": None, "completion_tokens": "7", "completion_tokens_details": []},
+        {"prompt_tokens": -5, "completion_tokens": 10**400},
+        {"prompt_tokens": True, "completion_tokens": [7]},
+    ):
         answer = read_answer(completion({"content": "a"}, usage=odd))
         assert answer is not None
         assert answer.usage == {}
@@ -86,5 +120,6 @@ def test_counts() -> None:
 
 def test_json_objects_alone_are_read() -> None:
     assert json_object(b'{"a": 1}') == {"a": 1}
+    assert json_object(b'[{"a": 1}]') == {"a": 1}, "as some servers wrap it"
     for other in (b"", b"[1]", b'{"a": ', b"<html>", b"\xff", b"[" * 100_000):
         assert json_object(other) is None

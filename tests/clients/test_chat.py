@@ -18,12 +18,13 @@ from aiohttp import web
 from PIL import Image
 
 from api_server import KINDS, ApiServer, Faults, completion, content_of, digest_answer, problem
+from holisafe.clients import chat
 from holisafe.clients.body import body
 from holisafe.clients.chat import FAILED_IN_A_ROW, ChatClient
 from holisafe.clients.options import ChatOptions
 from holisafe.clients.pictures import EncodedPictures
 from holisafe.errors import InputError
-from holisafe.records import Message, Picture, Request, Response
+from holisafe.records import Message, Picture, Request, Response, to_line
 
 FINISH = {"stop": "stop", "length": "truncated", "content_filter": "filtered"}
 SECRET = "sk-8f2a-not-to-be-seen"
@@ -310,6 +311,85 @@ def test_nothing_is_left_open(how: str, caplog: pytest.LogCaptureFixture) -> Non
         asyncio.run((cancel if how == "cancelled" else leave)(client(server, max_in_flight=8)))
         gc.collect()
     assert caplog.text == ""
+
+
+def test_an_answer_that_broke_off_is_asked_again_and_then_an_error_with_its_reason() -> None:
+    whole = completion("fake", {"message": {"content": "yes"}, "finish_reason": "stop"}, 1, 1)
+    broken = {"choices": [{"finish_reason": "abort", "message": {"content": "Here is ho"}}]}
+    blamed = {"choices": [{"finish_reason": "error", "error": {"code": 502, "message": "overloaded"}, "message": {}}]}
+    told = iter([broken, blamed, whole])
+    with ApiServer(respond=lambda *_: web.json_response(next(told, blamed))) as server:
+        (response,) = ask(client(server), requests(1)).values()
+        assert (response.text, response.finish) == ("yes", "stop")
+        (response,) = ask(client(server, attempts=2), requests(1)).values()
+    assert (response.text, response.finish) == ("", "error")
+    assert response.error == (
+        "the answer broke off (finish_reason error): 502 Bad Gateway: overloaded (after 2 attempts)"
+    )
+
+
+def test_an_unknown_word_for_the_end_is_kept() -> None:
+    said = completion("fake", {"message": {"content": "yes"}, "finish_reason": "banana"}, 1, 1)
+    with ApiServer(respond=lambda *_: web.json_response(said)) as server:
+        (response,) = ask(client(server), requests(1)).values()
+    assert (response.text, response.finish, response.finish_reason) == ("yes", "stop", "banana")
+
+
+@pytest.mark.parametrize(
+    "counts", [{"prompt_tokens": -(10**12), "completion_tokens": -5}, {"prompt_tokens": 10**400}, {}]
+)
+def test_counts_that_are_none_do_not_make_answers_free(counts: dict[str, Any]) -> None:
+    said = {**completion("fake", {"message": {"content": "x" * 4000}, "finish_reason": "stop"}, 1, 1), "usage": counts}
+    with ApiServer(respond=lambda *_: web.json_response(said)) as server:
+        (response,) = ask(client(server, input_price=1.0, output_price=1.0), requests(1)).values()
+    assert response.usage == {}
+    assert response.cost is not None
+    assert 1000e-6 < response.cost < 1500e-6, "4,000 characters and a small picture"
+
+
+def test_a_fault_of_ours_drops_nothing_that_was_finished_or_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong in one call: the others' answers are given back first, and nothing new is asked."""
+    read = chat.read_answer
+
+    def fail(body: dict[str, Any], own: Any) -> Any:
+        if "question 5" in body["choices"][0]["message"]["content"]:
+            raise ZeroDivisionError
+        return read(body, own)
+
+    monkeypatch.setattr(chat, "read_answer", fail)
+    found: list[str] = []
+
+    async def collect(asking: ChatClient) -> None:
+        async for response in asking.respond(streamed(requests(500))):
+            found.append(response.sample_id)  # noqa: PERF401  (what came before the exception counts)
+
+    def echo(asked: dict[str, Any], _: str) -> dict[str, Any]:
+        said = asked["messages"][0]["content"][-1]["text"]
+        return {"message": {"content": said if said == "question 5" else "ok"}, "finish_reason": "stop"}
+
+    with ApiServer(answer=echo, delay=0.02) as server:
+        with pytest.raises(ZeroDivisionError):
+            asyncio.run(collect(client(server, max_in_flight=16)))
+        assert len(found) == sum(server.stats.completed.values()) - 1
+        assert len(found) < 100
+
+
+def test_a_wrong_address_is_told_soon_and_a_server_that_went_away_is_waited_for() -> None:
+    server = ApiServer(port=1)
+    found = ask(client(server), requests(8))
+    assert {str(response.error).rpartition(" (")[2] for response in found.values()} == {"after 3 attempts)"}
+
+
+def test_a_key_in_an_answer_is_taken_out_before_anything_is_cut() -> None:
+    long = "x" * 290 + SECRET
+    said = {"message": {"content": SECRET, "reasoning": SECRET}, "finish_reason": SECRET}
+    told = iter([problem(400, long), web.Response(status=400, text=long), problem(400, "y", code=SECRET)])
+    last = web.json_response(completion("fake", said, 1, 1))
+    with ApiServer(respond=lambda *_: next(told, last)) as server:
+        for _ in range(4):
+            (response,) = ask(client(server, api_key=SECRET), requests(1)).values()
+            assert SECRET[:6] not in to_line(response)
+    assert (response.text, response.reasoning, response.finish_reason) == ("[key]", "[key]", "[key]")
 
 
 def test_the_key_goes_into_the_header_and_nowhere_else() -> None:

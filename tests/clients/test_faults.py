@@ -10,16 +10,7 @@ from typing import Any
 import pytest
 
 from holisafe.clients.body import OPTIONAL
-from holisafe.clients.faults import (
-    SPOKEN_OF_AS,
-    BlockedError,
-    HopelessError,
-    NotTakenError,
-    RetryableError,
-    asked_wait,
-    backoff,
-    fault,
-)
+from holisafe.clients.faults import HopelessError, RetryableError, asked_wait, backoff, fault
 
 
 def of(status: int, body: Any = None, headers: dict[str, str] | None = None, sent: frozenset[str] = OPTIONAL) -> Any:
@@ -50,55 +41,6 @@ def test_a_used_up_quota_is_not_asked_again_but_a_rate_limit_is() -> None:
     for more in ({"code": "insufficient_quota"}, {"type": "insufficient_quota"}):
         assert isinstance(of(429, error("You exceeded your current quota", **more)), HopelessError)
     assert isinstance(of(429, error("Rate limit reached", code="rate_limit_exceeded")), RetryableError)
-
-
-BLOCKS = {
-    "Azure": (
-        400,
-        error("The response was filtered", param="prompt", code="content_filter", status=400) | {},
-    ),
-    "Azure, inner": (400, error("filtered", innererror={"code": "ResponsibleAIPolicyViolation"})),
-    "OpenAI, reasoning models": (400, error("Invalid prompt: may violate our usage policy.", code="invalid_prompt")),
-    "OpenAI, other": (400, error("Rejected", code="content_policy_violation")),
-    "a gateway": (403, error("requires moderation", code=403, metadata={"reasons": ["x"], "flagged_input": "..."})),
-}
-
-
-@pytest.mark.parametrize("name", BLOCKS)
-def test_a_block_by_a_content_filter_is_its_own_outcome(name: str) -> None:
-    assert isinstance(of(*BLOCKS[name]), BlockedError)
-
-
-def test_other_faults_of_a_prompt_are_no_block() -> None:
-    assert isinstance(of(400, error("Invalid prompt: too long", code="invalid_prompt")), HopelessError)
-
-
-REFUSED = {
-    "OpenAI": (400, error("Unsupported parameter: use 'max_completion_tokens' instead.", param="max_tokens")),
-    "unknown keyword": (400, error("Unrecognized request argument supplied: seed")),
-    "validation": (
-        422,
-        {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "input": {"a": "response_format"}}]},
-    ),
-    "validation, wrapped": (422, {"message": {"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs"}]}}),
-    "structured output": (400, error("response_format type is unavailable now")),
-    "structured output, by param": (400, error("Invalid schema", param="response_format.json_schema")),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_a_parameter_that_is_not_taken_is_named(name: str) -> None:
-    expected = "max_tokens" if name == "OpenAI" else "response_format" if name.startswith("struct") else "seed"
-    found = of(*REFUSED[name])
-    assert isinstance(found, NotTakenError)
-    assert found.name == expected
-    assert isinstance(of(*REFUSED[name], sent=frozenset()), HopelessError), "once is enough"
-
-
-def test_other_bad_requests_name_no_parameter() -> None:
-    assert isinstance(of(400, error("max_tokens is too large: 99999", param="max_tokens")), HopelessError)
-    assert isinstance(of(400, error("Unsupported value: temperature", param="temperature")), HopelessError)
-    assert set(SPOKEN_OF_AS) == OPTIONAL
 
 
 def test_an_error_about_the_key_repeats_nothing() -> None:

@@ -41,10 +41,13 @@ def test_defaults_and_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
         "detail": "high",
         "input_price": "2.5",
         "output_price": "10",
+        "max_bytes": "1000",
+        "thoughts": "<plan>...</plan>",
     }
     assert set(written) == set(OPTIONS)
     options = chat_options("m", written)
     assert (options.base_url, options.api_key) == ("https://example.org/v1", SECRET)
+    assert (options.max_bytes, options.thoughts) == (1000, ("<plan>", "</plan>"))
     assert (options.encoding.max_side, options.encoding.format) == (640, "jpeg:80")
     assert options.cost({"input_tokens": 1_000_000, "output_tokens": 200_000}) == pytest.approx(4.5)
     assert options.cost({"input_tokens": 1}) is None
@@ -92,6 +95,12 @@ def test_settings_hold_where_the_spec_is_silent() -> None:
         ("base_url", "ftp://127.0.0.1"),
         ("base_url", "http://"),
         ("base_url", "http://127.0.0.1:port"),
+        ("base_url", "http://exa mple.org"),
+        ("base_url", "http://a..b/v1"),
+        ("base_url", "http://[::1"),
+        ("max_bytes", "0"),
+        ("thoughts", "<plan>"),
+        ("thoughts", "<plan>..."),
     ],
 )
 def test_unusable_options_are_named(name: str, value: str) -> None:
@@ -133,3 +142,26 @@ def test_a_key_that_no_header_can_carry(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(InputError) as caught:
         local(key="MY_KEY")
     assert "sk-" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "proxy", ["garbage proxy", "socks5://127.0.0.1:1", "http://", "http://h:port", "http://u:pass@h:0"]
+)
+def test_a_proxy_that_is_none_is_the_users_mistake(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", SECRET)
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, proxy)
+    with pytest.raises(InputError, match="HTTPS_PROXY") as caught:
+        chat_options("m", {"base_url": "https://example.org/v1", "key": "MY_KEY"})
+    assert "pass" not in str(caught.value)
+    assert local().proxy is None, "this machine is reached directly"
+
+
+def test_a_proxy_is_used_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", SECRET)
+    monkeypatch.setenv("https_proxy", "http://u:hidden@proxy.example:8080")
+    monkeypatch.setenv("no_proxy", "inside.example")
+    options = chat_options("m", {"base_url": "https://example.org/v1", "key": "MY_KEY"})
+    assert options.proxy == "http://u:hidden@proxy.example:8080"
+    assert "hidden" not in repr(options)
+    assert chat_options("m", {"base_url": "https://inside.example/v1", "key": "MY_KEY"}).proxy is None

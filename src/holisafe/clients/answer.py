@@ -6,64 +6,62 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ..finish import worst
 from ..records import Finish
+from ..thoughts import Marks, part, spoken
+
+MOST_TOKENS = 10**8
+"""No call takes more: a count beyond, or below zero, is no count."""
+
+APART = ("reasoning_content", "reasoning", "thinking", "reasoning_details", "thinking_blocks")
+"""Where servers keep a message's reasoning apart, OpenRouter and LiteLLM in lists: the first that holds some counts."""
 
 
 class Answer(NamedTuple):
-    """What came back. `usage` holds input_tokens, output_tokens and reasoning_tokens as far as the server counts."""
+    """What came back. `usage` holds input_tokens, output_tokens and reasoning_tokens as far as the server counts.
+
+    `word` is the server's for how it ended, where that is no full stop: of an answer that broke off, its reason.
+    """
 
     text: str
     reasoning: str | None
     finish: Finish
     usage: dict[str, int]
+    word: str | None = None
 
 
 def json_object(content: bytes) -> dict[str, Any] | None:
-    """A JSON object, or None for anything else."""
+    """A JSON object, which some servers put into a list; None for anything else."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
         return None
+    if isinstance(value, list) and value:
+        value = value[0]
     return value if isinstance(value, dict) else None
 
 
-def read_answer(body: Mapping[str, Any]) -> Answer | None:
+def read_answer(body: Mapping[str, Any], own: Marks | None = None) -> Answer | None:
     """The first choice of a completion; None when there is none, or it is not one.
 
     A content of null is an empty answer. `refusal` is the model's own refusal in words: it becomes the text. Reasoning
-    is what the server keeps apart, or what stands before `</think>`.
+    is what the server keeps apart, and what `thoughts` finds in the text. An answer that broke off ends in "error".
     """
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
-    message = choice.get("message") if isinstance(choice, dict) else None
-    if not isinstance(choice, dict) or not isinstance(message, dict):
+    if not isinstance(choice, dict):
         return None
-    text = _text(message.get("content")) or _text(message.get("refusal"))
-    apart = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
-    thought, text = split_thought(text)
-    ended = str(choice.get("finish_reason") or "stop")
-    if ended == "error":
-        return None
-    filtered, truncated = ended.startswith("content_filter"), ended in ("length", "max_tokens")
-    finish: Finish = "filtered" if filtered else "truncated" if truncated else "stop"
-    return Answer(text, "\n".join(part for part in (apart.strip(), thought) if part) or None, finish, _usage(body))
-
-
-def split_thought(text: str) -> tuple[str, str]:
-    """What a reasoning model wrote up to `</think>`, and its answer; the text as it is when there is no such mark."""
-    thought, closed, answer = text.partition("</think>")
-    if closed:
-        return thought.strip().removeprefix("<think>").strip(), answer.strip()
-    if text.lstrip().startswith("<think>"):
-        return text.strip().removeprefix("<think>").strip(), ""  # cut before the answer began
-    return "", text
-
-
-def _text(content: Any) -> str:
-    """Text, whether as a string or as a list of parts."""
-    if isinstance(content, list):
-        return "".join(str(part.get("text") or part.get("refusal") or "") for part in content if isinstance(part, dict))
-    return content if isinstance(content, str) else ""
+    message = choice.get("message")
+    finish, word = worst(choice.get("finish_reason"), choice.get("native_finish_reason"))
+    if not isinstance(message, dict):
+        return Answer("", None, finish, _usage(body), word) if finish in ("filtered", "error") else None
+    text, thought = spoken(message.get("content"))
+    parted = part(text or spoken(message.get("refusal"))[0], own)
+    apart = next((said for name in APART if (said := "\n".join(filter(None, spoken(message.get(name))))).strip()), "")
+    if finish == "stop" and parted.unfinished:
+        finish = "truncated"
+    reasoning = "\n".join(filter(None, (apart.strip(), thought, parted.reasoning)))
+    return Answer(parted.text, reasoning or None, finish, _usage(body), word)
 
 
 def _usage(body: Mapping[str, Any]) -> dict[str, int]:
@@ -72,8 +70,8 @@ def _usage(body: Mapping[str, Any]) -> dict[str, int]:
     details = usage.get("completion_tokens_details")
     details = details if isinstance(details, dict) else {}
     counts = {
-        "input_tokens": usage.get("prompt_tokens"),
-        "output_tokens": usage.get("completion_tokens"),
+        "input_tokens": usage.get("prompt_tokens", usage.get("input_tokens")),
+        "output_tokens": usage.get("completion_tokens", usage.get("output_tokens")),
         "reasoning_tokens": details.get("reasoning_tokens"),
     }
-    return {name: count for name, count in counts.items() if type(count) is int}
+    return {name: count for name, count in counts.items() if type(count) is int and 0 <= count <= MOST_TOKENS}

@@ -59,4 +59,6 @@ def _message(message: Message, detail: str | None, url: str) -> dict[str, Any]:
         return {"role": message.role, "content": message.text}
     shown = {"url": url} if detail is None else {"url": url, "detail": detail}
     content: list[dict[str, Any]] = [{"type": "image_url", "image_url": shown} for _ in message.pictures]
-    return {"role": message.role, "content": [*content, {"type": "text", "text": message.text}]}
+    if message.text.strip():  # several servers refuse an empty text
+        content.append({"type": "text", "text": message.text})
+    return {"role": message.role, "content": content}

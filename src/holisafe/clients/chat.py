@@ -2,8 +2,8 @@
 
     requests --> slots (max_in_flight) --> limit (adapts to the server) --> POST chat/completions --> responses
 
-The next request is taken only when a slot is free, so nothing piles up. The transport is the `openai` SDK's over
-aiohttp, with bodies built here and its own retries switched off: whether a call is made again is decided in one place.
+The next request is taken only when a slot is free, so nothing piles up. The transport is aiohttp; whether a call is
+made again is decided in one place.
 """
 
 from __future__ import annotations
@@ -16,19 +16,27 @@ from ..errors import InputError
 from ..records import Request, Response
 from .answer import Answer, json_object, read_answer
 from .body import body
-from .faults import BlockedError, HopelessError, NotTakenError, RetryableError, backoff, fault
+from .estimate import CHARACTERS_PER_TOKEN, estimate
+from .faults import NO_CHOICES, BlockedError, HopelessError, NotTakenError, RetryableError, backoff, fault
 from .limit import Limit
 from .options import ChatOptions
 from .pictures import SHARED, EncodedPictures
+from .wire import post, session
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+    from aiohttp import ClientSession
 
 FAILED_IN_A_ROW = 32
 """After so many failed requests without an answer in between nothing more is asked: the server is not there.
 
 Requests that a server refuses for what they hold do not count.
 """
+
+BLOCKED = "error"
+"""How a block that came as an error ended: nothing says that it was paid for."""
+
+UNREACHED = 3
+"""Attempts at a server from which nothing was ever heard: one that was there comes back, a wrong address never will."""
 
 
 class ChatClient:
@@ -49,29 +57,29 @@ class ChatClient:
         self.name, self.options, self.pictures = name, options, pictures
         self.backoff_seconds = backoff_seconds
         self.without: frozenset[str] = frozenset()
-        self._failed, self._last_problem = 0, ""
+        self._failed, self._last_problem, self._heard = 0, "", False
 
     async def respond(self, requests: AsyncIterable[Request]) -> AsyncIterator[Response]:
         """Answer every request once, in any order; what fails is a response with `finish="error"`.
 
-        When the requests end, what is in flight finishes. Closed or cancelled, it drops what is in flight.
+        When the requests end, what is in flight finishes, also when they end with an exception, which is raised last.
+        Closed or cancelled, it drops what is in flight.
         """
-        from openai import AsyncOpenAI, DefaultAioHttpClient
-
         finished: asyncio.Queue[Response | Exception | None] = asyncio.Queue()
         slots = asyncio.Semaphore(self.options.max_in_flight)
         limit = Limit(self.options.max_in_flight)
         calls: set[asyncio.Task[None]] = set()
         begun = done = 0
-        self._failed = 0
+        ended: Exception | None = None
+        self._failed, self._heard = 0, False
 
-        async def call(http: AsyncOpenAI, request: Request) -> None:
+        async def call(http: ClientSession, request: Request) -> None:
             try:
                 finished.put_nowait(await self._answered(http, limit, request))
             except Exception as error:  # noqa: BLE001  (a fault of ours: raised where responses are taken)
                 finished.put_nowait(error)
 
-        async def begin(http: AsyncOpenAI) -> None:
+        async def begin(http: ClientSession) -> None:
             nonlocal begun
             iterator = aiter(requests)
             try:
@@ -84,34 +92,36 @@ class ChatClient:
             except StopAsyncIteration:
                 finished.put_nowait(None)
             except Exception as error:  # noqa: BLE001
+                nonlocal ended
+                ended = error
                 finished.put_nowait(error)
 
-        async with AsyncOpenAI(
-            base_url=self.options.base_url,
-            api_key=self.options.api_key or "none",  # a local server without a key
-            max_retries=0,
-            timeout=None,  # the whole call has one, below
-            http_client=DefaultAioHttpClient(timeout=None),
-        ) as http:
+        async with session(self.options) as http:
             source = asyncio.create_task(begin(http))
+            broken: Exception | None = None
             try:
                 more = True
                 while more or done < begun:
                     response = await finished.get()
-                    if isinstance(response, Exception):
-                        raise response
                     if response is None:
                         more = False
+                        continue
+                    if isinstance(response, Exception):
+                        broken, more = broken or response, False
+                        done += response is not ended
+                        source.cancel()
                         continue
                     done += 1
                     yield response
                     slots.release()
+                if broken is not None:
+                    raise broken
             finally:
                 for task in (source, *calls):
                     task.cancel()
                 await asyncio.gather(source, *calls, return_exceptions=True)
 
-    async def _answered(self, http: AsyncOpenAI, limit: Limit, request: Request) -> Response:
+    async def _answered(self, http: ClientSession, limit: Limit, request: Request) -> Response:
         """One request's response, with as many attempts as it takes and may have."""
         attempt, problem, own = 0, "", False
         clock = asyncio.get_running_loop().time
@@ -136,69 +146,94 @@ class ChatClient:
                         raise
                     limit.went_well()
                 self._failed = 0
-                return self._response(request, answer, seconds=clock() - began)
+                why = f"finish_reason {answer.word}" if answer.finish == "filtered" else None
+                return self._response(request, answer, error=why, seconds=clock() - began)
             except NotTakenError as refused:
                 self.without |= {refused.name}
             except BlockedError as blocked:
                 self._failed = 0
-                return self._response(request, Answer("", None, "filtered", {}), error=str(blocked))
+                return self._response(request, Answer("", None, "filtered", {}, BLOCKED), error=str(blocked))
             except HopelessError as hopeless:
                 problem, own = str(hopeless), not hopeless.every
                 break
             except RetryableError as failed:
                 attempt, problem = attempt + 1, str(failed)
+                if attempt >= (UNREACHED if failed.unreached and not self._heard else self.options.attempts):
+                    break
                 if attempt < self.options.attempts:
                     pause = backoff(attempt, self.backoff_seconds)
                     await asyncio.sleep(pause if failed.wait is None else failed.wait)
         if not own:
             self._failed, self._last_problem = self._failed + 1, problem
         tried = f" (after {attempt} attempts)" if attempt > 1 else ""
-        return self._response(request, error=problem[: 300 - len(tried)] + tried)
+        return self._response(request, error=problem, tried=tried)
 
-    async def _call(self, http: AsyncOpenAI, content: bytes, sent: frozenset[str]) -> Answer:
+    async def _call(self, http: ClientSession, content: bytes, sent: frozenset[str]) -> Answer:
         """One attempt. Raises one of the exceptions of `faults`."""
         import aiohttp
-        from openai import APIConnectionError, APIStatusError
 
         try:
             async with asyncio.timeout(self.options.timeout):
-                raw = await http.post("/chat/completions", cast_to=bytes, content=content)
+                reply = await post(http, self.options, content)
         except TimeoutError:
             raise RetryableError(f"no answer within {self.options.timeout:g} s") from None
-        except APIStatusError as error:
-            raise fault(error.status_code, error.response.headers, error.response.content, sent) from None
-        except APIConnectionError as error:
-            raise RetryableError(f"the connection failed: {error.__cause__ or error}") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise RetryableError(f"the connection failed: {type(error).__name__}: {error}") from None
-        completion = json_object(raw)
+        except (aiohttp.ClientConnectorCertificateError, aiohttp.InvalidURL) as error:
+            raise HopelessError(f"the connection failed: {error}", True) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            unreached = isinstance(error, aiohttp.ClientConnectorError)
+            raise RetryableError(
+                f"the connection failed: {error or type(error).__name__}", unreached=unreached
+            ) from None
+        self._heard = True
+        completion = json_object(reply.body)
+        if reply.status >= 300:
+            raise fault(reply.status, reply.headers, reply.body, sent)
         if completion is None:
             raise RetryableError("the answer is no JSON, or was cut short")
-        answer = read_answer(completion)
-        if answer is None:
-            problem = completion.get("error")  # gateways wrap an error in a success
-            code = problem.get("code") if isinstance(problem, dict) else None
-            if type(code) is int and 400 <= code < 600:
-                raise fault(code, {}, raw, sent)
-            raise RetryableError("the answer holds no choices")
+        answer = read_answer(completion, self.options.thoughts)
+        if answer is None or answer.finish == "error":
+            found = fault(200, reply.headers, reply.body, sent)
+            if answer is None or not isinstance(found, RetryableError):
+                raise found
+            why = "" if str(found) == NO_CHOICES else f": {found}"
+            raise RetryableError(f"the answer broke off (finish_reason {answer.word}){why}")
         return answer
 
     def _response(
-        self, request: Request, answer: Answer | None = None, *, error: str | None = None, seconds: float | None = None
+        self,
+        request: Request,
+        answer: Answer | None = None,
+        *,
+        error: str | None = None,
+        tried: str = "",
+        seconds: float | None = None,
     ) -> Response:
-        """The record of an answer or, without one, of an error; the key stands in neither."""
+        """The record of an answer or, without one, of an error; the key stands in neither, nor does a part of it."""
         said = answer or Answer("", None, "error", {})
-        if error is not None and self.options.api_key:
-            error = error.replace(self.options.api_key, "[key]")
+        if error is not None:
+            error = " ".join(self._without_key(error).split())[: 300 - len(tried)] + tried
         return Response(
             sample_id=request.sample_id,
             repeat=request.repeat,
             target=self.name,
-            text=said.text,
+            text=self._without_key(said.text),
             finish=said.finish,
-            reasoning=said.reasoning,
-            error=None if error is None else " ".join(error.split())[:300],
+            reasoning=None if said.reasoning is None else self._without_key(said.reasoning),
+            finish_reason=self._without_key(said.word) if said.word and said.finish == "stop" else None,
+            error=error,
             usage=said.usage,
-            cost=self.options.cost(said.usage),
+            cost=None if answer is None else self._cost(request, said),
             latency_seconds=None if seconds is None else round(seconds, 4),
         )
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self.options.api_key, "[key]") if self.options.api_key else text
+
+    def _cost(self, request: Request, answer: Answer) -> float | None:
+        """US dollars; where the server's counts are of no use, as estimated: a budget must not go on for ever."""
+        cost = self.options.cost(answer.usage)
+        if cost is not None or self.options.input_price is None or answer.word == BLOCKED:
+            return cost
+        said = len(answer.text) + len(answer.reasoning or "")
+        asked = estimate([request], self.options).input_tokens
+        return self.options.cost({"input_tokens": asked, "output_tokens": said // CHARACTERS_PER_TOKEN + 1})

@@ -1,4 +1,7 @@
-"""What a call that brought no answer means: try again, give up, or a block by the provider's content filter."""
+"""What a call that brought no answer means: try again, give up, or a block by the provider's content filter.
+
+Bodies are read without trust: whatever type or depth an error has, there is a reason to tell, and nothing is raised.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,13 @@ from http import HTTPStatus
 from typing import Any
 
 from .answer import json_object
+from .error_words import is_block, refuses, texts
 
 LONGEST_WAIT = 600.0
 """Seconds. A server that asks for more is not waited for: its calls are errors, and a later sitting makes them."""
 
-RETRYABLE = frozenset({408, 409, 425, 429})
-"""Besides 5xx. 409 is what some gateways answer while a model is loading."""
+RETRYABLE = frozenset({200, 408, 409, 425, 429})
+"""Besides 5xx. 409 is what some gateways answer while a model is loading; 200 with an error inside says nothing."""
 
 OVERLOADED = frozenset({429, 503, 529})
 """What means that fewer calls should be in flight."""
@@ -24,26 +28,23 @@ OVERLOADED = frozenset({429, 503, 529})
 NOBODYS = frozenset({401, 403, 404, 405})
 """What is the matter with the key, the model or the address rather than with one request."""
 
-FILTERED = frozenset(
-    {"content_filter", "content_policy_violation", "moderation_blocked", "ResponsibleAIPolicyViolation"}
-)
-"""Codes of errors that are a provider's filter at work: Azure's, OpenAI's, and what gateways pass on."""
+NO_CHOICES = "the answer holds no choices"
 
-
-SPOKEN_OF_AS = {
-    "max_tokens": {"max_completion_tokens"},
-    "response_format": {"response_format", "json_schema", "guided_json"},
-    "seed": {"seed"},
-}
-"""Words by which servers name a parameter that they do not take; `max_tokens` may be refused for its size alone."""
+WAY_OUT = {"temperature": "temperature=none leaves it out", "reasoning_effort": "leave reasoning_effort out"}
+"""What is never dropped in silence: the user is told how."""
 
 
 class RetryableError(Exception):
-    """A call that may succeed when made again. `wait` is what the server asks for, in seconds."""
+    """A call that may succeed when made again. `wait` is what the server asks for, in seconds.
 
-    def __init__(self, problem: str, wait: float | None = None, overloaded: bool = False) -> None:
+    `unreached`: nothing at all was heard from the server.
+    """
+
+    def __init__(
+        self, problem: str, wait: float | None = None, overloaded: bool = False, unreached: bool = False
+    ) -> None:
         super().__init__(problem)
-        self.wait, self.overloaded = wait, overloaded
+        self.wait, self.overloaded, self.unreached = wait, overloaded, unreached
 
 
 class HopelessError(Exception):
@@ -67,20 +68,27 @@ class NotTakenError(Exception):
 
 
 def fault(status: int, headers: Mapping[str, str], content: bytes, sent: frozenset[str]) -> Exception:
-    """The exception that an answer with an error status stands for. `sent` are the parameters one can do without."""
-    body = json_object(content) or {}
-    found = body.get("error", body)
-    error: dict[str, Any] = found if isinstance(found, dict) else {"message": found}
-    message = error.get("message") or error.get("detail") or body.get("detail")
-    said = str(message) if message else content[:200].decode("utf-8", "replace")
-    if _is_filter(error):
+    """The exception that an answer without a completion stands for. `sent` are the parameters one can do without.
+
+    The status is the one inside the body where that holds one.
+    """
+    body = json_object(content)
+    error = _error(body or {})
+    inner = error.get("code", error.get("status"))
+    if status == 200 and isinstance(inner, str | int) and re.fullmatch("[45][0-9][0-9]", str(inner)):
+        status = int(inner)
+    told = list(texts(body)) if body is not None else [("", content[:2000].decode("utf-8", "replace"))]
+    said = _message(error, told) or (NO_CHOICES if status == 200 else "no reason given")
+    if is_block(status, told):
         return BlockedError(said)
-    if status in (400, 422):
-        named = _named(error, body)
+    if status in (200, 400, 422, 500):
         for name in sorted(sent):
-            if SPOKEN_OF_AS[name] & named:
+            if refuses(name, error, told):
                 return NotTakenError(name)
-    problem = f"{status} {_phrase(status)}: {' '.join(said.split())}"
+        for name, way_out in WAY_OUT.items():
+            if refuses(name, error, told):
+                said = f"{said} ({way_out})"
+    problem = said if status == 200 else f"{status} {_phrase(status)}: {said}"
     if status == 401:
         return HopelessError("401 Unauthorized: the server does not accept the key", True)  # it may repeat the key
     if status == 429 and "insufficient_quota" in (error.get("code"), error.get("type")):
@@ -93,26 +101,29 @@ def fault(status: int, headers: Mapping[str, str], content: bytes, sent: frozens
     return HopelessError(problem, status in NOBODYS)
 
 
-def _named(error: Mapping[str, Any], body: Mapping[str, Any]) -> set[str]:
-    """The words in which an error says what it is about: `param`, `loc` of each detail, or its message."""
-    words = str(error.get("param") or "")
-    for said in (error.get("message"), error.get("detail"), body.get("detail")):
-        details = said.get("detail") if isinstance(said, dict) else said
-        if isinstance(details, list):  # one for each fault, each with an echo of the whole input
-            words += " ".join(f" {item.get('loc')}" for item in details if isinstance(item, dict))
-        elif isinstance(details, str):
-            words += f" {details}"
-    return set(re.findall(r"[a-z]+(?:_[a-z]+)*", words))
+def _error(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a body that is the error: a choice's own, the one under `error`, else all of it."""
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    for holder in (choice, body):
+        found = holder.get("error") if isinstance(holder, dict) else None
+        if isinstance(found, list) and found:
+            found = found[0]
+        if isinstance(found, dict):
+            return found
+        if found:
+            return {**body, "message": found}
+    return dict(body)
 
 
-def _is_filter(error: Mapping[str, Any]) -> bool:
-    inner, metadata = error.get("innererror"), error.get("metadata")
-    codes = {error.get("code"), error.get("type"), inner.get("code") if isinstance(inner, dict) else None}
-    if codes & FILTERED:
-        return True
-    if error.get("code") == "invalid_prompt" and "usage policy" in str(error.get("message")):
-        return True
-    return isinstance(metadata, dict) and "flagged_input" in metadata
+def _message(error: Mapping[str, Any], told: list[tuple[str, str]]) -> str:
+    """The reason in words: the error's own message, or the first text that reads like one."""
+    own = error.get("message")
+    if isinstance(own, str) and own.strip():
+        return " ".join(own[:10_000].split())
+    names = ("message", "msg", "detail", "error", "error_message", "status_msg", "reason", "blockreason", "code", "")
+    by_name = {name: text for name, text in reversed(told) if text.strip()}
+    return " ".join(next((by_name[name] for name in names if name in by_name), "").split())
 
 
 def _phrase(status: int) -> str:

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from ..errors import InputError
 from ..records import GenerationSettings
+from ..thoughts import Marks, own_marks
 from .pictures import Encoding
 
 OPENAI = "https://api.openai.com/v1"
@@ -33,6 +35,8 @@ OPTIONS = (
     "detail",
     "input_price",
     "output_price",
+    "max_bytes",
+    "thoughts",
 )
 DETAILS = ("low", "high", "auto")
 
@@ -43,6 +47,8 @@ class ChatOptions:
 
     `api_key` is the secret itself and never leaves this object but in the request's header. `max_tokens`,
     `temperature` and `reasoning_tokens` go before the settings of a request; `temperature` "none" sends none.
+    `max_bytes` bounds a server's answer, on the wire and decompressed. `thoughts` are the model's own marks, `proxy` is
+    the environment's.
     """
 
     model: str
@@ -59,6 +65,9 @@ class ChatOptions:
     detail: str | None = None
     input_price: float | None = None
     output_price: float | None = None
+    max_bytes: int = 8_000_000
+    thoughts: Marks | None = None
+    proxy: str | None = field(default=None, repr=False)
 
     def generation(self, settings: GenerationSettings) -> dict[str, Any]:
         """How a request with these settings is decoded, as JSON."""
@@ -95,6 +104,7 @@ def chat_options(model: str, written: Mapping[str, str]) -> ChatOptions:
             ("reasoning_tokens", True, 0),
             ("input_price", False, 0),
             ("output_price", False, 0),
+            ("max_bytes", True, 1),
         )
         if name in written
     }
@@ -112,6 +122,8 @@ def chat_options(model: str, written: Mapping[str, str]) -> ChatOptions:
         reasoning_effort=written.get("reasoning_effort"),
         encoding=_encoding(written),
         detail=written.get("detail"),
+        thoughts=own_marks(written.get("thoughts")),
+        proxy=_proxy(base_url),
         **values,
     )
 
@@ -140,7 +152,8 @@ def _address(text: str) -> str:
     """The address without what may hold a secret: such an address is refused, unrepeated."""
     try:
         parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and parts.hostname is not None and (parts.port or 1) > 0
+        usable = parts.scheme in ("http", "https") and parts.port != 0 and not re.search(r"[\s\\<>\"{}|^`]", text)
+        usable = usable and all(0 < len(label) < 64 for label in (parts.hostname or "").rstrip(".").split("."))
     except ValueError:
         parts, usable = urlsplit(""), False
     if not usable:
@@ -148,6 +161,26 @@ def _address(text: str) -> str:
     if parts.username or parts.password or parts.query or parts.fragment:
         raise InputError("option base_url holds no user, password or query; key=NAME names a key's variable")
     return text.rstrip("/")
+
+
+def _proxy(base_url: str) -> str | None:
+    """The proxy that the environment names for an address, none for this machine. It may hold a password."""
+    parts = urlsplit(base_url)
+    if is_local(base_url) or proxy_bypass(parts.hostname or ""):
+        return None
+    named = getproxies()
+    proxy = named.get(parts.scheme) or named.get("all")
+    if not proxy:
+        return None
+    try:
+        there = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        usable = there.scheme in ("http", "https") and bool(there.hostname) and there.port != 0
+    except ValueError:
+        usable = False
+    if not usable or any(character.isspace() for character in proxy):
+        variable = f"{parts.scheme.upper()}_PROXY"
+        raise InputError(f"the environment variable {variable} (or ALL_PROXY) is no proxy such as http://HOST:PORT")
+    return there.geturl()
 
 
 def is_local(base_url: str) -> bool:

@@ -33,7 +33,18 @@ SETTINGS = GenerationSettings(max_new_tokens=512)
 """How a judge decodes, where its SPEC says nothing else: greedily, with room for a reason and a word."""
 
 OPERATIONAL = frozenset(
-    ["attempts", "base_url", "batch_size", "device", "input_price", "key", "max_in_flight", "output_price", "timeout"]
+    [
+        "attempts",
+        "base_url",
+        "batch_size",
+        "device",
+        "input_price",
+        "key",
+        "max_bytes",
+        "max_in_flight",
+        "output_price",
+        "timeout",
+    ]
 )
 """Options that say where a model is and how it is reached, but not what it says: no part of a judge's name."""
 

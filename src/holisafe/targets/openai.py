@@ -34,6 +34,7 @@ class OpenAITarget(ChatClient):
             "image_format": self.options.encoding.format,
             "max_side": self.options.encoding.max_side,
             "detail": self.options.detail,
+            **({"thoughts": list(self.options.thoughts)} if self.options.thoughts else {}),
         }
 
 
