@@ -223,9 +223,9 @@ def test_link_that_leaves_the_folder(release: Path) -> None:
     ("content", "problem"),
     [
         (json.dumps(RECORDS)[:-20], "not JSON"),
-        ("", "not JSON"),
-        ("{}", "not a list"),
-        ("[]", "holds no records"),
+        ("", "holds no rows"),
+        ("{}", "an object without one list of rows"),
+        ("[]", "holds no rows"),
         (None, "no such file"),
     ],
 )
@@ -408,11 +408,12 @@ def test_two_exports_have_the_same_bytes(tmp_path: Path) -> None:
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+one_line = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=20)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    identities=st.lists(texts, min_size=1, max_size=4, unique=True),
+    identities=st.lists(one_line, min_size=1, max_size=4, unique=True),
     query=texts,
     image=texts,
     cluster=st.none() | texts,

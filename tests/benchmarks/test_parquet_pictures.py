@@ -131,7 +131,7 @@ def test_memory_holds_a_few_pictures_only(tmp_path: Path) -> None:
     before = pool.bytes_allocated()
     tracemalloc.start()
     pictures = ParquetPictures()
-    for number, row in enumerate(pictures.rows(tmp_path / "x.parquet")):
+    for number, (_, row) in enumerate(pictures.rows(tmp_path / "x.parquet")):
         assert row["image"] == f"{number}.jpg"
         most = max(most, pool.bytes_allocated() - before)
     for number in range(0, 400, 17):

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from holisafe.benchmarks.check import check, differences
-from holisafe.benchmarks.rows import text
 from holisafe.benchmarks.tables import Place, Table, picture, read_tables, release
 from holisafe.errors import InputError
 from holisafe.records import Sample
 from holisafe.registry import benchmarks
+from holisafe.tables import text
 
 Draw = Callable[[Path, Iterable[str]], None]
 

@@ -108,10 +108,10 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     "link that leads out": (link_out, ["row 3", "'image'", "outside", "link"]),
     "control characters": (rewrite(1, type="S\nS\x1b[2JS"), ["row 2", "'type'"]),
     "half-written JSON": (cut(lambda root: root / RECORDS), ["not JSON"]),
-    "empty JSON": (lambda root: (root / RECORDS).write_text("[]"), ["no records"]),
-    "not UTF-8": (lambda root: (root / RECORDS).write_bytes(b'[{"id": "\xff"}]'), ["not JSON"]),
+    "empty JSON": (lambda root: (root / RECORDS).write_text("[]"), ["holds no rows"]),
+    "not UTF-8": (lambda root: (root / RECORDS).write_bytes(b'[{"id": "\xff"}]'), ["row 1", "'id'", "not UTF-8"]),
     "no records at all": (lambda root: (root / RECORDS).unlink(), ["no such file"]),
-    "records that are a folder": (lambda root: as_folder(root / RECORDS), ["cannot be read"]),
+    "records that are a folder": (lambda root: as_folder(root / RECORDS), ["not a file"]),
 }
 
 

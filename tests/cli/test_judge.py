@@ -50,7 +50,7 @@ def test_verdicts_are_added_and_all_else_is_kept(tmp_path: Path, capsys: pytest.
     before = table.read_bytes()
     assert judge(table, out) == 0
     found = read(out)
-    assert without(found, "refused", "adheres") == ROWS
+    assert without(found, "refused", "adheres") == [*ROWS[:-1], {**ROWS[-1], "note": "'=1+1"}]
     assert [row["refused"] for row in found] == ["true", "false", "", "false", "true"]
     assert [row["adheres"] for row in found] == ["true", "false", "", "true", "false"]
     assert list(found[0]) == [*ROWS[0], "refused", "adheres"]

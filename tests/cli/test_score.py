@@ -117,7 +117,7 @@ def test_bytes_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[st
     table = tmp_path / "t.csv"
     table.write_bytes(b"sample_id,combination,adheres\n1,SSS,true\n\xe9,SSS,true\n")
     assert holisafe("score", table) == 2
-    assert "row 2: not UTF-8 text (byte 0xe9)" in capsys.readouterr().err
+    assert "row 2, field 'sample_id': not UTF-8 text (byte 0xe9)" in capsys.readouterr().err
 
 
 def test_no_torch_is_loaded(tmp_path: Path) -> None:

@@ -108,10 +108,10 @@ def test_faults_are_named(tmp_path: Path, change: dict[str, Any], problem: str) 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "holds no lines"),
+        (b"", "holds no rows"),
         (json.dumps(older(0, "x")).encode() + b"\n" + json.dumps(older(1, "y")).encode()[:50], "row 2: not JSON"),
         (b"[1]\n", "not a JSON object"),
-        (b'{"doc_id": "\xff"}\n', "row 1: not JSON"),
+        (b'{"doc_id": "\xff"}\n', "row 1, field 'doc_id': not UTF-8 text"),
     ],
 )
 def test_broken_files_are_named(tmp_path: Path, content: bytes, problem: str) -> None:

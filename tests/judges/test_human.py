@@ -142,19 +142,19 @@ def test_the_version_follows_the_labels(tmp_path: Path) -> None:
     ("text", "options", "problem"),
     [
         ("sample_id,label\na,maybe\n", "", "row 1, field 'label': 'maybe' is none of refused"),
-        ("sample_id,label\na,refused\n\nb,refused,x\n", "", "more or fewer cells than the header"),
+        ("sample_id,label\na,refused\n\nb,refused,x\n", "", "row 3: 3 values for 2 columns"),
         ("sample_id,label\na,refused\na,refused\n", "", "row 2, field 'id': labelled in row 1 already; several raters"),
         ("sample_id,label,rater\na,refused,x\na,refused,x\n", "", "row 2, field 'id': labelled in row 1"),
-        ("sample_id,label\n,refused\n", "", "row 1, field 'id': empty"),
+        ("sample_id,label\n,refused\n", "", "row 1, field 'sample_id': blank"),
         ("sample_id,verdict\na,refused\n", "", "row 1, field 'label or final_label or adheres': the row has none"),
         ("name,label\na,refused\n", "", "row 1, field 'sample_id or id': the row has none; it has: name, label"),
         ("sample_id,label\na,refused\n", ",rater=who", "row 1, field 'who': the row has none"),
         ("sample_id,label\na,refused\n", ",rate=who", "'rate' is no option of human"),
         ("sample_id,label\na,refused\n", ",rater", "'rater' is no option of human, or names no column"),
         ("sample_id,label\na,\n", "", "holds no labels"),
-        ("sample_id,label\n", "", "holds no labels"),
-        ("", "", "holds no labels"),
-        ('sample_id,label\n"a,refused\n', "", "cannot be read"),
+        ("sample_id,label\n", "", "holds no rows"),
+        ("", "", "the file is empty"),
+        ('sample_id,label\n"a,refused\n', "", "row 1: not CSV (a quote is never closed)"),
     ],
 )
 def test_a_fault_is_named(tmp_path: Path, text: str, options: str, problem: str) -> None:
@@ -169,7 +169,7 @@ def test_faults_of_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         open_judge(f"human:{tmp_path / 'none.csv'}")
     (tmp_path / "latin.csv").write_bytes(b"sample_id,label\n\xe9,refused\n")
-    with pytest.raises(InputError, match="unreadable"):
+    with pytest.raises(InputError, match="row 1, field 'sample_id': not UTF-8"):
         open_judge(f"human:{tmp_path / 'latin.csv'}")
     for line in ("[1]", "{"):
         with pytest.raises(InputError, match="row 2"):

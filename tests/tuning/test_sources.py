@@ -59,13 +59,9 @@ TALK = turns("<image> q", "r")
         ({"id": "1", "conversations": TALK}, "conversations", "than images"),
         ({"id": "1", "image": "../x.png", "conversations": TALK}, "image", "outside"),
         ({"id": "1", "image": "no.png", "conversations": TALK}, "image", "no such image"),
-        ({"id": "1", "conversations": turns("q")}, "conversations", "no answer"),
-        ({"id": "1", "conversations": turns("q", "")}, "conversations", "empty"),
-        ({"id": "1", "conversations": turns("q", "r")[::-1]}, "conversations", "answers nothing"),
-        ({"id": "1", "conversations": []}, "conversations", "list of turns"),
+        ({"id": "1", "conversations": "q"}, "conversations", "list of turns"),
         ({"id": "1", "conversations": [{"from": "dog", "value": "q"}]}, "conversations", "a turn is not"),
         ({"conversations": turns("q", "r")}, "id", "missing"),
-        ({"id": 0, "conversations": turns("q", "r")}, "id", "duplicate"),
         ("x", None, "not a JSON object"),
     ],
 )
@@ -74,6 +70,34 @@ def test_a_faulty_conversation_names_row_and_field(tmp_path: Path, record: Any, 
     with pytest.raises(InputError, match=said) as caught:
         load_examples(f"llava:{file}")
     assert (caught.value.where, caught.value.row, caught.value.field) == (file, 2, field)
+
+
+def test_llavas_own_files_are_read_and_what_teaches_nothing_is_counted(tmp_path: Path) -> None:
+    """Ids that come twice, a greeting first, empty answers, and <image> as a word."""
+    records = [
+        {
+            "id": "1",
+            "image": "a.png",
+            "conversations": turns("<image>\nwhat?", "a cat", "sure?", " ", "really?", "yes"),
+        },
+        {"id": "1", "image": "b.png", "conversations": turns("which colour?\n<image>", "red")},
+        {"id": "2", "conversations": [{"from": "gpt", "value": "Hello!"}, *turns("hi", "fine")]},
+        {"id": "3", "conversations": turns("what does the <image> tag do?", "It shows <image>.")},
+        {"id": "4", "conversations": turns("q")},
+        {"id": "5", "conversations": []},
+    ]
+    left_out = Counter[str]()
+    examples = read_source("llava", folder_with(tmp_path, records), left_out=left_out)
+    assert [(e.id, e.messages[-1].text, e.answer, len(e.pictures)) for e in examples] == [
+        ("1#1", "what?", "a cat", 1),
+        ("1#2", "really?", "yes", 1),
+        ("1@2#1", "which colour?", "red", 1),
+        ("2#1", "hi", "fine", 0),
+        ("3#1", "what does the <image> tag do?", "It shows <image>.", 0),
+    ]
+    assert left_out == {"answers to nothing": 1, "empty answers": 1, "conversations without an answer": 2}
+    with pytest.raises(InputError, match=r"holds no examples \(1 conversations without an answer\)"):
+        load_examples(f"llava:{folder_with(tmp_path, records[4:5])}")
 
 
 RECORD = {
@@ -108,9 +132,9 @@ def test_holisafe_training_records_have_the_releases_fields_and_a_response(tmp_p
 
 def test_empty_files_and_forms_without_a_file(tmp_path: Path) -> None:
     for form in ("llava", "holisafe"):
-        with pytest.raises(InputError, match="holds no examples"):
+        with pytest.raises(InputError, match="holds no rows"):
             read_source(form, folder_with(tmp_path, []))
-        with pytest.raises(InputError, match="not a list"):
+        with pytest.raises(InputError, match="an object without one list of rows"):
             read_source(form, folder_with(tmp_path, {}))
         with pytest.raises(InputError, match="needs a file"):
             read_source(form, None)

@@ -17,8 +17,8 @@ from typing import Any
 
 from ..records import Sample
 from ..registry import benchmarks
+from ..tables import label, text
 from .base import Benchmark
-from .rows import label, text
 from .tables import Place, Table, picture, read_tables, release
 
 QUERY = (

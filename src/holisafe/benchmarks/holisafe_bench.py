@@ -32,9 +32,9 @@ from PIL import Image
 
 from ..errors import InputError
 from ..images import inside, open_image
-from ..journal import read_json
 from ..records import Sample, from_line
 from ..registry import benchmarks
+from ..tables import rows as rows_of
 from ..taxonomy import COMBINATIONS, SAFE
 from .base import Benchmark
 from .holisafe_fields import IMAGES, SAMPLE_FIELD, parse, picture_path
@@ -132,7 +132,7 @@ def _read(root: Path) -> tuple[Contents, Iterator[InputError]]:
     rows: Rows
     if files:
         pictures = ParquetPictures(picture_path(root))
-        rows = ((path, row, record) for path in files for row, record in enumerate(pictures.rows(path), start=1))
+        rows = ((path, row, record) for path in files for row, record in pictures.rows(path))
         contents = Contents(pictures.open)
     else:
         rows = _json_rows(root)
@@ -141,13 +141,9 @@ def _read(root: Path) -> tuple[Contents, Iterator[InputError]]:
 
 
 def _json_rows(root: Path) -> Rows:
-    path = root / RECORDS
     if not root.is_dir():
         raise InputError("no such folder", where=root)
-    records = read_json(path)
-    if not isinstance(records, list) or not records:
-        raise InputError("not a list of records" if records != [] else "holds no records", where=path)
-    yield from ((path, row, record) for row, record in enumerate(records, start=1))
+    yield from ((root / RECORDS, row, record) for row, record in rows_of(root / RECORDS))
 
 
 def _faults(root: Path, rows: Rows, contents: Contents) -> Iterator[InputError]:
@@ -174,7 +170,10 @@ def _faults(root: Path, rows: Rows, contents: Contents) -> Iterator[InputError]:
         yield fault
         return
     if (root / SIDECAR).exists():
-        yield from _with_sidecar(root, sound, place_of, contents)
+        try:
+            yield from _with_sidecar(root, sound, place_of, contents)
+        except InputError as fault:
+            yield fault
         return
     for values in sound.values():
         contents.file_of[values["image"]] = values["image"]
@@ -196,12 +195,8 @@ def _with_sidecar(
     """Join sidecar lines to the sound records, in the sidecar's order; lines of faulty records are passed over."""
     path = root / SIDECAR
     seen: set[str] = set()
-    for row, line in enumerate(path.read_bytes().removesuffix(b"\n").split(b"\n"), start=1):
-        try:
-            body = json.loads(line)
-        except ValueError:
-            body = None
-        identity = body.get("id") if isinstance(body, dict) else None
+    for row, body in rows_of(path):
+        identity = body.get("id")
         if not isinstance(identity, str):
             yield InputError("not a JSON object with an id", where=path, row=row)
             continue

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..images import inside
+from ..tables import identity, short
 from ..taxonomy import CATEGORIES, CATEGORY_OF, COMBINATIONS, IMAGE_LABELS, OTHER_SPELLINGS, SAFE
 
 IMAGES = "images"
@@ -70,14 +71,12 @@ def _readers(root: Path) -> dict[str, Callable[[Any], Any]]:
 
 
 def _identity(value: Any) -> str:
-    if type(value) is int or (isinstance(value, str) and value):
-        return str(value)
-    raise InputError(f"neither a number nor text: {_short(value)}")
+    return identity({"id": value}, "id", "", 0)
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise InputError(f"not text: {_short(value)}")
+        raise InputError(f"not text: {short(value)}")
     if not value.strip():
         raise InputError("empty")
     return value
@@ -86,7 +85,7 @@ def _text(value: Any) -> str:
 def _truth(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    raise InputError(f"neither true nor false: {_short(value)}")
+    raise InputError(f"neither true nor false: {short(value)}")
 
 
 def _combination(value: Any) -> str:
@@ -101,7 +100,7 @@ def _one_of(known: Mapping[str, Any]) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         if isinstance(value, str) and (name := OTHER_SPELLINGS.get(value, value)) in known:
             return name
-        raise InputError(f"unknown value {_short(value)}")
+        raise InputError(f"unknown value {short(value)}")
 
     return read
 
@@ -126,7 +125,3 @@ def picture_path(root: Path) -> Callable[[Any], str]:
         return name
 
     return read
-
-
-def _short(value: Any) -> str:
-    return repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."

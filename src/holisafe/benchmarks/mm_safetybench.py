@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..journal import read_json
 from ..records import Sample
 from ..registry import benchmarks
+from ..tables import label, optional_text, read_json, short, text
 from .base import Benchmark
-from .rows import label, optional_text, short, text
 from .tables import Place, Table, first_of, read_tables, release
 
 NAME = "mm-safetybench"
@@ -91,17 +90,15 @@ def _samples(base: str, scenario: str, row: dict[str, Any], place: Place) -> Ite
         )
 
 
-def _questions(path: Path, member: str | None) -> list[dict[str, Any]]:
+def _questions(path: Path, member: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
     """The questions of one scenario in file order, each with its number. Raises InputError for any other JSON."""
     del member
     questions = read_json(path)
     if not isinstance(questions, dict) or not questions:
         raise InputError("not an object of questions by number", where=path)
-    rows = []
     for row, (number, question) in enumerate(questions.items(), start=1):
         if not (number.isascii() and number.isdecimal()):
             raise InputError(f"not the number of a question: {short(number)}", where=path, row=row)
         if not isinstance(question, dict):
             raise InputError("not a JSON object", where=path, row=row)
-        rows.append({**question, "number": number})
-    return rows
+        yield row, {**question, "number": number}

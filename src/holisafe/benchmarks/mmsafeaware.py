@@ -28,8 +28,8 @@ from typing import Any
 from ..errors import InputError
 from ..records import Sample
 from ..registry import benchmarks
+from ..tables import label, read_text, text
 from .base import Benchmark
-from .rows import decoded, label, text
 from .tables import Place, Table, first_of, read_tables, release
 
 NAME = "mmsafeaware"
@@ -87,23 +87,19 @@ def _sample(
     )
 
 
-def _prompts(path: Path, member: str | None) -> list[dict[str, Any]]:
+def _prompts(path: Path, member: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
     """The blocks of prompt.txt in order. Raises InputError at the first that is not whole."""
     del member
-    if not path.is_file():
-        raise InputError("not a file" if path.exists() else "no such file", where=path)
-    rows = []
-    for row, block in enumerate(re.split(r"\n\s*\n", decoded(path).strip()), start=1):
+    for row, block in enumerate(re.split(r"\n\s*\n", read_text(path).strip()), start=1):
         if not (found := BLOCK.fullmatch(block)):
             raise InputError("not a number, a question and a sentence in quotes", where=path, row=row)
-        rows.append(found.groupdict())
-    return rows
+        yield row, found.groupdict()
 
 
 def _kinds(path: Path) -> dict[int, tuple[str, list[str]]]:
     """Number -> subset and the folders below it, from the lines of dict.txt; nothing where there is no such file."""
     kinds = {}
-    for row, line in enumerate(decoded(path).splitlines() if path.is_file() else [], start=1):
+    for row, line in enumerate(read_text(path).splitlines() if path.is_file() else [], start=1):
         if not (found := LINE.fullmatch(line)):
             raise InputError("not 'N dataset/safe/...' or 'N dataset/unsafe/...'", where=path, row=row)
         kinds[int(found["number"])] = (found["subset"], found["folders"].split("/"))

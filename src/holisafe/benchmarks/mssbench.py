@@ -25,9 +25,9 @@ from typing import Any
 from ..errors import InputError
 from ..records import Sample
 from ..registry import benchmarks
+from ..tables import Row, is_blank, optional_text, short, text
 from ..taxonomy import COMBINATIONS, SAFE
 from .base import Benchmark
-from .rows import Row, is_blank, optional_text, short, text
 from .tables import Place, Table, picture, read_tables, release
 
 NAME = "mssbench"

@@ -1,8 +1,8 @@
 """Tables in parquet whose pictures are in the table: rows at once, pixels only when asked for.
 
 The hub stores an image column as a struct {bytes, path}: the file's bytes as they are, compressed, and its name, which
-may be missing. A column of bytes alone is read too. Whatever the files' size, what is held of them is at most one row
-group, which has 100 rows as the hub writes it, and some pictures.
+may be missing. Bytes alone are read too, and lists and structs of either. Whatever the files' size, what is held of
+them is at most one row group, which has 100 rows as the hub writes it, and some pictures.
 """
 
 from __future__ import annotations
@@ -17,21 +17,18 @@ from PIL import Image
 
 from ..errors import InputError
 from ..images import decode_image, inside
-
-BLOCK = 16
-"""How many rows are read together."""
-
-BUFFER = 1 << 16
-"""Bytes read at once; without a buffer, whole columns of a row group are."""
+from ..tables import rows
+from ..tables.columnar import BLOCK, BUFFER, located_rows
 
 
 class Cell(NamedTuple):
-    """Where a picture is: file, row from 0 within one of its row groups, column."""
+    """Where a picture is: file, row from 0 within one of its row groups, column, then keys and places in its value."""
 
     file: Path
     group: int
     row: int
     column: str
+    within: tuple[str | int, ...] = ()
 
 
 class ParquetPictures:
@@ -48,35 +45,30 @@ class ParquetPictures:
         self._contents: dict[str, bytes] = {}
         self._block = lru_cache(maxsize=4)(_read_block)
 
-    def rows(self, path: Path) -> Iterator[dict[str, Any]]:
-        """Every row of a file, names standing where the pictures are. Raises InputError for an unreadable file.
+    def rows(self, path: Path, member: str | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Every row of a file with its number, names standing where the pictures are, as `tables.rows` gives them.
 
-        A cell without bytes keeps its path, if it has one, as a plain name.
+        A picture without bytes keeps its path, if it has one, as a plain name.
         """
-        import pyarrow as arrow
-        from pyarrow import parquet
+        return rows(path, member, form=self._rows)
 
-        if not path.is_file():
-            raise InputError("not a file" if path.exists() else "no such file", where=path)
-        try:
-            with parquet.ParquetFile(path, buffer_size=BUFFER) as file:
-                for group in range(file.num_row_groups):
-                    start = 0
-                    for batch in file.iter_batches(batch_size=BLOCK, row_groups=[group]):
-                        for row, values in enumerate(batch.to_pylist(), start=start):
-                            for column, value in values.items():
-                                values[column] = self._named(value, Cell(path, group, row, column))
-                            yield values
-                        start += batch.num_rows
-        except (arrow.ArrowException, OSError, ValueError) as error:
-            raise InputError(f"not a readable parquet file ({error})", where=path) from None
+    def _rows(self, path: Path, member: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
+        del member
+        for number, row in located_rows(path):
+            for column, value in row.values.items():
+                row.values[column] = self._named(value, Cell(path, row.group, row.place, column))
+            yield number, row.values
 
     def _named(self, value: Any, cell: Cell) -> Any:
-        """The name that stands for a picture; any other value as it is."""
-        if isinstance(value, dict) and value.keys() == {"bytes", "path"}:
+        """The name that stands for a picture, in whatever holds it; any other value as it is."""
+        if isinstance(value, dict) and "bytes" in value and "path" in value:
             data, name = value["bytes"], value["path"]
         elif isinstance(value, bytes):
             data, name = value, None
+        elif isinstance(value, list | dict):
+            parts = value.items() if isinstance(value, dict) else enumerate(value)
+            named = {key: self._named(part, cell._replace(within=(*cell.within, key))) for key, part in parts}
+            return named if isinstance(value, dict) else list(named.values())
         else:
             return value
         if data is None:
@@ -92,7 +84,7 @@ class ParquetPictures:
         self._cells.setdefault(name, cell)
         return name
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         return name in self._cells
 
     def open(self, name: str) -> Image.Image:
@@ -100,8 +92,10 @@ class ParquetPictures:
         if name not in self._cells:
             raise InputError("no such image in the table")
         cell = self._cells[name]
-        data = self._block(cell.file, cell.group, cell.row // BLOCK, cell.column)[cell.row % BLOCK]
-        return decode_image(data)
+        value = self._block(cell.file, cell.group, cell.row // BLOCK, cell.column)[cell.row % BLOCK]
+        for key in cell.within:
+            value = value[key]
+        return decode_image(value["bytes"] if isinstance(value, dict) else value)
 
 
 def parquet_files(root: Path) -> list[Path]:
@@ -117,16 +111,16 @@ def relative_path(name: Any) -> str:
     return name
 
 
-def _read_block(path: Path, group: int, block: int, column: str) -> list[bytes]:
-    """The bytes of one column in BLOCK rows of a row group."""
+def _read_block(path: Path, group: int, block: int, column: str) -> list[Any]:
+    """The values of one column in BLOCK rows of a row group."""
     from pyarrow import parquet
 
-    start, kept = 0, list[bytes]()
+    start, kept = 0, list[Any]()
     with parquet.ParquetFile(path, buffer_size=BUFFER) as file:
         for batch in file.iter_batches(batch_size=BLOCK, row_groups=[group], columns=[column]):
-            for row, value in enumerate(batch.column(0).to_pylist(), start=start):
-                if row // BLOCK == block:
-                    kept.append(value["bytes"] if isinstance(value, dict) else value)
+            kept += [
+                value for row, value in enumerate(batch.column(0).to_pylist(), start=start) if row // BLOCK == block
+            ]
             start += batch.num_rows
             if start >= (block + 1) * BLOCK:
                 break

@@ -14,9 +14,9 @@ from typing import Any
 
 from ..records import Sample
 from ..registry import benchmarks
+from ..tables import label, text
 from ..taxonomy import SAFE
 from .base import Benchmark
-from .rows import label, text
 from .tables import Place, Table, first_of, picture, read_tables, release
 
 

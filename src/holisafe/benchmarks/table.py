@@ -8,7 +8,8 @@ in a YAML file beside the table, `pairs.csv.yaml`, with a line `FIELD: COLUMN` e
 goes first. `FIELD==VALUE` (in YAML `FIELD: =VALUE`) gives every row the same value.
 
     query        what is asked; the one field that must be there
-    image        none (text only), a path from the table's folder, a JSON list of paths, or parquet's own pictures
+    image        none (text only), a path from the table's folder, a JSON list of paths, or parquet's own pictures,
+                 alone, in a list or in a struct; several columns are named image=COLUMN,COLUMN
     expected     answer or refuse, also as safe or unsafe; without it, it follows from `combination`; a row with a
                  `reference` and neither of them is a question to answer
     combination  SSS, SSU, SUU, USU or UUU
@@ -16,15 +17,20 @@ goes first. `FIELD==VALUE` (in YAML `FIELD: =VALUE`) gives every row the same va
     category, subcategory, image_label, cluster, split, reference
                  text, or nothing
 
-All other columns are kept in `meta`; of these the scores use `task`, `condition` and `slot`.
+All other columns are kept in `meta`; of these the scores use `task`, `condition` and `slot`. One that looks as if it
+named pictures is never passed over in silence: where no column is read as `image` it is a fault, else a remark.
+
+Of an .xlsx file the first sheet that has rows is read, or the one named by `sheet=NAME`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -35,11 +41,13 @@ from ..errors import InputError
 from ..images import inside
 from ..records import Sample
 from ..registry import benchmarks
+from ..tables import identity, is_blank, label, one_of, rows, short, text
+from ..tables.workbook import chosen_sheet
 from ..taxonomy import COMBINATIONS, IMAGE_LABELS, Expected, image_label
 from .base import Benchmark
 from .parquet_pictures import ParquetPictures
-from .rows import is_blank, label, one_of, read_rows, short, text
 from .tables import Place, Table, read_tables
+from .unread_pictures import UnreadPictures
 
 NAME = "table"
 
@@ -60,8 +68,14 @@ USUAL = {
 
 EXPECTED: Mapping[str, Expected] = {"answer": "answer", "refuse": "refuse", "safe": "answer", "unsafe": "refuse"}
 
-Values = Callable[[dict[str, Any]], Any]
-"""What a field holds in a row."""
+SHEET = "sheet"
+FIELDS = (*USUAL, SHEET)
+"""What may be named after the question mark."""
+
+NUMBERED = re.compile(r"(?:image|img|picture)s?[ _-]?(\d+)", re.IGNORECASE)
+"""Columns that are read as `image` together where there is no other."""
+
+LONGEST_PATH = 4096
 
 
 @benchmarks.register(
@@ -81,19 +95,35 @@ def load(root: Path | None) -> Benchmark:
     if root is None:
         raise InputError("table needs its file: --root FILE")
     path, given = _file_and_columns(root)
+    sheet, said = given.pop(SHEET, None), []
     pictures = ParquetPictures()
-    rows = list(pictures.rows(path)) if path.suffix.lower() == ".parquet" else read_rows(path)
-    if not rows:
-        raise InputError("holds no rows", where=path)
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    fields = _fields(columns, given, path)
-    table = Table(path.name, partial(_sample, path.parent, fields, pictures), read=lambda _path, _member: rows)
-    benchmark = read_tables(NAME, path.parent, [table])
+    read = pictures.rows if path.suffix.lower() == ".parquet" else rows
+    if path.suffix.lower() == ".xlsx" and path.is_file():
+        sheet, sheets = chosen_sheet(path, sheet)
+        said = [f"sheet {sheet!r} is read; the sheets are: {', '.join(sheets)}"] if len(sheets) > 1 else []
+    try:
+        fields = _fields(_columns(path, read(path, sheet)), given, path)
+    except InputError as fault:
+        raise InputError("; ".join([fault.problem, *said]), where=path, row=fault.row, field=fault.field) from None
+    unread = UnreadPictures(pictures)
+    table = Table(path.name, partial(_sample, path.parent, fields, pictures, unread), sheet, read)
+    benchmark = read_tables(NAME, path.parent, [table], remarks=said)
 
     def open_image(name: str) -> Image.Image:
         return pictures.open(name) if name in pictures else benchmark.open_image(name)
 
-    return replace(benchmark, open_image=open_image)
+    problem, faults, remarks = unread.problem(path), benchmark.faults, benchmark.remarks
+    if problem and "image" in fields:
+        remarks = (*remarks, problem)
+    elif problem:
+        faults = (*faults, InputError(problem, where=path, field="image"))
+    return replace(benchmark, open_image=open_image, faults=faults, remarks=remarks)
+
+
+def _columns(path: Path, numbered: Iterable[tuple[int, dict[str, Any]]]) -> list[str]:
+    """The table's columns. In JSON every row may have others; elsewhere the first has them all."""
+    every = numbered if path.suffix.lower() in (".json", ".jsonl", ".ndjson") else islice(numbered, 1)
+    return list(dict.fromkeys(column for _, row in every for column in row))
 
 
 def _file_and_columns(root: Path) -> tuple[Path, dict[str, str]]:
@@ -106,8 +136,8 @@ def _file_and_columns(root: Path) -> tuple[Path, dict[str, str]]:
         given |= _from_yaml(beside)
     for part in filter(None, query.split("&")) if mark else ():
         field, equals, value = part.partition("=")
-        if not equals or field not in USUAL or not value:
-            raise InputError(f"{part!r} is not FIELD=COLUMN or FIELD==VALUE; fields: {', '.join(USUAL)}", where=path)
+        if not equals or field not in FIELDS or not value:
+            raise InputError(f"{part!r} is not FIELD=COLUMN or FIELD==VALUE; fields: {', '.join(FIELDS)}", where=path)
         given[field] = unquote(value)
     return path, given
 
@@ -122,27 +152,36 @@ def _from_yaml(path: Path) -> dict[str, str]:
     if not isinstance(content, dict):
         raise InputError("not lines of FIELD: COLUMN", where=path)
     for field, column in content.items():
-        if field not in USUAL:
-            raise InputError(f"no such field; known: {', '.join(USUAL)}", where=path, field=str(field))
+        if field not in FIELDS:
+            raise InputError(f"no such field; known: {', '.join(FIELDS)}", where=path, field=str(field))
         if not isinstance(column, str) or not column:
             raise InputError(f"not the name of a column: {short(column)}", where=path, field=field)
     return content
 
 
-def _fields(columns: list[str], given: Mapping[str, str], path: Path) -> dict[str, str]:
-    """Field -> its column, or "=VALUE". Raises InputError where that is not plain."""
-    fields = dict(given)
-    for field, column in given.items():
-        if not column.startswith("=") and column not in columns:
-            raise InputError(f"no column {column!r}; the table has: {', '.join(columns)}", where=path, field=field)
-    free = [column for column in columns if column not in given.values()]
+def _fields(columns: list[str], given: Mapping[str, str], path: Path) -> dict[str, tuple[str, ...]]:
+    """Field -> its column, several for pictures, or "=VALUE". Raises InputError where that is not plain."""
+    fields = {
+        field: tuple(named.split(","))
+        if field == "image" and not named.startswith("=") and named not in columns
+        else (named,)
+        for field, named in given.items()
+    }
+    for field, named in fields.items():
+        for column in named:
+            if not column.startswith("=") and column not in columns:
+                raise InputError(f"no column {column!r}; the table has: {', '.join(columns)}", where=path, field=field)
+    taken = {column for named in fields.values() for column in named}
+    free = [column for column in columns if column not in taken]
     for field, names in USUAL.items():
-        found = [column for column in free if str(column).strip().lower() in names and field not in given]
+        found = [column for column in free if column.strip().lower() in names and field not in given]
         exact = [column for column in found if column == field]
         if len(found) > 1 and not exact:
             raise InputError(f"{' or '.join(found)}? say which: '{path.name}?{field}=COLUMN'", where=path, field=field)
         if found:
-            fields[field] = (exact or found)[0]
+            fields[field] = ((exact or found)[0],)
+    if "image" not in fields and (several := sorted(filter(NUMBERED.fullmatch, free), key=_number)):
+        fields["image"] = tuple(several)
     if "query" not in fields:
         raise InputError(f"no such column; the table has: {', '.join(columns)}", where=path, field="query")
     if not {"expected", "combination", "reference"} & fields.keys():
@@ -151,10 +190,20 @@ def _fields(columns: list[str], given: Mapping[str, str], path: Path) -> dict[st
     return fields
 
 
+def _number(column: str) -> int:
+    found = NUMBERED.fullmatch(column)
+    return int(found[1]) if found else 0
+
+
 def _sample(
-    folder: Path, fields: Mapping[str, str], pictures: ParquetPictures, row: dict[str, Any], place: Place
+    folder: Path,
+    fields: Mapping[str, tuple[str, ...]],
+    pictures: ParquetPictures,
+    unread: UnreadPictures,
+    row: dict[str, Any],
+    place: Place,
 ) -> Iterable[Sample]:
-    values = {name: column[1:] if column.startswith("=") else row.get(column) for name, column in fields.items()}
+    values = {name: _value(row, columns) for name, columns in fields.items()}
     named = {name: value for name, value in values.items() if not is_blank(value)}
     combination = None
     if "combination" in named:
@@ -164,9 +213,12 @@ def _sample(
     optional = ("category", "subcategory", "cluster")
     texts = {name: label(named, name, *place) if name in named else None for name in optional}
     images = tuple(_images(named.get("image"), folder, pictures, place))
+    read = {column for columns in fields.values() for column in columns}
+    meta = {name: value for name, value in row.items() if name not in read and not is_blank(value)}
+    unread.look(meta)
     yield Sample(
         benchmark=NAME,
-        id=label(named, "id", *place) if "id" in named else str(place[1]),
+        id=identity(named, "id", *place).strip() if "id" in named else str(place[1]),
         query=text(values, "query", *place),
         images=images,
         expected=_expected(named, combination, reference, place),
@@ -177,10 +229,15 @@ def _sample(
         subcategory=texts["subcategory"],
         cluster=texts["cluster"] or "\n".join(images) or None,
         split=label(named, "split", *place) if "split" in named else "test",
-        meta={
-            name: _plain(value) for name, value in row.items() if name not in fields.values() and not is_blank(value)
-        },
+        meta=meta,
     )
+
+
+def _value(row: Mapping[str, Any], columns: Sequence[str]) -> Any:
+    """What a field holds in a row; a list where it has several columns."""
+    if len(columns) > 1:
+        return [row[column] for column in columns if not is_blank(row.get(column))]
+    return columns[0][1:] if columns[0].startswith("=") else row.get(columns[0])
 
 
 def _expected(named: Mapping[str, Any], combination: str | None, reference: str | None, place: Place) -> Expected:
@@ -209,27 +266,24 @@ def _image_label(named: Mapping[str, Any], place: Place) -> str | None:
 
 
 def _images(value: Any, folder: Path, pictures: ParquetPictures, place: Place) -> Iterable[str]:
-    """The names in an image cell: one path, a list of paths, or such a list as JSON."""
+    """The names in an image cell: one path, such a list as JSON, or lists and structs of names, however deep."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             value = json.loads(value)
-        except ValueError as error:
-            raise InputError(f"not a JSON list ({error})", where=place[0], row=place[1], field="image") from None
-    for name in value if isinstance(value, list) else [] if value is None else [value]:
-        if not isinstance(name, str) or is_blank(name):
-            raise InputError(f"not a path: {short(name)}", where=place[0], row=place[1], field="image")
-        if name not in pictures:
+        except (ValueError, RecursionError) as error:
+            problem = f"not a JSON list ({getattr(error, 'msg', 'nested too deep')})"
+            raise InputError(problem, where=place[0], row=place[1], field="image") from None
+    if isinstance(value, dict):
+        value = [part for part in value.values() if isinstance(part, list | dict) or part in pictures]
+    if isinstance(value, list):
+        for part in value:
+            yield from _images(part, folder, pictures, place) if not is_blank(part) else ()
+    elif value is not None:
+        if not isinstance(value, str) or is_blank(value) or len(value) > LONGEST_PATH:
+            raise InputError(f"not a path: {short(value)}", where=place[0], row=place[1], field="image")
+        if value not in pictures:
             try:
-                inside(folder, name)
+                inside(folder, value)
             except InputError as fault:
                 raise InputError(fault.problem, where=place[0], row=place[1], field="image") from None
-        yield name
-
-
-def _plain(value: Any) -> Any:
-    """A cell as JSON can hold it."""
-    if isinstance(value, dict):
-        return {str(name): _plain(held) for name, held in value.items()}
-    if isinstance(value, list):
-        return [_plain(held) for held in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+        yield value

@@ -19,23 +19,23 @@ from PIL import Image
 from ..errors import InputError
 from ..images import inside, open_image
 from ..records import Sample
+from ..tables import Row, rows, text
 from .base import Benchmark
-from .rows import Row, read_rows, text
 
 Place = tuple[Path, int]
-"""A table file and a row's number, as the field getters of `rows` take them."""
+"""A table file and a row's number, as the field getters of `tables` take them."""
 
 
 class Table(NamedTuple):
     """A table by its path under the release's folder, and what makes samples of one row or raises InputError.
 
-    `read` gives the rows of a file that is no table in the sense of `read_rows`.
+    `read` gives the numbered rows of a file that is no table in the sense of `tables.rows`.
     """
 
     path: str
     samples: Callable[[dict[str, Any], Place], Iterable[Sample]]
     member: str | None = None
-    read: Callable[[Path, str | None], Iterable[dict[str, Any]]] = read_rows
+    read: Callable[[Path, str | None], Iterable[tuple[int, dict[str, Any]]]] = rows
 
 
 def release(root: Path | None, name: str) -> Path:
@@ -77,26 +77,24 @@ def read_tables(
     faults: list[InputError] = []
     for table in tables:
         path = root / table.path
+        seen: dict[str, int] = {}
         try:
-            rows = table.read(path, table.member)
+            for number, row in table.read(path, table.member):
+                try:
+                    if distinct and (first := seen.setdefault(json.dumps(row, default=str), number)) != number:
+                        raise InputError(f"the same as row {first}", where=path, row=number)
+                    made = list(table.samples(row, (path, number)))
+                except InputError as fault:
+                    faults.append(fault)
+                    continue
+                repeated = [sample.id for sample in made if samples.setdefault(sample.id, sample) is not sample]
+                if repeated:
+                    faults.append(InputError(f"duplicate id {repeated[0]!r}", where=path, row=number))
+                for sample in made:
+                    for image in sample.images:
+                        shown.setdefault(image, (path, number))
         except InputError as fault:
             faults.append(fault)
-            continue
-        seen: dict[str, int] = {}
-        for number, row in enumerate(rows, start=1):
-            try:
-                if distinct and (first := seen.setdefault(json.dumps(row, default=str), number)) != number:
-                    raise InputError(f"the same as row {first}", where=path, row=number)
-                made = list(table.samples(row, (path, number)))
-            except InputError as fault:
-                faults.append(fault)
-                continue
-            repeated = [sample.id for sample in made if samples.setdefault(sample.id, sample) is not sample]
-            if repeated:
-                faults.append(InputError(f"duplicate id {repeated[0]!r}", where=path, row=number))
-            for sample in made:
-                for image in sample.images:
-                    shown.setdefault(image, (path, number))
 
     def open_named(image: str) -> Image.Image:
         try:

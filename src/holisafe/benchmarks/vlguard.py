@@ -17,9 +17,9 @@ from typing import Any
 from ..errors import InputError
 from ..records import Sample
 from ..registry import benchmarks
+from ..tables import is_blank, label, optional_text, text, truth
 from ..taxonomy import COMBINATIONS, SAFE
 from .base import Benchmark
-from .rows import is_blank, label, optional_text, text, truth
 from .tables import Place, Table, picture, read_tables, release
 
 SUBSETS = {

@@ -18,8 +18,8 @@ from typing import Any
 
 from ..records import Sample
 from ..registry import benchmarks
+from ..tables import label, optional_text, text
 from .base import Benchmark
-from .rows import label, optional_text, text
 from .tables import Place, Table, picture, read_tables, release
 
 NAME = "vlsbench"

@@ -18,9 +18,9 @@ from typing import Any
 
 from ..records import Sample
 from ..registry import benchmarks
+from ..tables import one_of, optional_text, text
 from ..taxonomy import COMBINATIONS, SAFE, Expected
 from .base import Benchmark
-from .rows import one_of, optional_text, text
 from .tables import Place, Table, picture, read_tables, release
 
 IMAGE_TABLE, TEXT_TABLE = "vscbench_image_centric.xlsx", "vscbench_text_centric.xlsx"

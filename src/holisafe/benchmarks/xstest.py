@@ -14,9 +14,9 @@ from typing import Any
 from ..errors import InputError
 from ..records import Sample
 from ..registry import benchmarks
+from ..tables import label, one_of, optional_text, text
 from ..taxonomy import Expected
 from .base import Benchmark
-from .rows import label, one_of, optional_text, text
 from .tables import Place, Table, read_tables, release
 
 EXPECTED: dict[str, Expected] = {"safe": "answer", "unsafe": "refuse"}

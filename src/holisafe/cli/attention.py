@@ -54,15 +54,11 @@ def attention(
 
 
 def _write(folder: Path, table: Sequence[dict[str, Any]], by_token: list[list[float | None]]) -> None:
-    import csv
-
     from ..report.figures.attention import as_file, attention_heat, attention_lines
+    from ..tables import write_csv
 
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "attention.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = csv.DictWriter(file, FIELDS)
-        rows.writeheader()
-        rows.writerows(table)
+    write_csv(folder / "attention.csv", FIELDS, [[row[name] for name in FIELDS] for row in table], marked=False)
     title = "Attention of generated tokens"
     layers = attention_lines(table, target="safety meta token", title=title, name="layers")
     tokens = attention_heat(by_token, target="the safety meta token", title=title, name="tokens")

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ..benchmarks.base import Benchmark
 
 UNSAFE = "unsafe"
-TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".xlsx")
 
 
 @dataclass(frozen=True)
@@ -98,13 +97,13 @@ def _of_benchmark(benchmark: Benchmark) -> list[LabelledImage]:
 
 
 def _of_table(path: Path, split: str | None) -> list[LabelledImage]:
-    from ..benchmarks.rows import label, optional_text, read_rows, text
     from ..images import inside, open_image
+    from ..tables import FORMS, label, optional_text, rows, text
 
-    if path.suffix.lower() not in TABLES:
-        raise InputError(f"a set of images is a table ({', '.join(TABLES)}), a folder or a benchmark", where=path)
+    if path.suffix.lower() not in FORMS:
+        raise InputError(f"a set of images is a table ({', '.join(FORMS)}), a folder or a benchmark", where=path)
     images: dict[str, LabelledImage] = {}
-    for number, row in enumerate(read_rows(path), start=1):
+    for number, row in rows(path):
         if split is not None and label(row, "split", path, number) != split:
             continue
         name = text(row, "image", path, number).strip()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ..errors import ExitCode, InputError
 from ..taxonomy import COMBINATIONS, Expected, adheres
-
-if TYPE_CHECKING:
-    from ..interchange.csv_table import CsvTable
 
 COLUMN_OF = {"string-match": "refused", "exact-match": "correct"}
 """The judges that need no more than a table, and the column that tells for which rows their verdict has that label."""
@@ -40,7 +38,8 @@ def judge(
 
     A run keeps the verdicts and gets new scores. To a table, string-match adds `refused`, exact-match adds `correct`:
     true, false, or empty for an empty response. Where a column `expected` (answer, refuse) or `combination` (SSS, SSU
-    ...) says what should be, `adheres` is added too. All else in the table stays as it is.
+    ...) says what should be, `adheres` is added too. All else in the table stays as it is, except that text which a
+    spreadsheet would take for a formula gets a leading apostrophe.
     """
     if source.is_dir():
         _judge_run(source, judge, rejudge_invalid, max_cost)
@@ -69,10 +68,10 @@ def _judge_run(folder: Path, specs: list[str], rejudge_invalid: bool, max_cost: 
 
 
 def _judge_table(table: Path, judge: str, response_column: str, out: Path, reference_column: str | None) -> None:
-    from ..interchange.csv_table import read_csv, write_csv
     from ..judges import open_judge
     from ..judges.base import Judged
     from ..records import Response, Sample
+    from ..tables import text_columns, write_csv
 
     opened, kind = open_judge(judge), judge.partition(":")[0]
     if kind not in COLUMN_OF:
@@ -84,9 +83,12 @@ def _judge_table(table: Path, judge: str, response_column: str, out: Path, refer
     if not out.parent.is_dir():
         raise InputError("no such folder", where=out.parent)
 
-    read = read_csv(table)
-    texts = read.column(response_column, table)
-    references = read.column(reference_column, table) if reference_column else [None] * len(texts)
+    read = text_columns(table)
+    for column in filter(None, (response_column, reference_column)):
+        if column not in read:
+            raise InputError(f"no such column; the table has: {', '.join(read)}", where=table, field=column)
+    texts = read[response_column]
+    references = read[reference_column] if reference_column else [None] * len(texts)
     expected = _expected(read, table)
     items = [
         Judged(
@@ -104,24 +106,31 @@ def _judge_table(table: Path, judge: str, response_column: str, out: Path, refer
     if expected is not None:
         pairs = zip(labels, expected, strict=True)
         added["adheres"] = [None if label is None else adheres(label, wanted) for label, wanted in pairs]
-    for name, values in added.items():
-        if name in read.columns:
+    for name in added:
+        if name in read:
             raise InputError("the table has such a column already; rename it there", where=table, field=name)
-        read = read.with_column(name, ["" if value is None else str(value).lower() for value in values])
-    write_csv(read, out)
+    judged: dict[str, Sequence[object]] = {**read, **added}
+    newline, marked = _layout(table)
+    write_csv(out, list(judged), zip(*judged.values(), strict=True), newline=newline, marked=marked)
     print(
         f"{out}: {len(texts)} responses judged by {opened.name} (version {opened.version}): "
         f"{found.count(True)} {column}, {found.count(False)} not, {found.count(None)} invalid"
     )
 
 
-def _expected(table: CsvTable, where: Path) -> list[Expected] | None:
+def _layout(path: Path) -> tuple[str, bool]:
+    """How the lines of a table end, and whether a byte order mark begins it."""
+    with path.open("rb") as file:
+        first = file.readline(1 << 20)
+    return "\r\n" if first.endswith(b"\r\n") else "\n", first.startswith(b"\xef\xbb\xbf")
+
+
+def _expected(table: Mapping[str, list[str]], where: Path) -> list[Expected] | None:
     """What every row expects of a model, or None when no column tells. Raises InputError for a word that is unknown."""
     for field, words in EXPECTED_BY.items():
-        if field in table.columns:
-            values = table.column(field, where)
-            for row, value in enumerate(values, start=1):
+        if field in table:
+            for row, value in enumerate(table[field], start=1):
                 if value not in words:
                     raise InputError(f"{value!r} is none of {', '.join(words)}", where=where, row=row, field=field)
-            return [words[value] for value in values]
+            return [words[value] for value in table[field]]
     return None

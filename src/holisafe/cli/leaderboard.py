@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -94,22 +92,21 @@ def leaderboard(
 
 def _read_published(given: str) -> tuple[list[tuple[str, dict[str, float]]], str]:
     """The rows of a published table, and its judge. Raises InputError naming row and field of what cannot be read."""
-    from ..interchange.csv_table import read_csv
     from ..metrics.published_table import measure_of
+    from ..tables import text_columns
 
     name, equals, path = given.rpartition("=")
     where = Path(path if equals else given)
-    read = read_csv(where)
-    measured = {column: measure for column in read.columns if (measure := measure_of(column))}
-    if "Model" not in read.columns or not measured:
+    read = text_columns(where)
+    measured = {column: measure for column in read if (measure := measure_of(column))}
+    if "Model" not in read or not measured:
         raise InputError(
-            f"no published table: it needs Model and columns such as SSU, mASR, RR; it has: {', '.join(read.columns)}",
+            f"no published table: it needs Model and columns such as SSU, mASR, RR; it has: {', '.join(read)}",
             where=where,
         )
-    models = read.column("Model", where)
-    rows: list[tuple[str, dict[str, float]]] = [(model, {}) for model in models]
+    rows: list[tuple[str, dict[str, float]]] = [(model, {}) for model in read["Model"]]
     for column, measure in measured.items():
-        for row, value in enumerate(read.column(column, where), start=1):
+        for row, value in enumerate(read[column], start=1):
             try:
                 number = float(value)
             except ValueError:
@@ -217,21 +214,20 @@ def _print_markdown(boards: dict[str, list[Ranked]], sort: str, notes: Sequence[
 
 
 def _print_csv(boards: dict[str, list[Ranked]], sort: str) -> None:
+    from ..tables import csv_text
+
     columns = [sort, *dict.fromkeys(name for board in boards.values() for name in _columns(board, sort))]
     parts = ("rate", "low", "high", "n", "n_invalid")
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(
-        ["table", "rank", "rank_low", "rank_high", "p_best", "model", "source", "judge"]
-        + [f"{name}.{part}" for name in columns for part in parts]
-    )
+    header = ["table", "rank", "rank_low", "rank_high", "p_best", "model", "source", "judge"] + [
+        f"{name}.{part}" for name in columns for part in parts
+    ]
+    print(csv_text(header))
     for judge, board in boards.items():
         for one in board:
             found = one.to_json()
             cells = [found["rates"].get(name, {}) for name in columns]
-            writer.writerow(
-                [
-                    judge,
-                    *(found[key] for key in ("rank", "rank_low", "rank_high", "p_best", "model", "source", "judge")),
-                ]
-                + [cell.get(part) for cell in cells for part in parts]
-            )
+            told = [
+                judge,
+                *(found[key] for key in ("rank", "rank_low", "rank_high", "p_best", "model", "source", "judge")),
+            ]
+            print(csv_text(told + [cell.get(part) for cell in cells for part in parts]))

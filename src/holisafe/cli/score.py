@@ -20,14 +20,12 @@ def score(
     empty where the verdict is invalid). It may hold judge, cluster (what the bootstrap resamples, such as the image),
     category, subcategory and expected (answer, refuse). A table from `holisafe export` is read too.
     """
-    from ..interchange.csv_table import read_csv
     from ..interchange.run_table import verdict_columns
     from ..metrics.score import score as scores_of
     from ..metrics.verdict_table import verdict_frame
+    from ..tables import text_columns
 
-    read = read_csv(table)
-    columns = verdict_columns({name: read.column(name, table) for name in read.columns})
-    scores = scores_of(verdict_frame(columns, table), seed=seed, draws=draws)
+    scores = scores_of(verdict_frame(verdict_columns(text_columns(table)), table), seed=seed, draws=draws)
     if as_json:
         import json
 

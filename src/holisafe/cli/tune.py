@@ -103,6 +103,8 @@ def show_plan(base: str | None, data: Sequence[str] | None, recipe: Recipe) -> N
         return
     for part_drawn in gathered.mix:
         console.print("{name}: {drawn:,} of {available:,} examples".format(**part_drawn))
+    for kind, number in gathered.left_out.items():
+        console.print(f"left out, as they teach nothing: {number:,} {kind}")
     examples = f"{planned.examples:,} examples"
     console.print(f"steps: {planned.steps_per_epoch:,} an epoch of {examples}, {planned.steps:,} in all")
     if recipe.data.check_against:

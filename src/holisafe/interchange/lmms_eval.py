@@ -9,13 +9,14 @@ Source: lmms-eval, `loggers/evaluation_tracker.py` and `evaluator.py`.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..records import Response, Sample
+from ..tables import identity as checked_identity
+from ..tables import rows
 
 ID_FIELDS = ("doc.id", "doc.sample_id", "doc.question_id")
 """Where the sample's own id is, where the log has it."""
@@ -37,29 +38,13 @@ def read_log(
     occurs twice or was asked several times, and a prompt that is not the sample's.
     """
     responses: dict[str, Response] = {}
-    for row, line in _lines(path):
+    for row, line in rows(path, nan_is_blank=True):
         identity = _identity(line, id_field, samples, path, row)
         if identity in responses:
             raise InputError(f"duplicate id {identity!r}", where=path, row=row)
         text = _text(line, path, row)
         responses[identity] = Response(sample_id=identity, target=target, text=text)
-    if not responses:
-        raise InputError("holds no lines", where=path)
     return list(responses.values())
-
-
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    if not path.is_file():
-        raise InputError("not a file" if path.exists() else "no such file", where=path)
-    with path.open("rb") as file:
-        for row, raw in enumerate(file, start=1):
-            try:
-                line = json.loads(raw)
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"not JSON ({error})", where=path, row=row) from None
-            if not isinstance(line, dict):
-                raise InputError("not a JSON object", where=path, row=row)
-            yield row, line
 
 
 def _identity(
@@ -69,7 +54,7 @@ def _identity(
     for field in (id_field,) if id_field else ID_FIELDS:
         value = _at(line, field)
         if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
-            return str(value)
+            return checked_identity({field: value}, field, path, row)
     if id_field:
         raise InputError("no text or whole number here", where=path, row=row, field=id_field)
     position = line.get("doc_id")

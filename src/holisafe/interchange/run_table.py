@@ -4,9 +4,7 @@ Columns: the sample's, the response's, and for every judge of the run JUDGE.labe
 JUDGE.invalid, all four empty where it did not judge the response (it failed, a filter blocked it, or the judge does not
 judge such samples). `images` and `meta` are JSON. Every response of the run is there, failed calls too.
 
-A spreadsheet takes a CSV cell that begins with = + - @, a tab or a line break for a formula, and model answers are
-free to begin so. Such text gets a leading apostrophe, and so does text that begins with an apostrophe itself: taking
-one away from every text cell that begins with one gives the text back (`as_text`). Parquet holds the text as it is.
+In CSV text that a spreadsheet would run gets a leading apostrophe (`tables.writing`); parquet holds it as it is.
 """
 
 from __future__ import annotations
@@ -20,8 +18,8 @@ from ..errors import InputError
 from ..journal import whole_file
 from ..records import Response, Sample, Verdict, VerdictKey, response_key, verdict_key
 from ..runs.folder import read_manifest, read_records
+from ..tables import as_text, write_csv
 from ..taxonomy import SAFE, adheres
-from .csv_table import CsvTable, write_csv
 
 FORMATS = (".csv", ".parquet")
 TYPES = {
@@ -39,9 +37,6 @@ OF_A_JUDGE = ("label", "choice", "adheres", "invalid")
 OF_A_RUN = ("sample_id", "combination", "expected", "category", "subcategory", "cluster")
 """Columns that a table of verdicts takes over."""
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
-"""How text begins that a leading apostrophe is put before."""
-
 Columns = dict[str, list[Any]]
 
 
@@ -56,9 +51,7 @@ def write_run_table(run: Path, out: Path) -> int:
         raise InputError("no such folder", where=out.parent)
     columns = run_columns(run)
     if out.suffix.lower() == ".csv":
-        cells = [[_csv_cell(value) for value in values] for values in columns.values()]
-        rows = [list(row) for row in zip(*cells, strict=True)]
-        write_csv(CsvTable(list(columns), rows, marked=True), out)
+        write_csv(out, list(columns), zip(*columns.values(), strict=True))
     else:
         _write_parquet(columns, out)
     return len(columns["sample_id"])
@@ -125,19 +118,6 @@ def _judged(
         values = (valid and valid.label, valid and valid.choice, right, verdict and verdict.invalid)
         said |= {f"{judge}.{name}": value for name, value in zip(OF_A_JUDGE, values, strict=True)}
     return said
-
-
-def _csv_cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "'" + value if isinstance(value, str) and value.startswith(FORMULA) else str(value)
-
-
-def as_text(cell: str) -> str:
-    """The text that a text cell of the CSV stands for."""
-    return cell.removeprefix("'")
 
 
 def _write_parquet(columns: Columns, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""`human:FILE`: people's labels of the responses, from CSV or JSONL, as one more judge.
+"""`human:FILE`: people's labels of the responses, in a table of any form, as one more judge.
 
     sample_id,label                 one row a sample, or with a column `rater` one row a sample and rater
     a-1,refused
@@ -15,18 +15,15 @@ very response. Without either, labels are of the first answer to each sample.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError
 from ..records import Response, Sample, Verdict, digest
 from ..registry import judges
+from ..tables import Row, column_of, identity, rows, text
 from ..taxonomy import VERDICT_MEANING
 from .base import Judged, verdict
 
@@ -101,7 +98,7 @@ class Human:
         return sample.query if self.by_query else sample.id
 
 
-@judges.register("human", summary="people's labels from CSV or JSONL: human:FILE, columns by options")
+@judges.register("human", summary="people's labels from a table: human:FILE, columns by options")
 def load(option: str | None) -> Human:
     """`FILE` with options. Raises InputError naming row and field for a fault, and for a file without labels."""
     if option is None:
@@ -129,20 +126,19 @@ def read_labels(path: Path, options: Mapping[str, str]) -> dict[str, list[Label]
     by = "query" if "query" in options else "id"
     labels: dict[str, list[Label]] = {}
     seen: dict[tuple[object, ...], int] = {}
-    for row, record in _rows(path):
+    for row, record in rows(path):
 
-        def cell(key: str, needed: bool = False, record: Mapping[str, Any] = record, row: int = row) -> str | None:
+        def cell(key: str, needed: bool = False, record: Row = record, row: int = row) -> str | None:
             names = (options[key],) if key in options else COLUMNS[key]
-            column = next((name for name in names if name in record), None)
-            if column is None and (needed or key in options):
-                has = ", ".join(map(str, record))
-                raise InputError(f"the row has none; it has: {has}", where=path, row=row, field=" or ".join(names))
-            return None if column is None or record[column] is None else str(record[column])
+            if not needed and key not in options and not any(name in record for name in names):
+                return None
+            value = record[column_of(record, names, path, row)]
+            return None if value is None else str(value)
 
-        key, word = cell(by, needed=True) or "", (cell("label", needed=True) or "").strip().lower()
+        by_column = column_of(record, (options[by],) if by in options else COLUMNS[by], path, row)
+        key = text(record, by_column, path, row) if by == "query" else identity(record, by_column, path, row)
+        word = (cell("label", needed=True) or "").strip().lower()
         label = Label(word, cell("rater") or "", cell("response"), cell("response_hash") or None)
-        if not key:
-            raise InputError("empty", where=path, row=row, field=by)
         if not word:
             continue
         if word not in LABELS:
@@ -155,29 +151,3 @@ def read_labels(path: Path, options: Mapping[str, str]) -> dict[str, list[Label]
     if not labels:
         raise InputError("holds no labels", where=path)
     return labels
-
-
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The file's rows, counted from 1 without a CSV's header."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else f"unreadable ({error})"
-        raise InputError(reason, where=path) from None
-    row = 0
-    try:
-        if path.suffix.lower() in (".jsonl", ".ndjson"):
-            for row, line in enumerate(text.split("\n"), start=1):
-                if line.strip():
-                    record = json.loads(line)
-                    if not isinstance(record, dict):
-                        raise InputError("not a JSON object", where=path, row=row)
-                    yield row, record
-        else:
-            csv.field_size_limit(2**27)
-            for row, record in enumerate(csv.DictReader(io.StringIO(text, newline=""), strict=True), start=1):
-                if None in record or None in record.values():
-                    raise InputError("has more or fewer cells than the header", where=path, row=row)
-                yield row, record
-    except (csv.Error, ValueError, RecursionError) as error:
-        raise InputError(f"cannot be read ({error})", where=path, row=row) from None

@@ -1,4 +1,4 @@
-"""`replay/FILE`: answers that already exist, from JSONL or CSV, asked again by sample id.
+"""`replay/FILE`: answers that already exist, in a table of any form, asked again by sample id.
 
     id,response                      or one JSON object a line: {"id": "a-1", "response": "..."}
 
@@ -10,9 +10,7 @@ folder, the last line of an answer wins; in any other file a second line is an e
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -20,6 +18,7 @@ from typing import Any, cast, get_args
 from ..errors import InputError
 from ..records import Finish, GenerationSettings, Request, Response, ResponseKey, digest, response_key
 from ..registry import targets
+from ..tables import column_of, identity, rows
 from .base import Capabilities, error_response
 
 ABSENT = "no response for this sample"
@@ -61,7 +60,7 @@ class ReplayTarget:
                 )
 
 
-@targets.register("replay", summary="answers from a JSONL or CSV file, by sample id")
+@targets.register("replay", summary="answers from a table, by sample id")
 def load(name: str, options: dict[str, str], settings: GenerationSettings) -> ReplayTarget:
     """Read the whole file. Raises InputError naming row and field for a fault; a file without rows is one."""
     del settings  # these answers were decoded elsewhere
@@ -75,66 +74,21 @@ def load(name: str, options: dict[str, str], settings: GenerationSettings) -> Re
 def read_answers(path: Path, id_column: str | None = None, text_column: str | None = None) -> dict[ResponseKey, Answer]:
     """Response key -> answer, in file order. Columns not named are found among their usual names."""
     answers: dict[ResponseKey, Answer] = {}
-    for row, record in _rows(path):
-        key_field = _column(record, (id_column,) if id_column else ("id", "sample_id"), path, row)
-        text_field = _column(record, (text_column,) if text_column else ("response", "text"), path, row)
-        key, text, finish = record[key_field], record[text_field], record.get("finish") or "stop"
-        if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
-            raise InputError("an id is text or a whole number", where=path, row=row, field=key_field)
+    for row, record in rows(path):
+        key_field = column_of(record, (id_column,) if id_column else ("id", "sample_id"), path, row)
+        text_field = column_of(record, (text_column,) if text_column else ("response", "text"), path, row)
+        key, text, finish = identity(record, key_field, path, row), record[text_field], record.get("finish") or "stop"
         if text is not None and not isinstance(text, str):
             raise InputError("a response is text", where=path, row=row, field=text_field)
-        if finish not in get_args(Finish):
+        if not isinstance(finish, str) or finish not in get_args(Finish):
             raise InputError(f"is none of {', '.join(get_args(Finish))}", where=path, row=row, field="finish")
         repeat, reasoning = record.get("repeat") or 0, record.get("reasoning") or None
         if not str(repeat).isdecimal():
             raise InputError("a repeat is a whole number from 0", where=path, row=row, field="repeat")
         if reasoning is not None and not isinstance(reasoning, str):
             raise InputError("reasoning is text", where=path, row=row, field="reasoning")
-        answer_key = response_key(str(key), int(repeat))
+        answer_key = response_key(key, int(repeat))
         if answer_key in answers and "schema" not in record:
-            raise InputError(f"duplicate id {str(key)!r}", where=path, row=row, field=key_field)
+            raise InputError(f"duplicate id {key!r}", where=path, row=row, field=key_field)
         answers[answer_key] = Answer(text, cast(Finish, finish), reasoning)
-    if not answers:
-        raise InputError("holds no rows", where=path)
     return answers
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The file's rows, counted from 1 without a CSV's header."""
-    if not path.is_file():
-        raise InputError("no such file", where=path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix.lower() in (".jsonl", ".json", ".ndjson"):
-                for row, line in enumerate(file, start=1):
-                    if line.strip():
-                        yield row, _object(line, path, row)
-            else:
-                csv.field_size_limit(2**27)
-                reader = csv.DictReader(file, strict=True)
-                for row, record in enumerate(reader, start=1):
-                    if None in record or None in record.values():
-                        raise InputError("has more or fewer cells than the header", where=path, row=row)
-                    yield row, dict(record)
-    except UnicodeDecodeError:
-        raise InputError("not UTF-8", where=path) from None
-    except csv.Error as error:
-        raise InputError(f"broken CSV ({error})", where=path) from None
-
-
-def _object(line: str, path: Path, row: int) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"not JSON ({error.msg})", where=path, row=row) from None
-    if not isinstance(record, dict):
-        raise InputError("not a JSON object", where=path, row=row)
-    return record
-
-
-def _column(record: dict[str, Any], names: tuple[str, ...], path: Path, row: int) -> str:
-    """The first of the names that the row has."""
-    for name in names:
-        if name in record:
-            return name
-    raise InputError(f"the row has none; it has: {', '.join(record)}", where=path, row=row, field=" or ".join(names))

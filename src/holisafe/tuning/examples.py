@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..records import Message, Picture
 from ..taxonomy import COMBINATIONS, SAFE, Expected
@@ -13,6 +14,12 @@ UTILITY = "utility"
 UNSAFE = "unsafe"
 PAIR_LABELS = (SAFE, UNSAFE)
 """The classes of a guard on pairs: unsafe where a safe model refuses."""
+
+
+class LeftOut(NamedTuple):
+    """Stands among examples for something that teaches nothing; `why` is what such things are called, in the plural."""
+
+    why: str
 
 
 @dataclass(frozen=True)

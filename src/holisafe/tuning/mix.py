@@ -10,6 +10,7 @@ The last is the dial between safety and usefulness: HoliSafe (arXiv 2506.04704) 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from math import floor
@@ -25,9 +26,11 @@ from .recipe import Data, MixPart
 from .sources import FILES, read_source
 
 
-def draw_mix(data: Data, labels: Sequence[str] = IMAGE_LABELS) -> tuple[list[Example], list[dict[str, Any]]]:
+def draw_mix(
+    data: Data, labels: Sequence[str] = IMAGE_LABELS, left_out: Counter[str] | None = None
+) -> tuple[list[Example], list[dict[str, Any]]]:
     """Every part's drawn examples, one part after the other, and for each a record of what was drawn from what.
-    `labels` are those that image labels in our own form of file may be.
+    `labels` are those that image labels in our own form of file may be. What teaches nothing is counted in `left_out`.
 
     Examples carry the part as their `source`: SOURCE, or SOURCE/NAME where it has a name of its own. Every drawn image
     is opened once. Raises InputError for whatever is wrong with a source, and for a size that it does not have.
@@ -36,7 +39,7 @@ def draw_mix(data: Data, labels: Sequence[str] = IMAGE_LABELS) -> tuple[list[Exa
     records: list[dict[str, Any]] = []
     for part in data.mix:
         path, images = (None if name is None else Path(name).expanduser() for name in (part.path, part.images))
-        available = read_source(part.source, path, images, labels)
+        available = read_source(part.source, path, images, labels, left_out)
         source = part.source if part.name == part.source else f"{part.source}/{part.name}"
         drawn = [replace(example, source=source) for example in draw(available, part, data.draw_seed)]
         if part.source in FILES or path is not None:

@@ -10,7 +10,8 @@ Images stay closed; `data.check_images` opens them.
 
 from __future__ import annotations
 
-import json
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,9 +22,9 @@ from ..benchmarks import open_benchmark
 from ..benchmarks.holisafe_fields import IMAGES, parse
 from ..errors import InputError
 from ..images import inside, open_image
-from ..journal import read_json
 from ..records import Message, Picture
-from .examples import UTILITY, Example
+from ..tables import identity, rows
+from .examples import UTILITY, Example, LeftOut
 
 FIELDS = {
     "id": str,
@@ -39,6 +40,9 @@ FIELDS = {
 PLACEHOLDER = "<image>"
 """Where LLaVA's conversations have an image."""
 
+LONELY = re.compile(rf"(?:\A|\n)\s*{PLACEHOLDER}|{PLACEHOLDER}\s*(?:\n|\Z)")
+"""Where it is no word of a sentence, but stands for an image."""
+
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
 Fault = Callable[..., InputError]
@@ -51,7 +55,7 @@ def read_jsonl(
     (one of `labels`), system, combination.
     """
     seen: set[str] = set()
-    for row, record in _objects(path):
+    for row, record in rows(path):
         fault = partial(InputError, where=path, row=row)
         for name, value in record.items():
             if name not in FIELDS:
@@ -61,7 +65,7 @@ def read_jsonl(
         for name in ("id", "query", "response"):
             if not record.get(name):
                 raise fault("missing or empty", field=name)
-        _once(record["id"], seen, fault)
+        _once(identity(record, "id", path, row), seen, fault)
         system = (Message("system", record["system"]),) if record.get("system") else ()
         pictures = tuple(_picture(images or path.parent, name, fault, "images") for name in record.get("images", []))
         yield Example(
@@ -74,44 +78,49 @@ def read_jsonl(
         )
 
 
-def read_llava(path: Path, images: Path | None = None) -> Iterator[Example]:
+def read_llava(path: Path, images: Path | None = None) -> Iterator[Example | LeftOut]:
     """A JSON list of {id, image: a path or several, conversations: [{from: human | gpt | system, value}]}, the paths
     under `images`, or beside the file.
 
-    A conversation of n answers gives n examples, `ID#1` to `ID#n`, each with the turns before its answer. An image
-    stands before the text of the turn whose text names it.
+    A conversation of n answers gives n examples, `ID#1` to `ID#n`, each with the turns before its answer; where an id
+    comes again, as in LLaVA's own files, `ID@ROW#1`. An image stands before the text of the turn whose text names it;
+    a further <image> amid a sentence is a word. An answer that is empty, or that nothing is asked before, and a
+    conversation without any other, teach nothing and are left out.
     """
     seen: set[str] = set()
-    for row, record in enumerate(_list_of_objects(path), start=1):
+    for row, record in rows(path):
         fault = partial(InputError, where=path, row=row)
-        identity = record.get("id")
-        if not isinstance(identity, str | int) or identity == "":
-            raise fault("missing or empty", field="id")
-        _once(str(identity), seen, fault)
+        name = identity(record, "id", path, row)
+        name = name if name not in seen else f"{name}@{row}"
+        seen.add(name)
         named = record.get("image") or []
         files = named if isinstance(named, list) else [named]
-        waiting = [_picture(images or path.parent, name, fault, "image") for name in files]
+        waiting = [_picture(images or path.parent, file, fault, "image") for file in files]
         said: list[Message] = []
         turns = record.get("conversations")
-        if not isinstance(turns, list) or not turns:
+        if not isinstance(turns, list):
             raise fault("is not a list of turns", field="conversations")
-        found = list[Example]()
+        answers = 0
         for turn in turns:
             role, text = _turn(turn, fault)
-            if role == "assistant":
-                if not text or not said or said[-1].role != "user":
-                    raise fault("an answer is empty or answers nothing", field="conversations")
-                found.append(Example(f"{identity}#{len(found) + 1}", tuple(said), text, source=str(path)))
-            number = text.count(PLACEHOLDER) if role == "user" else 0
-            if number > len(waiting):
-                raise fault(f"more {PLACEHOLDER} than images", field="conversations")
+            if role == "assistant" and (not said or said[-1].role != "user"):
+                yield LeftOut("answers to nothing")
+                continue
+            if role == "assistant" and not text.strip():
+                yield LeftOut("empty answers")
+            elif role == "assistant":
+                answers += 1
+                yield Example(f"{name}#{answers}", tuple(said), text, source=str(path))
+            number = min(text.count(PLACEHOLDER), len(waiting)) if role == "user" else 0
             pictures, waiting = tuple(waiting[:number]), waiting[number:]
-            said.append(Message(role, text.replace(PLACEHOLDER, "").strip() if number else text, pictures))
+            rest = text.replace(PLACEHOLDER, "", number).strip() if number else text
+            if role == "user" and LONELY.search(rest):
+                raise fault(f"more {PLACEHOLDER} than images", field="conversations")
+            said.append(Message(role, rest, pictures))
         if waiting:
             raise fault(f"more images than {PLACEHOLDER}", field="conversations")
-        if not found:
-            raise fault("holds no answer", field="conversations")
-        yield from found
+        if not answers:
+            yield LeftOut("conversations without an answer")
 
 
 def read_holisafe(path: Path, images: Path | None = None) -> Iterator[Example]:
@@ -120,7 +129,7 @@ def read_holisafe(path: Path, images: Path | None = None) -> Iterator[Example]:
     Raises InputError naming row and field for whatever is wrong with one of them.
     """
     seen: set[str] = set()
-    for row, record in enumerate(_list_of_objects(path), start=1):
+    for row, record in rows(path):
         fault = partial(InputError, where=path, row=row)
         answer = record.pop("response", None)
         if not isinstance(answer, str) or not answer.strip():
@@ -140,7 +149,7 @@ def read_holisafe(path: Path, images: Path | None = None) -> Iterator[Example]:
         )
 
 
-FILES: dict[str, Callable[[Path, Path | None], Iterator[Example]]] = {
+FILES: dict[str, Callable[[Path, Path | None], Iterator[Example | LeftOut]]] = {
     "jsonl": read_jsonl,
     "llava": read_llava,
     "holisafe": read_holisafe,
@@ -153,9 +162,11 @@ def read_source(
     path: Path | None,
     images: Path | None = None,
     labels: Sequence[str] = taxonomy.IMAGE_LABELS,
+    left_out: Counter[str] | None = None,
 ) -> list[Example]:
     """The examples of one source: a form's name with its file, or a benchmark's name with its folder, if it has one.
-    Our own form's image labels are among `labels`; the others bring theirs.
+    Our own form's image labels are among `labels`; the others bring theirs. What teaches nothing is counted in
+    `left_out`.
 
     Raises InputError naming file, row and field for a fault, and where there is nothing to learn from.
     """
@@ -163,9 +174,14 @@ def read_source(
         return _from_benchmark(source, path)
     if path is None:
         raise InputError(f"{source} needs a file", where="recipe", field="data.mix")
-    examples = list(read_jsonl(path, images, labels) if source == "jsonl" else FILES[source](path, images))
+    read = list(read_jsonl(path, images, labels) if source == "jsonl" else FILES[source](path, images))
+    out = Counter(one.why for one in read if isinstance(one, LeftOut))
+    examples = [one for one in read if isinstance(one, Example)]
     if not examples:
-        raise InputError("holds no examples", where=path)
+        why = "; ".join(f"{number:,} {kind}" for kind, number in out.items())
+        raise InputError(f"holds no examples{f' ({why})' if why else ''}", where=path)
+    if left_out is not None:
+        left_out.update(out)
     return examples
 
 
@@ -188,34 +204,6 @@ def _from_benchmark(name: str, root: Path | None) -> list[Example]:
     if not examples:
         raise InputError(f"no training sample of {name} has a reference answer to learn", where=root, field="reference")
     return examples
-
-
-def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    if not path.is_file():
-        raise InputError("no such file", where=path)
-    with path.open("rb") as file:
-        for row, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line.decode("utf-8-sig"))
-            except UnicodeDecodeError:
-                raise InputError("not UTF-8", where=path, row=row) from None
-            except json.JSONDecodeError as error:
-                raise InputError(f"not JSON ({error.msg})", where=path, row=row) from None
-            if not isinstance(record, dict):
-                raise InputError("not a JSON object", where=path, row=row)
-            yield row, record
-
-
-def _list_of_objects(path: Path) -> Iterator[dict[str, Any]]:
-    records = read_json(path)
-    if not isinstance(records, list):
-        raise InputError("not a list of records", where=path)
-    for row, record in enumerate(records, start=1):
-        if not isinstance(record, dict):
-            raise InputError("not a JSON object", where=path, row=row)
-        yield record
 
 
 def _once(identity: str, seen: set[str], fault: Fault) -> None:

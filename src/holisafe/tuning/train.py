@@ -47,12 +47,13 @@ from .trainer import TRAINING_LOG, Progress, SafetyTrainer, make_trainer, proces
 @dataclass(frozen=True)
 class Gathered:
     """What is trained on: the sources' names, the examples of an epoch, how the mix was drawn, what a benchmark asks
-    too."""
+    too, and how much of what was left out, since it teaches nothing."""
 
     sources: list[str]
     examples: list[Example]
     mix: list[dict[str, Any]]
     overlaps: list[Overlap]
+    left_out: Counter[str]
 
 
 def tune(
@@ -103,16 +104,19 @@ def gather(data: str | Sequence[str] | Sequence[Example] | None, recipe: Recipe)
         problem = "name the data, or give the recipe a mix" if not data else "the recipe has a mix: name no other data"
         raise InputError(problem, where="recipe", field="data.mix")
     mix: list[dict[str, Any]] = []
+    left_out = Counter[str]()
     if not data:
-        loaded, mix = draw_mix(recipe.data, recipe.guard.data_labels)
+        loaded, mix = draw_mix(recipe.data, recipe.guard.data_labels, left_out)
         sources = [part.source if part.path is None else f"{part.source}:{part.path}" for part in recipe.data.mix]
     else:
         parts = [data] if isinstance(data, str) else list(data)
         sources = [part for part in parts if isinstance(part, str)]
-        loaded = [example for source in sources for example in load_examples(source, recipe.guard.data_labels)]
+        loaded = [
+            example for source in sources for example in load_examples(source, recipe.guard.data_labels, left_out)
+        ]
         loaded += [part for part in parts if isinstance(part, Example)]
     examples = select(loaded, recipe.data.shares, recipe.data.max_examples)
-    return Gathered(sources, examples, mix, find_overlaps(examples, recipe.data))
+    return Gathered(sources, examples, mix, find_overlaps(examples, recipe.data), left_out)
 
 
 def _tune(base: str | Path, gathered: Gathered, recipe: Recipe, out: Path, progress: Progress | None) -> None:
@@ -143,6 +147,7 @@ def _tune(base: str | Path, gathered: Gathered, recipe: Recipe, out: Path, progr
         "base": str(base),
         "data": gathered.sources,
         "mix": gathered.mix,
+        "left_out": dict(gathered.left_out),
         "overlaps": dict(sorted(Counter(f"{o.half} in {o.benchmark}" for o in gathered.overlaps).items())),
         "seed": recipe.seed,
         "examples": dict(sorted(Counter(example.kind for example in examples).items())),

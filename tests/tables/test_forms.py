@@ -12,8 +12,14 @@ import openpyxl
 import pandas as pd
 import pytest
 
-from holisafe.benchmarks.rows import is_blank, label, one_of, optional_text, read_rows, text, truth
 from holisafe.errors import InputError
+from holisafe.tables import is_blank, label, one_of, optional_text, rows, text, truth
+
+
+def read_rows(path: Path, member: str | None = None) -> list[dict[str, Any]]:
+    """The rows without their numbers."""
+    return [row for _, row in rows(path, member)]
+
 
 ROWS = [
     {"id": "1", "prompt": 'Say "hello",\nplease', "note": "a"},
@@ -22,21 +28,21 @@ ROWS = [
 ]
 
 
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+def write(path: Path, table: list[dict[str, Any]]) -> Path:
     """The rows by other libraries than the ones that read them, where there is another."""
     if path.suffix == ".json":
-        path.write_text(json.dumps(rows), encoding="utf-8")
+        path.write_text(json.dumps(table), encoding="utf-8")
     elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        path.write_text("".join(json.dumps(row) + "\n" for row in table), encoding="utf-8")
     elif path.suffix == ".xlsx":
         book = openpyxl.Workbook()
-        for line in [list(rows[0]), *[list(row.values()) for row in rows]]:
+        for line in [list(table[0]), *[list(row.values()) for row in table]]:
             book.active.append(line)
         book.save(path)
     elif path.suffix == ".parquet":
-        pd.DataFrame(rows).to_parquet(path)
+        pd.DataFrame(table).to_parquet(path)
     else:
-        pd.DataFrame(rows).to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+        pd.DataFrame(table).to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
     return path
 
 
@@ -71,12 +77,13 @@ def test_a_file_without_rows_is_refused(tmp_path: Path, kind: str) -> None:
         openpyxl.Workbook().save(path)
     else:
         path.write_text({".json": "[]", ".jsonl": ""}.get(kind, "id,prompt\n"))
-    with pytest.raises(InputError, match=r"no rows|empty|not JSON"):
+    with pytest.raises(InputError, match=r"no rows|empty|no sheet holds rows under a header; the sheets are: Sheet"):
         read_rows(path)
 
 
 def test_an_unknown_format_and_a_folder_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.csv").mkdir()
+    (tmp_path / "x.xls").touch()
     for name, problem in (("x.xls", "unknown kind of table"), ("x.csv", "not a file")):
         with pytest.raises(InputError, match=problem):
             read_rows(tmp_path / name)
@@ -126,7 +133,7 @@ def test_a_sheet_keeps_numbers_blank_cells_and_words_that_look_like_none(tmp_pat
     book.create_sheet("other").append(["not", "read"])
     book.save(tmp_path / "x.xlsx")
     rows = read_rows(tmp_path / "x.xlsx")
-    assert rows == [{"n": 1, "text": None}, {"n": 2.5, "text": "None"}, {"n": None, "text": "NA"}]
+    assert rows == [{"n": 1, "text": None}, {"n": 2.5, "text": "None"}, {"n": None, "text": "NA", "column 3": 7}]
 
 
 def test_parquet_keeps_picture_columns(tmp_path: Path) -> None:
