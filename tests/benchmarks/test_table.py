@@ -200,7 +200,7 @@ def test_missing_pictures_are_all_found(folder: Path) -> None:
     (folder / "pictures/two.png").write_bytes(b"?")
     assert [(fault.row, fault.problem) for fault in check("table", path)[0]] == [
         (1, "pictures/one.png: no such image"),
-        (2, "pictures/two.png: not an image"),
+        (2, "pictures/two.png: not an image: plain text"),
     ]
 
 
