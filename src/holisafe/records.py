@@ -76,10 +76,14 @@ class Sample(Stored):
 
 @dataclass(frozen=True)
 class Picture:
-    """An image by name, opened only when a target needs its pixels (RGB)."""
+    """An image by name, opened only when a target needs its pixels (RGB).
+
+    `file` gives the bytes of the file that it is stored in; None for one that is drawn or edited.
+    """
 
     name: str
     open: Callable[[], Image.Image] = field(repr=False, compare=False)
+    file: Callable[[], bytes | None] = field(default=lambda: None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -338,7 +338,7 @@ def test_an_api_gets_the_turns_with_their_pictures(pool: Path) -> None:
         one = found[words["text"].split()[-1]]
         assert (words["text"], answer["content"]) == (one.query, one.answer)
         sent = Image.open(io.BytesIO(base64.b64decode(picture["image_url"]["url"].partition(",")[2])))
-        assert np.array_equal(np.array(sent), np.array(open_image(f"{one.id}.png")))
+        assert np.array_equal(np.array(sent.convert("RGB")), np.array(open_image(f"{one.id}.png")))
     assert body["messages"][-1]["content"][1]["text"] == "what does it show"
 
 

@@ -59,7 +59,7 @@ def scripted(body: dict[str, Any], content: str) -> dict[str, Any]:
     first, last = body["messages"][0], body["messages"][-1]
     assert first["role"] == "user" or first == {"role": "system", "content": wording("brief")}
     picture, words = last["content"]
-    image = Image.open(io.BytesIO(base64.b64decode(picture["image_url"]["url"].partition(",")[2])))
+    image = Image.open(io.BytesIO(base64.b64decode(picture["image_url"]["url"].partition(",")[2]))).convert("RGB")
     said = REFUSAL if refuses(image.getpixel((0, 0)), words["text"], first["role"] == "system") else ANSWER
     return {"message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
 

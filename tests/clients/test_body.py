@@ -38,7 +38,7 @@ def sent(request: Request, without: frozenset[str] = frozenset(), **options: Any
 
 def colour(part: dict[str, Any]) -> tuple[int, ...]:
     image = Image.open(io.BytesIO(base64.b64decode(part["image_url"]["url"].partition(",")[2])))
-    return image.getpixel((0, 0))  # type: ignore[return-value]
+    return image.convert("RGB").getpixel((0, 0))  # type: ignore[return-value]
 
 
 def test_messages_pictures_and_settings() -> None:

@@ -24,7 +24,7 @@ def local(**written: str) -> ChatOptions:
 
 def test_defaults_and_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = local()
-    assert (plain.max_in_flight, plain.timeout, plain.api_key, plain.encoding.format) == (32, 120, None, "png")
+    assert (plain.max_in_flight, plain.timeout, plain.api_key, plain.encoding.format) == (32, 120, None, "own")
     monkeypatch.setenv("MY_KEY", f" {SECRET}\n")
     written = {
         "base_url": "https://example.org/v1/",

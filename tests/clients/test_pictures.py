@@ -16,6 +16,7 @@ from PIL import Image
 from holisafe.benchmarks.base import Benchmark
 from holisafe.clients.pictures import EncodedPictures, Encoding
 from holisafe.errors import InputError
+from holisafe.images import decode_image
 from holisafe.records import Picture, Sample
 
 
@@ -25,30 +26,77 @@ def noise(size: tuple[int, int], seed: int = 0) -> Image.Image:
 
 def decoded(url: bytes) -> Image.Image:
     head, _, data = url.partition(b",")
-    assert head in (b"data:image/png;base64", b"data:image/jpeg;base64")
+    assert head in (b"data:image/png;base64", b"data:image/jpeg;base64", b"data:image/webp;base64")
     return Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
 
 
 def sent_as(encoding: Encoding, image: Image.Image) -> Image.Image:
-    return decoded(encoding.data_url(encoding.encoded(image)))
+    return decoded(encoding.encoded(Picture("x", lambda: image)).url())
 
 
 def test_png_keeps_every_pixel() -> None:
-    image = noise((37, 21))
-    sent = sent_as(Encoding(), image)
-    assert sent.format == "PNG"
-    assert np.array_equal(np.asarray(sent), np.asarray(image))
+    grey, flat = noise((37, 21)).convert("L").convert("RGB"), noise((37, 21)).quantize(9).convert("RGB")
+    for image, mode in ((noise((37, 21)), "RGB"), (grey, "L"), (flat, "P")):
+        sent = sent_as(Encoding(), image)
+        assert (sent.format, sent.mode) == ("PNG", mode)
+        assert np.array_equal(np.asarray(sent.convert("RGB")), np.asarray(image))
 
 
 def test_jpeg_and_smaller_only_when_asked() -> None:
     image = noise((300, 100))
     sent = sent_as(Encoding(jpeg_quality=90), image)
     assert (sent.format, sent.size) == ("JPEG", (300, 100))
-    assert len(Encoding(jpeg_quality=30).encoded(image)) < len(Encoding(jpeg_quality=90).encoded(image))
+    rough, fine = (Encoding(jpeg_quality=quality).encoded(Picture("x", lambda: image)) for quality in (30, 90))
+    assert len(rough.data) < len(fine.data)
     assert sent_as(Encoding(max_side=150), image).size == (150, 50)
     assert sent_as(Encoding(max_side=300), image).size == (300, 100)
     assert Encoding(max_side=1000).size(300, 100) == (300, 100), "never enlarged"
     assert Encoding(max_side=10).size(3000, 1) == (10, 1)
+
+
+def file(kind: str, image: Image.Image, **options: object) -> Picture:
+    """A picture that is stored in a file, and fails when it is decoded for nothing."""
+    buffer = io.BytesIO()
+    image.save(buffer, format=kind, **options)  # type: ignore[arg-type]
+    data = buffer.getvalue() + b"and something behind it"
+    return Picture("x", lambda: decode_image(data), lambda: data)
+
+
+SECRET = Image.Exif()
+SECRET[0x010F] = "who took it"
+TURNED = Image.Exif()
+TURNED[0x0112] = 6
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_file_that_says_the_same_is_sent_as_it_is(kind: str) -> None:
+    image = noise((40, 30))
+    bare = io.BytesIO()
+    image.save(bare, format=kind)
+    sent = Encoding(max_side=40).encoded(file(kind, image, exif=SECRET, icc_profile=b"profile"))
+    assert sent == (kind.lower(), bare.getvalue())
+    assert Encoding(own=False).encoded(file(kind, image)).kind == "png"
+    assert Encoding(max_side=39).encoded(file(kind, image)).kind == "png"
+    assert Encoding(jpeg_quality=80).encoded(file(kind, image)).data != bare.getvalue()
+
+
+CONVERTED = {
+    "turned": ("JPEG", noise((40, 30)), {"exif": TURNED}),
+    "alpha": ("PNG", noise((40, 30)).convert("RGBA").rotate(20), {}),
+    "16 bits": ("PNG", Image.fromarray(np.arange(1200, dtype=np.uint16).reshape(30, 40) * 50), {}),
+    "CMYK": ("JPEG", noise((40, 30)).convert("CMYK"), {}),
+    "moving": ("WEBP", noise((40, 30)), {"save_all": True, "append_images": [noise((40, 30), 1)], "lossless": True}),
+    "another kind": ("BMP", noise((40, 30)), {}),
+}
+
+
+@pytest.mark.parametrize("name", CONVERTED)
+def test_any_other_file_is_sent_as_what_a_local_model_sees(name: str) -> None:
+    kind, image, options = CONVERTED[name]
+    picture = file(kind, image, **options)
+    sent = Encoding().encoded(picture)
+    assert sent.kind == "png"
+    assert np.array_equal(np.asarray(decoded(sent.url()).convert("RGB")), np.asarray(picture.open()))
 
 
 class Counting:
@@ -90,7 +138,7 @@ def test_pictures_of_one_name_from_two_places_stay_apart() -> None:
 def test_the_least_recently_used_go_beyond_the_budget() -> None:
     source = Counting()
     a, b = source.pictures()
-    size = len(Encoding().encoded(a.open()))
+    size = len(Encoding().encoded(a).data)
     pictures = EncodedPictures(budget=int(2.5 * size))
     c = Picture("c", partial(source.open, "c"))
 

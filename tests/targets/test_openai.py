@@ -53,7 +53,7 @@ def test_name_and_description_hold_what_answers_depend_on(monkeypatch: pytest.Mo
             "reasoning_tokens": None,
             "reasoning_effort": None,
         },
-        "image_format": "png",
+        "image_format": "own",
         "max_side": None,
         "detail": None,
     }

@@ -13,13 +13,14 @@ from pathlib import Path
 from PIL import Image
 
 from ..errors import InputError
-from ..images import pixel_hash
+from ..images import ImageFile, decoded, pixel_hash
 from ..records import GenerationSettings, Message, Picture, Request, Sample, digest
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Samples in a fixed order. `open_image` takes a name from `Sample.images` and gives RGB pixels or InputError.
+    """Samples in a fixed order. `open_image` takes a name from `Sample.images` and gives RGB pixels or InputError;
+    `image_file` tells where it is stored, None for an image that is drawn when asked for.
 
     `reader` and `root` tell how to open it again: the name it was found by, and its folder, None for an embedded one.
     `split` is the split it was narrowed to, None for all; `revision` is the hub's commit that the folder holds.
@@ -30,6 +31,7 @@ class Benchmark:
     name: str
     samples: tuple[Sample, ...]
     open_image: Callable[[str], Image.Image] = field(repr=False)
+    image_file: Callable[[str], ImageFile | None] = field(default=lambda name: None, repr=False)
     reader: str | None = None
     root: Path | None = None
     split: str | None = None
@@ -39,7 +41,15 @@ class Benchmark:
 
     def pictures(self, sample: Sample) -> tuple[Picture, ...]:
         """The sample's images, still closed."""
-        return tuple(Picture(name, partial(self.open_image, name)) for name in sample.images)
+        return tuple(map(self.picture, sample.images))
+
+    def picture(self, name: str) -> Picture:
+        """An image by its name, still closed."""
+        return Picture(name, partial(self.open_image, name), partial(self._bytes, name))
+
+    def _bytes(self, name: str) -> bytes | None:
+        file = self.image_file(name)
+        return file.read() if file else None
 
     def request(self, sample: Sample, settings: GenerationSettings, repeat: int = 0) -> Request:
         """The conversation that asks a target about the sample: its images, then its query; no label goes along."""
@@ -49,6 +59,12 @@ class Benchmark:
 
     def image_hash(self, name: str) -> str:
         """Identifies the decoded pixels of an image. Raises InputError when it is missing or broken."""
+        try:
+            if file := self.image_file(name):
+                with decoded(file.read()) as image:
+                    return pixel_hash(image)
+        except InputError:  # opening it says where it is asked for
+            pass
         return pixel_hash(self.open_image(name))
 
     def content_hash(self, progress: Callable[[int, int], None] | None = None) -> str:

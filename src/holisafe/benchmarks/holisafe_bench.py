@@ -25,13 +25,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from ..errors import InputError
-from ..images import inside, open_image
+from ..images import ImageFile, decode_image, stored
 from ..records import Sample, from_line
 from ..registry import benchmarks
 from ..tables import rows as rows_of
@@ -57,9 +58,9 @@ class Place:
 
 @dataclass
 class Contents:
-    """What reading a folder found: samples in order, image name -> file, every file that is named, how to open one."""
+    """What reading a folder found: where a file is, samples in order, image name -> file, every file that is named."""
 
-    open_file: Callable[[str], Image.Image]
+    file: Callable[[str], ImageFile]
     samples: list[Sample] = field(default_factory=list)
     file_of: dict[str, str] = field(default_factory=dict)
     files: dict[str, Place] = field(default_factory=dict)
@@ -89,7 +90,10 @@ def load(root: Path | None) -> Benchmark:
     def open_named(name: str) -> Image.Image:
         return _open_picture(contents.file_of[name], contents)
 
-    return Benchmark(names.pop() if len(names) == 1 else NAME, tuple(contents.samples), open_named)
+    def file_of(name: str) -> ImageFile:
+        return contents.file(contents.file_of[name])
+
+    return Benchmark(names.pop() if len(names) == 1 else NAME, tuple(contents.samples), open_named, file_of)
 
 
 def check_folder(root: Path | None) -> tuple[list[InputError], list[str]]:
@@ -133,10 +137,10 @@ def _read(root: Path) -> tuple[Contents, Iterator[InputError]]:
     if files:
         pictures = ParquetPictures(picture_path(root))
         rows = ((path, row, record) for path in files for row, record in pictures.rows(path))
-        contents = Contents(pictures.open)
+        contents = Contents(pictures.file)
     else:
         rows = _json_rows(root)
-        contents = Contents(lambda file: open_image(inside(root / IMAGES, file)))
+        contents = Contents(partial(stored, root / IMAGES))
     return contents, _faults(root, rows, contents)
 
 
@@ -246,7 +250,7 @@ def _join(
 def _open_picture(file: str, contents: Contents) -> Image.Image:
     """A picture by its path under `images/`. Raises InputError naming the record that asks for it."""
     try:
-        return contents.open_file(file)
+        return decode_image(contents.file(file).read())
     except InputError as fault:
         place = contents.files[file]
         problem = f"{IMAGES}/{file if file.isprintable() else ascii(file)}: {fault.problem}"

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from ..errors import InputError
-from ..images import decode_image, inside
+from ..images import ImageFile, decode_image, inside
 from ..tables import rows
 from ..tables.columnar import BLOCK, BUFFER, located_rows
 
@@ -89,13 +89,22 @@ class ParquetPictures:
 
     def open(self, name: str) -> Image.Image:
         """RGB pixels. Raises InputError for a name that no row has, or bytes that are no image."""
+        return decode_image(self.file(name).read())
+
+    def file(self, name: str) -> ImageFile:
+        """Where a picture is stored. Raises InputError for a name that no row has."""
         if name not in self._cells:
             raise InputError("no such image in the table")
         cell = self._cells[name]
-        value = self._block(cell.file, cell.group, cell.row // BLOCK, cell.column)[cell.row % BLOCK]
-        for key in cell.within:
-            value = value[key]
-        return decode_image(value["bytes"] if isinstance(value, dict) else value)
+
+        def read() -> bytes:
+            value = self._block(cell.file, cell.group, cell.row // BLOCK, cell.column)[cell.row % BLOCK]
+            for key in cell.within:
+                value = value[key]
+            found: bytes = value["bytes"] if isinstance(value, dict) else value
+            return found
+
+        return ImageFile(cell.file, read, "/".join(map(str, (cell.group, cell.row, cell.column, *cell.within))))
 
 
 def parquet_files(root: Path) -> list[Path]:

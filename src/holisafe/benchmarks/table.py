@@ -38,7 +38,7 @@ from urllib.parse import unquote
 from PIL import Image
 
 from ..errors import InputError
-from ..images import inside
+from ..images import ImageFile, inside
 from ..records import Sample
 from ..registry import benchmarks
 from ..tables import identity, is_blank, label, one_of, rows, short, text
@@ -112,12 +112,15 @@ def load(root: Path | None) -> Benchmark:
     def open_image(name: str) -> Image.Image:
         return pictures.open(name) if name in pictures else benchmark.open_image(name)
 
+    def image_file(name: str) -> ImageFile | None:
+        return pictures.file(name) if name in pictures else benchmark.image_file(name)
+
     problem, faults, remarks = unread.problem(path), benchmark.faults, benchmark.remarks
     if problem and "image" in fields:
         remarks = (*remarks, problem)
     elif problem:
         faults = (*faults, InputError(problem, where=path, field="image"))
-    return replace(benchmark, open_image=open_image, faults=faults, remarks=remarks)
+    return replace(benchmark, open_image=open_image, image_file=image_file, faults=faults, remarks=remarks)
 
 
 def _columns(path: Path, numbered: Iterable[tuple[int, dict[str, Any]]]) -> list[str]:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
 
 from ..errors import InputError
-from ..images import inside, open_image
+from ..images import decode_image, inside, stored
 from ..records import Sample
 from ..tables import Row, rows, text
 from .base import Benchmark
@@ -98,10 +99,11 @@ def read_tables(
 
     def open_named(image: str) -> Image.Image:
         try:
-            return open_image(inside(root, image))
+            return decode_image(stored(root, image).read())
         except InputError as fault:
             where, number = shown[image]
             problem = f"{image if image.isprintable() else ascii(image)}: {fault.problem}"
             raise InputError(problem, where=where, row=number) from None
 
-    return Benchmark(name, tuple(samples.values()), open_named, faults=tuple(faults), remarks=tuple(remarks))
+    opening = open_named, partial(stored, root)
+    return Benchmark(name, tuple(samples.values()), *opening, faults=tuple(faults), remarks=tuple(remarks))

@@ -122,7 +122,7 @@ def _demonstration(sample: Sample, data: FitData) -> Demonstration:
 
 
 def _in_memory(name: str, png: bytes) -> Picture:
-    return Picture(name, partial(_decode, name, png))
+    return Picture(name, partial(_decode, name, png), lambda: png)
 
 
 def _decode(name: str, png: bytes) -> Any:

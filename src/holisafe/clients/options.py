@@ -39,6 +39,7 @@ OPTIONS = (
     "thoughts",
 )
 DETAILS = ("low", "high", "auto")
+FORMATS = ("own", "png", "jpeg")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,12 +130,12 @@ def chat_options(model: str, written: Mapping[str, str]) -> ChatOptions:
 
 
 def _encoding(written: Mapping[str, str]) -> Encoding:
-    kind, colon, quality = written.get("image_format", "png").partition(":")
-    if kind not in ("png", "jpeg") or (colon and (kind == "png" or not quality.isdecimal() or int(quality) > 100)):
-        raise InputError(f"option image_format is png, jpeg or jpeg:QUALITY, not {written['image_format']!r}")
+    kind, colon, quality = written.get("image_format", "own").partition(":")
+    if kind not in FORMATS or (colon and (kind != "jpeg" or not quality.isdecimal() or int(quality) > 100)):
+        raise InputError(f"option image_format is own, png, jpeg or jpeg:QUALITY, not {written['image_format']!r}")
     side = written.get("max_side")
     max_side = None if side is None else int(_number("max_side", side, True, 1))
-    return Encoding(max_side, int(quality or 95) if kind == "jpeg" else None)
+    return Encoding(max_side, int(quality or 95) if kind == "jpeg" else None, kind == "own")
 
 
 def _number(name: str, text: str, whole: bool, least: float) -> float:

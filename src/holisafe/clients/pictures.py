@@ -1,4 +1,4 @@
-"""Pictures as PNG or JPEG: encoded once, off the event loop, and shared by every request of the process.
+"""Pictures as files to send, made once, off the event loop, and shared by every request of the process.
 
 Several queries on one image, retries, and judges that look at it all use the same bytes. The least recently used are
 dropped beyond a budget. Base64 is made anew for every call: that takes 0.05 ms, and keeping it a third more memory.
@@ -19,22 +19,39 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from ..images import as_png
+from ..image_bytes import plain
+from ..images import as_png, orientation
 from ..records import Picture
 
 BUDGET = 150_000_000
 """Bytes of encoded pictures that are kept: 1,800 of 80 KB. A whole evaluation with them then stays below 500 MB."""
 
 
+class Encoded(NamedTuple):
+    """A picture as it is sent: what kind of file it is, and the file's bytes."""
+
+    kind: str
+    data: bytes
+
+    def url(self) -> bytes:
+        """The address that stands in a request."""
+        return b"data:image/" + self.kind.encode() + b";base64," + base64.b64encode(self.data)
+
+
 class Encoding(NamedTuple):
-    """How pictures are sent: longest side in pixels (None leaves them as they are), JPEG quality (None is PNG)."""
+    """How pictures are sent: longest side in pixels (None leaves them as they are), JPEG quality (None is lossless).
+
+    `own`: a file that says the same to every decoder (JPEG, PNG or WebP, upright, without transparency, small enough)
+    is sent as it is, without its metadata; all others, and without `own` all, as PNG.
+    """
 
     max_side: int | None = None
     jpeg_quality: int | None = None
+    own: bool = True
 
     @property
     def format(self) -> str:
-        return "png" if self.jpeg_quality is None else f"jpeg:{self.jpeg_quality}"
+        return f"jpeg:{self.jpeg_quality}" if self.jpeg_quality is not None else "own" if self.own else "png"
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """The size a picture is sent in, its proportions kept; never enlarged."""
@@ -44,21 +61,22 @@ class Encoding(NamedTuple):
         scale = self.max_side / longest
         return max(1, round(width * scale)), max(1, round(height * scale))
 
-    def encoded(self, image: Image.Image) -> bytes:
-        """The picture as a file's bytes."""
+    def encoded(self, picture: Picture) -> Encoded:
+        """The picture as it is sent. Raises whatever opening it raises."""
+        own = picture.file() if self.own and self.jpeg_quality is None else None
+        if own is not None:
+            form = plain(own)
+            if form and form.direct and self.size(*form.size) == form.size and orientation(form.exif) == 1:
+                return Encoded(form.kind, form.data)
+        image = picture.open()
         size = self.size(*image.size)
         if size != image.size:
             image = image.resize(size, Image.Resampling.LANCZOS)
         if self.jpeg_quality is None:
-            return as_png(image)
+            return Encoded("png", as_png(image))
         buffer = io.BytesIO()
         image.save(buffer, format="JPEG", quality=self.jpeg_quality)
-        return buffer.getvalue()
-
-    def data_url(self, encoded: bytes) -> bytes:
-        """A file's bytes as the address that stands in a request."""
-        kind = b"png" if self.jpeg_quality is None else b"jpeg"
-        return b"data:image/" + kind + b";base64," + base64.b64encode(encoded)
+        return Encoded("jpeg", buffer.getvalue())
 
 
 class EncodedPictures:
@@ -66,7 +84,7 @@ class EncodedPictures:
 
     def __init__(self, budget: int = BUDGET) -> None:
         self.budget, self.held = budget, 0
-        self._files: OrderedDict[Hashable, Future[bytes]] = OrderedDict()
+        self._files: OrderedDict[Hashable, Future[Encoded]] = OrderedDict()
         self._lock = threading.RLock()
 
     async def url(self, picture: Picture, encoding: Encoding) -> bytes:
@@ -75,32 +93,32 @@ class EncodedPictures:
         with self._lock:
             future = self._files.get(key)
             if future is None:
-                future = self._files[key] = _workers().submit(lambda: encoding.encoded(picture.open()))
+                future = self._files[key] = _workers().submit(lambda: encoding.encoded(picture))
                 future.add_done_callback(partial(self._settle, key))
             else:
                 self._files.move_to_end(key)
         if not future.done():
             loop, ready = asyncio.get_running_loop(), asyncio.Event()
 
-            def ring(_: Future[bytes]) -> None:
+            def ring(_: Future[Encoded]) -> None:
                 with suppress(RuntimeError):  # the loop has been closed meanwhile
                     loop.call_soon_threadsafe(ready.set)
 
             future.add_done_callback(ring)
             await ready.wait()
-        return encoding.data_url(future.result())
+        return future.result().url()
 
-    def _settle(self, key: Hashable, future: Future[bytes]) -> None:
+    def _settle(self, key: Hashable, future: Future[Encoded]) -> None:
         """Count a picture that is now encoded, forget one that cannot be, and keep to the budget."""
         with self._lock:
             if future.cancelled() or future.exception() is not None:
                 self._files.pop(key, None)
                 return
-            self.held += len(future.result())
+            self.held += len(future.result().data)
             if self.held > self.budget:
                 for oldest, file in list(self._files.items()):
                     if self.held > self.budget and file.done():
-                        self.held -= len(self._files.pop(oldest).result())
+                        self.held -= len(self._files.pop(oldest).result().data)
 
 
 def origin(picture: Picture) -> Hashable:

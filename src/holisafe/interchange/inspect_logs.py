@@ -120,7 +120,7 @@ def _encoder(benchmark: Mapping[str, Any]) -> Callable[[str], str]:
     from ..benchmarks import open_recorded
 
     opened = open_recorded(benchmark)
-    return cache(lambda name: ENCODING.data_url(ENCODING.encoded(opened.open_image(name))).decode())
+    return cache(lambda name: ENCODING.encoded(opened.picture(name)).url().decode())
 
 
 def _sample(

@@ -9,7 +9,6 @@ Inspect asks the model; our judges score (`inspect_scoring`). Samples come in th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset
@@ -21,7 +20,7 @@ from ..benchmarks import open_benchmark
 from ..benchmarks.base import Benchmark, stratified
 from ..clients.pictures import SHARED, Encoding
 from ..judges import open_judge
-from ..records import GenerationSettings, Picture
+from ..records import GenerationSettings
 from .inspect_records import metadata_of
 from .inspect_scoring import judge, judge_specs, named_scorer
 
@@ -104,8 +103,8 @@ def showing_pictures(opened: Benchmark) -> Solver:
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         del generate  # the task's solver asks
         names: Sequence[str] = state.metadata.get("images", ())
-        pictures = [Picture(name, partial(opened.open_image, name)) for name in names]
-        shown = [ContentImage(image=(await SHARED.url(picture, Encoding())).decode()) for picture in pictures]
+        urls = [await SHARED.url(opened.picture(name), Encoding()) for name in names]
+        shown = [ContentImage(image=url.decode()) for url in urls]
         if shown:
             asked = [ContentText(text=state.input_text)] if state.input_text else []
             state.user_prompt.content = [*shown, *asked]

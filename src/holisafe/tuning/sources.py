@@ -21,7 +21,7 @@ from .. import taxonomy
 from ..benchmarks import open_benchmark
 from ..benchmarks.holisafe_fields import IMAGES, parse
 from ..errors import InputError
-from ..images import inside, open_image
+from ..images import inside, open_image, read_bytes
 from ..records import Message, Picture
 from ..tables import identity, rows
 from .examples import UTILITY, Example, LeftOut
@@ -228,7 +228,7 @@ def _picture(folder: Path, name: Any, fault: Fault, field: str) -> Picture:
         raise fault(error.problem, field=field) from None
     if not path.is_file():
         raise fault(f"no such image {name!r}", field=field)
-    return Picture(str(path), partial(open_image, path))
+    return Picture(str(path), partial(open_image, path), partial(read_bytes, path))
 
 
 def _label(name: str | None, labels: Sequence[str], fault: Fault) -> str | None:
