@@ -86,7 +86,7 @@ def test_a_folder_with_a_broken_image(model: Path, folder: Path, capfd: Captured
     lines = [json.loads(line) for line in out.splitlines()]
     assert (code, err) == (3, "holisafe: 1 of 6 images could not be read\n")
     assert [Path(line["image"]).name for line in lines] == ["0.png", "1.png", "2.png", "3.png", "4.png", "5.PNG"]
-    assert [line.get("error") for line in lines] == [None, None, "not an image", None, None, None]
+    assert [line.get("error") for line in lines] == [None, None, "not an image: plain text", None, None, None]
     guard, processor = load_model(model), load_processor(model)
     for line in lines:
         if "error" not in line:
@@ -95,7 +95,7 @@ def test_a_folder_with_a_broken_image(model: Path, folder: Path, capfd: Captured
             assert "verdict" not in line
     code, out, _ = run(capfd, "predict", folder, "--model", model)
     assert code == 3
-    assert "not an image" in out
+    assert "not an image: plain text" in out
     (folder / "empty").mkdir()
     assert run(capfd, "predict", folder / "empty", "--model", model)[0] == 2
 
@@ -124,7 +124,7 @@ def test_out_goes_on_where_it_stopped(model: Path, folder: Path, tmp_path: Path,
     paint(folder / "2.png", 9)  # mended
     code, said, err = run(capfd, *given)
     assert (code, said, err) == (0, f"{out}: 6 images, 1 of them read now, 0 with an error\n", "")
-    assert [row["error"] for row in rows(out) if row["image"].endswith("2.png")] == ["not an image", None]
+    assert [row["error"] for row in rows(out) if row["image"].endswith("2.png")] == ["not an image: plain text", None]
 
 
 def test_a_guard_that_breaks_down_says_so(model: Path, folder: Path, tmp_path: Path, capfd: Captured) -> None:
@@ -137,7 +137,7 @@ def test_a_guard_that_breaks_down_says_so(model: Path, folder: Path, tmp_path: P
     )  # fmt: skip
     run(capfd, "predict", folder, "--model", model, "--out", tmp_path / "r.jsonl")
     assert Counter(row["error"] for row in rows(tmp_path / "r.jsonl")) == {
-        "the guard gave no number": 5, "not an image": 1,
+        "the guard gave no number": 5, "not an image: plain text": 1,
     }  # fmt: skip
     data = labelled(tmp_path / "set", 10)
     scores = json.loads(run(capfd, "eval", "--model", model, "--data", data, "--json", "--draws", 100)[1])
@@ -285,8 +285,8 @@ def test_images_that_cannot_be_read_are_counted(model: Path, tmp_path: Path, cap
     code, out, _ = run(capfd, "eval", "--model", model, "--data", data, "--json", "--draws", 100)
     scores = json.loads(out)["sets"][str(data)]
     assert (code, scores["n"], scores["n_invalid"]) == (0, 28, 2)
-    assert scores["invalid"] == {"image: not an image": 1, "image: no such image": 1}
-    assert "invalid: 1 x image: not an image" in run(capfd, "eval", "--model", model, "--data", data)[1]
+    assert scores["invalid"] == {"image: not an image: plain text": 1, "image: no such image": 1}
+    assert "invalid: 1 x image: not an image: plain text" in run(capfd, "eval", "--model", model, "--data", data)[1]
 
 
 def test_thresholds_are_chosen_kept_and_used(model: Path, tmp_path: Path, capfd: Captured) -> None:
@@ -336,7 +336,7 @@ def test_pairs_against_a_loop_and_from_a_run(model: Path, tmp_path: Path, capfd:
         row = {"id": sample.id, "image": sample.images[0], "query": sample.query, "combination": sample.combination}
         table.append({**row, "cluster": sample.cluster, "split": "a" if len(table) % 2 else "b"})
     (release / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table))
-    given = ("eval", "--model", model, "--data", "table", "--root", release / "pairs.jsonl", "--pairs", "--draws", 100)
+    given = ("pairs", "--model", model, "--data", f"table:{release / 'pairs.jsonl'}", "--draws", 100)
     code, out, err = run(capfd, *given, "--json", "--threshold", "0.9")
     assert (code, err) == (0, "")
     found = json.loads(out)
@@ -366,8 +366,7 @@ def test_pairs_against_a_loop_and_from_a_run(model: Path, tmp_path: Path, capfd:
     for wrong, problem in (
         (("--choose-on", "b"), "must not be chosen on"),
         (("--choose-on", "b", "--split", "a", "--false-alarms", "0.01"), "SSS pairs"),
-        (("--choose-on", "b", "--threshold", "0.5"), "give one"),
-        (("--ood", "x=y"), "about images"),
+        (("--choose-on", "b", "--threshold", "0.5"), "not chosen"),
     ):
         code, _, err = run(capfd, *given, *wrong)
         assert (code, len(err.splitlines())) == (2, 1)
@@ -382,7 +381,7 @@ def test_pairs_against_a_loop_and_from_a_run(model: Path, tmp_path: Path, capfd:
             reading = GuardReading(probabilities={"safe": 1 - scores[sample.id], "race": scores[sample.id]})
             store.append(Response(sample_id=sample.id, target="t", text="x", guard=reading))
         store.append(Response(sample_id=kept[-1].id, target="t", text="x"))
-    code, out, _ = run(capfd, "eval", "--data", tmp_path / "run", "--pairs", "--json", "--draws", 100)
+    code, out, _ = run(capfd, "pairs", "--data", tmp_path / "run", "--json", "--draws", 100)
     stored = json.loads(out)
     assert (stored["n"], stored["n_invalid"], stored["threshold"]) == (len(kept) - 1, 1, 0.5)
     assert stored["auroc"]["SSU"]["rate"] == pytest.approx(auroc, abs=0.1)
@@ -403,8 +402,8 @@ def test_a_pair_head_reads_the_question(tmp_path: Path, capfd: Captured) -> None
         for n, (text, code) in enumerate(zip(texts, ("SSS", "SSU"), strict=True))
     ]
     (tmp_path / "pairs" / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table))
-    given = ("--data", "table", "--root", tmp_path / "pairs" / "pairs.jsonl", "--pairs", "--json", "--draws", 100)
-    found = json.loads(run(capfd, "eval", "--model", folder, *given)[1])
+    given = ("--data", f"table:{tmp_path / 'pairs' / 'pairs.jsonl'}", "--json", "--draws", 100)
+    found = json.loads(run(capfd, "pairs", "--model", folder, *given)[1])
     assert found["note"].startswith("This guard pools image and text positions")
     assert found["auroc"]["SSU against its table"]["rate"] in (0, 1), "no tie: the question made the difference"
     image, processor = open_image(tmp_path / "pairs" / "1.png"), load_processor(folder)
@@ -419,9 +418,10 @@ def test_a_pair_head_reads_the_question(tmp_path: Path, capfd: Captured) -> None
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("--data", "DATA"), "--model is needed"),
+        (("--data", "DATA"), "Missing option '--model'"),
         (("--data", "DATA", "--model", "M", "--ood", "x"), "not NAME=SET"),
-        (("--data", "DATA", "--model", "M", "--choose-on", "x"), "goes with --pairs"),
+        (("--data", "DATA", "--model", "M", "--choose-on", "x"), "No such option"),
+        (("--data", "table:DATA:DATA", "--model", "M"), "table"),
         (("--data", "nowhere", "--model", "M"), "nowhere"),
         (("--data", "EMPTY", "--model", "M"), "no labelled images"),
         (("--data", "DATA", "--split", "x", "--model", "M"), "split"),

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ExitCode, InputError
+from ..evaluation.guards import Opening, open_model
+from ..evaluation.image_files import image_files
 from .attention import attention
-from .guard_eval import evaluate
-from .guard_files import image_files
-from .guard_model import Device, Opening, Pool, Processor, VisionTower, open_model
+from .guard_eval import evaluate, pairs
+from .guard_model import Device, Pool, Processor, VisionTower
 from .guard_thresholds import thresholds
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def guard() -> None:
 
 app.command()(attention)
 app.command("eval")(evaluate)
+app.command()(pairs)
 app.command("thresholds")(thresholds)
 
 
@@ -170,7 +172,7 @@ def _write(
     paths: Sequence[Path], out: Path, made_by: str, read: Callable[..., Iterator[Any]], wanted: Wanted, batch_size: int
 ) -> int:
     """Append the rows that are missing; how many of the images have an error."""
-    from .guard_output import ReadingsFile, file_hash, row_of
+    from ..evaluation.readings_file import ReadingsFile, file_hash, row_of
 
     with ReadingsFile(out, made_by) as file:
         hashes = {path: file_hash(path) for path in dict.fromkeys(paths)}

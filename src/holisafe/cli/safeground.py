@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from ..errors import ExitCode, InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ..benchmarks.base import Benchmark
-    from ..benchmarks.quadruples import Quadruple
-    from .safeground_scores import Scores
-
-WINDOW = 32
-"""Pairs whose likelihoods are computed, and then kept, together."""
+from ..errors import ExitCode
 
 
 def safeground(
@@ -39,77 +28,23 @@ def safeground(
     command goes on where it was. Leaves with 3 when a pair could not be scored: the same command tries it again.
     """
     from ..benchmarks import open_benchmark
-    from ..benchmarks.quadruples import CORNERS, quadruples
     from ..calibration import calibrated
-    from ..journal import write_json
-    from ..metrics.safeground import safeground as metrics
-    from ..records import GenerationSettings, digest
-    from ..runs.folder import provenance
+    from ..evaluation.likelihoods import safeground as measure
+    from ..records import GenerationSettings
     from ..targets import open_target
-    from .safeground_scores import kept_scores
+    from .progress import showing_progress
 
-    if out.suffix != ".json":
-        raise InputError("the output ends in .json", where=out)
     benchmark = open_benchmark(bench, root, split)
     if split is None and any(sample.split == "test" for sample in benchmark.samples):
         benchmark = benchmark.only("test")
-    every = quadruples(benchmark)
-    benchmark = replace(benchmark, samples=tuple(sample for members in every for sample in members))
-    chosen = _part(every, limit)
     settings = GenerationSettings(system=system)
-    model: Any = calibrated(open_target(target, settings), calibrate or [])
-    if not model.capabilities.likelihoods:
-        raise InputError(f"{model.name} tells no likelihoods: SafeGround needs a causal model on this machine (hf/...)")
-    measured = {"benchmark": benchmark.name, "content_hash": benchmark.content_hash(), "target": model.describe()}
-    with kept_scores(out, digest(measured)) as scores:
-        _compute(model, benchmark, settings, chosen, scores)
-        table = [[scores.known.get(sample.id) for sample in members] for members in chosen]
-        errors = {sample.id: scores.errors[sample.id] for row in chosen for sample in row if sample.id in scores.errors}
-    cells = metrics(table)
-    result = {
-        **measured,
-        "name": model.name,
-        "split": benchmark.split,
-        "quadruples": len(chosen),
-        "metrics": {name: cell.to_json() for name, cell in cells.items()},
-        "mean_log_likelihood": {code: _mean([row[at] for row in table]) for at, code in enumerate(CORNERS)},
-        "errors": errors,
-        **provenance(),
-    }
-    write_json(out, result)
+    model = calibrated(open_target(target, settings), calibrate or [])
+    with showing_progress() as progress:
+        result = measure(benchmark, model, out, limit=limit, settings=settings, progress=progress)
     _print(result)
-    if errors:
-        print(f"{len(errors)} pairs could not be scored; the same command tries them again.")
+    if result["errors"]:
+        print(f"{len(result['errors'])} pairs could not be scored; the same command tries them again.")
         raise typer.Exit(ExitCode.RESUMABLE)
-
-
-def _part(found: Sequence[Quadruple], limit: int | None) -> list[Quadruple]:
-    """At most `limit` quadruples, of each subcategory its share; a larger limit only adds some."""
-    from ..benchmarks.base import stratified
-
-    of = {members[0].id: members for members in found}
-    return [of[sample.id] for sample in stratified([members[0] for members in found], limit, seed=0)]
-
-
-def _compute(model: Any, benchmark: Benchmark, settings: Any, chosen: Sequence[Quadruple], scores: Scores) -> None:
-    from .progress import showing_progress
-
-    samples = [sample for members in chosen for sample in members]
-    waiting = [sample for sample in samples if sample.id not in scores.known]
-    done = len(samples) - len(waiting)
-    with showing_progress() as show:
-        for start in range(0, len(waiting), WINDOW):
-            window = waiting[start : start + WINDOW]
-            requests = [benchmark.request(sample, settings) for sample in window]
-            found = model.log_likelihoods(requests, [sample.query for sample in window])
-            scores.add([sample.id for sample in window], found)
-            done += len(window)
-            show("likelihoods", done, len(samples))
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _print(result: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from .pairs import Progress, evaluate, judge_run
+from .pairs import evaluate, judge_run
+from .progress import Progress
 
 __all__ = ["Progress", "evaluate", "judge_run"]

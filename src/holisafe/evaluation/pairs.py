@@ -10,7 +10,7 @@ every verdict is on disk before the next is asked for, so a run may be killed at
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,10 +36,8 @@ from ..records import (
 )
 from ..runs.folder import RunFolder, provenance, read_manifest
 from ..targets.base import Target
+from .progress import Progress, silent
 from .stopping import Budget, Stopping, stopping_on_interrupt
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done ("images", "responses", or a judge's name), how much is done, and how much in all."""
 
 Call = tuple[Sample, int]
 """A sample, and which time it is asked, from 0."""
@@ -68,7 +66,7 @@ def evaluate(
     holds something else; KeyboardInterrupt when stopped by Ctrl-C, SIGTERM or the cost, once what was in flight is
     stored.
     """
-    report = progress or (lambda stage, done, total: None)
+    report = progress or silent
     _check(benchmark, target, judges, settings)
     content_hash = benchmark.content_hash(lambda done, total: report("images", done, total))
     samples = stratified(benchmark.samples, limit, seed)
@@ -122,7 +120,7 @@ def judge_run(
 
     Raises InputError when `out` holds no run, or its benchmark is gone or has another content; else as `evaluate`.
     """
-    report = progress or (lambda stage, done, total: None)
+    report = progress or silent
     manifest = read_manifest(out)
     benchmark = reopened(manifest, out)
     panel = _with_earlier(judges, out)

@@ -1,4 +1,4 @@
-"""One way to read images with our guards and with others' guard models, for `holisafe guard eval`."""
+"""One way to open guards, ours and others' guard models, and to read images with them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,45 @@ from ..errors import InputError
 from ..metrics.guard_images import ImageReading
 from ..records import GuardReading
 from ..taxonomy import SAFE
-from .guard_model import Opening, open_model
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..guard.baselines import Baseline
     from ..guard.thresholds import GuardThresholds
-    from .guard_sets import LabelledImage
-    from .progress import Show
+    from .image_sets import LabelledImage
+    from .progress import Progress
 
 IMAGE_ONLY = (
     "A guard that sees images alone cannot see what is harmful only in the text or in the combination (SUU and SSU "
-    "pairs): those images are safe, and right is to call them so. See --pairs."
+    "pairs): those images are safe, and right is to call them so. See holisafe guard pairs."
 )
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What the user said beside the model's name. None: the GPU if there is one; what the folder holds or records; for
+    a published checkpoint's hub id, its base model's processor and the tower that its config names."""
+
+    device: str | None = None
+    processor: str | None = None
+    vision_tower: str | None = None
+    pool: str | None = None
+
+    @property
+    def of_the_folder(self) -> tuple[str | None, ...]:
+        """What stands in for something in the folder: readings depend on it."""
+        return self.processor, self.vision_tower, self.pool
+
+
+def open_model(model: str, how: Opening) -> tuple[Any, Any]:
+    """The guarded model and its processor. Raises InputError when one of them cannot be loaded."""
+    from ..guard import load_guarded, load_processor
+    from ..guard.quiet import quiet
+
+    with quiet():
+        processor = load_processor(how.processor or model)  # first: it takes seconds where weights take minutes
+        return load_guarded(model, device=how.device, vision_tower=how.vision_tower, pool=how.pool), processor
 
 
 @dataclass(frozen=True)
@@ -85,6 +110,7 @@ class OtherGuard:
     """Somebody else's guard model."""
 
     baseline: Baseline
+    batch_size: int = 8
     labels: tuple[str, ...] = ()
     stored: None = None
     decides: str = "its own verdict"
@@ -104,12 +130,17 @@ class OtherGuard:
         return replace(_unread(image), flagged=said.unsafe, score=said.score, named=said.label, invalid=said.invalid)
 
 
-def open_guard(
-    model: str, *, threshold: float | None, batch_size: int, how: Opening, bare: bool = False
-) -> OurGuard | OtherGuard:
-    """A baseline by its prefix, else a guarded model with the thresholds in its folder (not when `bare`).
+Guard = OurGuard | OtherGuard
 
-    Raises InputError when it cannot be loaded, has no label `safe`, or is a baseline and what only ours take was given.
+
+def open_guard(
+    model: str, *, threshold: float | None = None, batch_size: int = 8, how: Opening = Opening(), bare: bool = False
+) -> Guard:
+    """A baseline by its prefix (shieldgemma2/ID, llavaguard/ID, llama-guard/ID), else a guarded model, with the
+    thresholds in its folder unless `bare`.
+
+    `threshold`: an image is unsafe above this 1 - P(safe), whatever the model's folder says. Raises InputError when it
+    cannot be loaded, has no label `safe`, or is a baseline and what only ours take was given.
     """
     from ..guard import labels_of
     from ..guard.baselines import open_baseline
@@ -121,7 +152,7 @@ def open_guard(
             raise InputError("--threshold is for a guard of ours; others give their own verdict", where=model)
         if any(how.of_the_folder):
             raise InputError("--processor, --vision-tower and --pool are for a guard of ours", where=model)
-        return OtherGuard(baseline)
+        return OtherGuard(baseline, batch_size)
     guarded, processor = open_model(model, how)
     labels = labels_of(guarded)
     if SAFE not in labels:
@@ -130,9 +161,7 @@ def open_guard(
     return OurGuard(model, guarded, processor, labels, stored, threshold, batch_size)
 
 
-def read_images(
-    guard: OurGuard | OtherGuard, images: Sequence[LabelledImage], stage: str, show: Show, batch_size: int
-) -> list[ImageReading]:
+def read_images(guard: Guard, images: Sequence[LabelledImage], stage: str, progress: Progress) -> list[ImageReading]:
     """What the guard says of each image; one that cannot be opened or read is there as invalid, with the reason.
 
     Images of the same pixels share a cluster: they are no two observations.
@@ -149,9 +178,9 @@ def read_images(
         return pixels
 
     readings = []
-    said = each_or_fault(guard.read, (partial(open_image, image) for image in images), batch_size)
+    said = each_or_fault(guard.read, (partial(open_image, image) for image in images), guard.batch_size)
     for done, (image, reading) in enumerate(zip(images, said, strict=True), start=1):
-        show(stage, done, len(images))
+        progress(stage, done, len(images))
         placed = replace(image, cluster=cluster.get(image.name, image.cluster))
         if isinstance(reading, InputError):
             readings.append(replace(_unread(placed), invalid=_reason(reading)))

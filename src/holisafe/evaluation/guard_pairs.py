@@ -1,4 +1,4 @@
-"""`holisafe guard eval --pairs`: a guard as a judge of image-text pairs."""
+"""A guard as a judge of image-text pairs: is what it reads in image and question what is expected of the pair?"""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..benchmarks import open_benchmark
+from ..benchmarks.base import Benchmark
 from ..errors import InputError
 from ..records import GuardReading, Response, Sample
 from ..taxonomy import COMBINATIONS, SAFE
+from .guards import Guard, OurGuard, open_guard
+from .progress import Progress, silent
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from ..benchmarks.base import Benchmark
     from ..metrics.guard_pairs import PairReading
-    from .guard_model import Opening
-    from .guard_readers import OurGuard
 
 SEES_TEXT = "image_and_text"
 """The pooling source that a pair head needs."""
@@ -32,53 +33,55 @@ UNKNOWN = "A run does not tell where its guard reads; one that sees images alone
 
 
 def evaluate_pairs(
-    data: str,
-    model: str | None,
+    data: str | Path | Benchmark,
+    guard: str | Guard | None = None,
     *,
-    root: str | None,
-    split: str | None,
-    choose_on: str | None,
-    false_alarms: float,
-    threshold: float | None,
-    seed: int,
-    draws: int,
-    batch_size: int,
-    how: Opening,
+    split: str | None = None,
+    choose_on: str | None = None,
+    false_alarms: float = 0.05,
+    threshold: float | None = None,
+    seed: int = 0,
+    draws: int = 2000,
+    progress: Progress = silent,
+    **options: Any,
 ) -> dict[str, Any]:
     """Scores of `pair_scores`, with how the threshold came about and a note on what the guard can see.
 
-    Raises InputError when there is no pair, no reading, or no way to a threshold that was asked for.
+    `data` is a benchmark with combinations, which the guard reads (one that is open, or what `open_guard` opens, with
+    its options); without a guard it is a run folder, whose stored readings are taken.
+    The threshold is 0.5, the one given, or chosen so that at most `false_alarms` of the SSS pairs of the split
+    `choose_on` lie above it. Raises InputError when there is no pair, no reading, or no way to a threshold that was
+    asked for.
     """
     from ..metrics.guard_pairs import pair_scores
 
     if choose_on is not None and threshold is not None:
-        raise InputError("--choose-on and --threshold are two ways to a threshold: give one")
+        raise InputError("a threshold that is given is not chosen: one of the two")
     if not 0 < false_alarms < 1:
-        raise InputError(f"--false-alarms {false_alarms:g} does not lie between 0 and 1")
+        raise InputError(f"a false-alarm rate of {false_alarms:g} does not lie between 0 and 1")
     source = "given" if threshold is not None else "0.5, as none was given"
-    if model is None:
-        if choose_on is not None:
-            raise InputError("--choose-on needs a benchmark and --model; a run is of one split", where=data)
-        readings, name, note = _of_run(Path(data).expanduser()), data, UNKNOWN
+    if guard is None:
+        if choose_on is not None or isinstance(data, Benchmark):
+            raise InputError("a guard is needed to read pairs; only a run folder holds its readings", where=str(data))
+        readings, name, note = _of_run(Path(data).expanduser()), str(data), UNKNOWN
     else:
-        from .guard_readers import OurGuard, open_guard
-        from .guard_sets import open_named
-
-        benchmark = open_named(data, root, None)
+        benchmark = data if isinstance(data, Benchmark) else open_benchmark(str(data))
         tested = _pairs(benchmark.only(split))
         chosen = _pairs(benchmark.only(choose_on)) if choose_on else []
         if choose_on is not None and {sample.id for sample in chosen} & {sample.id for sample in tested}:
             raise InputError("the threshold must not be chosen on the pairs that it is measured on: give --split")
-        guard = open_guard(model, threshold=None, batch_size=batch_size, how=how)
+        guard = open_guard(guard, **options) if isinstance(guard, str) else guard
         if not isinstance(guard, OurGuard):
-            raise InputError("--pairs is for a guard of ours", where=model)
-        name, note = model, SEEING if SEES_TEXT in str(_pool(guard)) else BLIND
-        readings = _read(guard, benchmark, tested, "pairs", batch_size)
+            raise InputError("pairs are for a guard of ours", where=guard.name)
+        name, note = guard.name, SEEING if SEES_TEXT in str(_pool(guard)) else BLIND
+        readings = _read(guard, benchmark, tested, "pairs", progress)
         if choose_on is not None:
-            threshold, source = _choose(_read(guard, benchmark, chosen, choose_on, batch_size), false_alarms, choose_on)
+            calibration = _read(guard, benchmark, chosen, choose_on, progress)
+            threshold, source = _choose(calibration, false_alarms, choose_on)
     limit = 0.5 if threshold is None else threshold
     scores = pair_scores(readings, threshold=limit if math.isfinite(limit) else 1.0, seed=seed, draws=draws)
-    return {"model": name, "data": data, "threshold_is": source, "note": note, **scores}
+    named = data.name if isinstance(data, Benchmark) else str(data)
+    return {"model": name, "data": named, "threshold_is": source, "note": note, **scores}
 
 
 def _choose(readings: Sequence[PairReading], false_alarms: float, split: str) -> tuple[float, str]:
@@ -101,10 +104,9 @@ def _pairs(benchmark: Benchmark) -> list[Sample]:
 
 
 def _read(
-    guard: OurGuard, benchmark: Benchmark, samples: Sequence[Sample], stage: str, batch_size: int
+    guard: OurGuard, benchmark: Benchmark, samples: Sequence[Sample], stage: str, progress: Progress
 ) -> list[PairReading]:
     from ..guard.predict import each_or_fault
-    from .progress import showing_progress
 
     def opened(sample: Sample) -> tuple[Image, str]:
         return benchmark.open_image(sample.images[0]), sample.query
@@ -113,11 +115,10 @@ def _read(
         return guard.read([image for image, _ in items], [text for _, text in items])
 
     found: list[PairReading] = []
-    with showing_progress() as show:
-        readings = each_or_fault(read, (partial(opened, sample) for sample in samples), batch_size)
-        for sample, reading in zip(samples, readings, strict=True):
-            found.append(_reading(sample, None if isinstance(reading, InputError) else reading))
-            show(stage, len(found), len(samples))
+    readings = each_or_fault(read, (partial(opened, sample) for sample in samples), guard.batch_size)
+    for sample, reading in zip(samples, readings, strict=True):
+        found.append(_reading(sample, None if isinstance(reading, InputError) else reading))
+        progress(stage, len(found), len(samples))
     return found
 
 

@@ -1,6 +1,6 @@
 """Labelled images to measure a guard on, from whatever holds them.
 
-    pictosafe, holisafe-bench --root DIR ...   a benchmark whose samples carry an image label
+    pictosafe, holisafe-bench:DIR ...          a benchmark whose samples carry an image label
     labels.csv, labels.jsonl ...               columns image, label, and where there are such source, cluster, split
     pictures/                                  one folder a label: pictures/safe/1.png, pictures/suicide/2.png
 
@@ -16,8 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..benchmarks import open_benchmark
 from ..errors import InputError
 from ..taxonomy import OTHER_SPELLINGS, SAFE
+from .image_files import image_files
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,35 +44,20 @@ class LabelledImage:
         return self.label != SAFE
 
 
-def open_set(given: str, root: str | None = None, split: str | None = None) -> list[LabelledImage]:
+def open_set(given: str, split: str | None = None) -> list[LabelledImage]:
     """The images of a set, in its order. Raises InputError when it is none, or holds no labelled image."""
-    from ..registry import benchmarks
-
     path = Path(given).expanduser()
-    if given in benchmarks.entries():
-        images = _of_benchmark(open_named(given, root, split))
-    elif root is None and path.is_file():
+    if path.is_file():
         images = _of_table(path, split)
-    elif root is None and path.is_dir() and not (path / "holisafe_bench.json").is_file():
-        if split is not None:
-            raise InputError("a folder of labels has no splits", where=path)
+    elif path.is_dir() and split is not None:
+        raise InputError("a folder of labels has no splits (a benchmark is named BENCH:FOLDER)", where=path)
+    elif path.is_dir():
         images = _of_folders(path)
     else:
-        images = _of_benchmark(open_named(given, root, split))
+        images = _of_benchmark(open_benchmark(given, split=split))
     if not images:
         raise InputError("holds no labelled images", where=given)
     return images
-
-
-def open_named(given: str, root: str | None, split: str | None) -> Benchmark:
-    """A benchmark by its name, or the folder of a release in HoliSafe-Bench's form."""
-    from ..benchmarks import open_benchmark
-    from ..registry import benchmarks
-
-    path = Path(given).expanduser()
-    if root is None and path.is_dir() and given not in benchmarks.entries():
-        return open_benchmark("holisafe-bench", path, split)
-    return open_benchmark(given, Path(root) if root is not None else None, split)
 
 
 def source_of(meta: Any, otherwise: str) -> str:
@@ -125,7 +112,6 @@ def _of_table(path: Path, split: str | None) -> list[LabelledImage]:
 
 def _of_folders(path: Path) -> list[LabelledImage]:
     from ..images import open_image
-    from .guard_files import image_files
 
     images = []
     for folder in sorted(child for child in path.iterdir() if child.is_dir()):
