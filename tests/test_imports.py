@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "holisafe"
 GROUND = (
     "threads",
     "errors",
+    "specs",
     "journal",
     "tables",
     "typed_yaml",

@@ -13,6 +13,12 @@ class ExitCode(IntEnum):
     GATE_FAILED = 1
     BAD_INPUT = 2
     RESUMABLE = 3
+    FAULT = 70
+    """A fault of HoliSafe's own: its traceback is on stderr (sysexits' EX_SOFTWARE)."""
+
+
+class Notice(UserWarning):
+    """Something that a user should know and that stops nothing. The command line prints it as one line on stderr."""
 
 
 class InputError(Exception):

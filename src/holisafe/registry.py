@@ -23,11 +23,15 @@ Loader = TypeVar("Loader", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Entry(Generic[Loader]):
-    """A registered loader with the facts that listings show (size, licence, citation ...)."""
+    """A registered loader with the facts that listings show (size, licence, citation ...).
+
+    `alone`: it needs nothing but what it is handed, no file, model or network, so that a file may name it.
+    """
 
     name: str
     load: Loader
     facts: dict[str, str] = field(default_factory=dict)
+    alone: bool = False
 
 
 class Registry(Generic[Loader]):
@@ -38,13 +42,13 @@ class Registry(Generic[Loader]):
         self._entries: dict[str, Entry[Loader]] = {}
         self._discovered = False
 
-    def register(self, name: str, **facts: str) -> Callable[[Loader], Loader]:
+    def register(self, name: str, *, alone: bool = False, **facts: str) -> Callable[[Loader], Loader]:
         """Decorate a loader. Raises ValueError when another loader already has the name."""
 
         def keep(loader: Loader) -> Loader:
             if name in self._entries and self._entries[name].load is not loader:
                 raise ValueError(f"two {self.kind}s are called {name!r}")
-            self._entries[name] = Entry(name, loader, facts)
+            self._entries[name] = Entry(name, loader, facts, alone)
             return loader
 
         return keep

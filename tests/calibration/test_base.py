@@ -15,13 +15,14 @@ from api_server import ApiServer
 from holisafe.benchmarks import open_benchmark
 from holisafe.benchmarks.base import Benchmark
 from holisafe.calibration import calibrated
-from holisafe.calibration.base import Calibrated, fit_data, local_model, parse_method, read_options
+from holisafe.calibration.base import Calibrated, fit_data, local_model, read_options
 from holisafe.errors import InputError
 from holisafe.evaluation import evaluate
 from holisafe.judges import open_judge
 from holisafe.records import GenerationSettings, Message, Request, Response, Sample
 from holisafe.registry import calibrations
 from holisafe.runs.folder import read_manifest
+from holisafe.specs import parse_spec
 from holisafe.targets import open_target
 from holisafe.targets.base import Capabilities, Target
 from toy_plugin import ToyTarget, load_benchmark
@@ -99,13 +100,11 @@ def test_it_is_let_go_when_the_target_fails() -> None:
 
 
 def test_specs_are_read_and_named() -> None:
-    assert parse_method("reminder,placement=user,wording=a=b.txt") == (
-        "reminder",
-        {"placement": "user", "wording": "a=b.txt"},
-    )
+    spec = parse_spec("reminder,placement=user,wording=a=b.txt", "calibration")
+    assert spec == ("reminder", "", {"placement": "user", "wording": "a=b.txt"})
     for spec, says in (("", "METHOD"), (",a=b", "METHOD"), ("x,a", "'a'"), ("x,=b", "'=b'"), ("x,a=1,a=2", "once")):
         with pytest.raises(InputError, match=says):
-            parse_method(spec)
+            parse_spec(spec, "calibration")
     assert calibrated(Echo(), []).name == "echo"
     with pytest.raises(InputError, match="did you mean 'reminder'"):
         calibrated(Echo(), ["remindr"])

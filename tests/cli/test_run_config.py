@@ -30,11 +30,13 @@ def test_flags_alone() -> None:
 
 def test_a_file_alone_and_under_flags(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(YAML)
-    config = run_config(str(tmp_path / "run.yaml"), {"limit": None, "judges": []})
+    with pytest.raises(InputError, match=r"field 'target': says key=K, .* --trust-file"):
+        run_config(str(tmp_path / "run.yaml"), {})
+    config = run_config(str(tmp_path / "run.yaml"), {"limit": None, "judges": []}, trust_file=True)
     assert config.judges == ("string-match", "llm/holisafe/openai/j")
     assert config.target_spec == "openai/m,key=K,base_url=http://127.0.0.1:8000/v1,max_in_flight=64"
     assert (config.limit, config.fail_if) == (20, ("masr_pooled>0.10",))
-    assert run_config(str(tmp_path / "run.yaml"), {"limit": 30}).limit == 30
+    assert run_config(str(tmp_path / "run.yaml"), {"limit": 30, "target": "openai/m,key=K"}).limit == 30
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ def test_a_wrong_setting_is_named_with_its_file(tmp_path: Path, added: str, says
     kept = [line for line in YAML.splitlines() if not line.startswith(f"{name}:")]
     (tmp_path / "run.yaml").write_text("\n".join([*kept, added]))
     with pytest.raises(InputError) as error:
-        run_config(str(tmp_path / "run.yaml"), {})
+        run_config(str(tmp_path / "run.yaml"), {}, trust_file=True)
     assert str(error.value).startswith(f"{tmp_path / 'run.yaml'}, {says}")
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from holisafe.clients.options import KEY, OPTIONS, ChatOptions, chat_options, is_local
+from holisafe.clients.options import KEY, OPTIONS, ChatOptions, chat_options
 from holisafe.errors import InputError
 from holisafe.records import GenerationSettings
+from holisafe.specs import is_local
 
 LOCAL = "http://127.0.0.1:8000/v1"
 SECRET = "sk-8f2a-not-to-be-seen"

@@ -176,11 +176,15 @@ def test_judges_are_added_without_asking_again_and_those_of_before_judge_along(t
     assert contents(tmp_path / "run") == contents(tmp_path / "fresh")
 
 
-def test_an_earlier_judge_that_is_gone_is_missed_before_anything_is_asked(tmp_path: Path) -> None:
-    evaluate(TEST, target(tmp_path), [Grumpy()], tmp_path / "run", limit=10)
-    with pytest.raises(InputError, match="no judge is called 'grumpy'"):
-        evaluate(TEST, target(tmp_path), judges(), tmp_path / "run")
-    assert len(calls(tmp_path)) == 10
+def test_an_earlier_judge_that_is_not_named_again_keeps_what_it_said(tmp_path: Path) -> None:
+    grumpy = Grumpy()
+    first = evaluate(TEST, target(tmp_path), [grumpy], tmp_path / "run", limit=10)
+    with pytest.warns(UserWarning, match="grumpy keeps the verdicts it gave .* --judge grumpy"):
+        scores = evaluate(TEST, target(tmp_path), judges(), tmp_path / "run", limit=20)
+    assert scores["judges"]["grumpy"] == first["judges"]["grumpy"]
+    assert (grumpy.asked, len(calls(tmp_path))) == (10, 20)
+    again = evaluate(TEST, target(tmp_path), [grumpy], tmp_path / "run", limit=20)
+    assert again["judges"]["grumpy"]["n"] + again["judges"]["grumpy"]["n_invalid"] == grumpy.asked == 20
 
 
 @dataclasses.dataclass

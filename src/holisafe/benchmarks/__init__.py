@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..registry import benchmarks
+from ..specs import recorded_place
 from .base import Benchmark
 from .hub import resolve, revision_of
 
@@ -32,7 +33,18 @@ def open_benchmark(name: str, root: Path | str | None = None, split: str | None 
     return replace(benchmark, reader=name, root=folder, revision=revision_of(folder)).only(split)
 
 
-def open_recorded(benchmark: Mapping[str, Any]) -> Benchmark:
-    """The whole benchmark that a manifest's entry names, from where it was then. Raises InputError as above."""
-    root = benchmark.get("root")
-    return open_benchmark(benchmark.get("reader") or benchmark["name"], Path(root) if root else None)
+def open_recorded(benchmark: Any, where: Path, root: Path | str | None = None) -> Benchmark:
+    """The benchmark that the manifest `where` names by its entry, from the folder it was in then, or from `root`.
+
+    Raises InputError as above; also when the entry names no folder of this machine (`specs.recorded_place`), or when
+    what is there has another content than the run asked about.
+    """
+    named = benchmark if isinstance(benchmark, Mapping) else {}
+    reader, split = named.get("reader") or named.get("name"), named.get("split")
+    if not isinstance(reader, str) or not isinstance(split, str | None):
+        raise InputError("names no benchmark", where=where, field="benchmark")
+    place = root if root is not None else recorded_place(named.get("root"), where)
+    opened = open_benchmark(reader, place, split)
+    if opened.content_hash() != named.get("content_hash"):
+        raise InputError(f"the content of {opened.name} is not what this run asked about", where=where)
+    return opened

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..registry import calibrations
+from ..specs import parse_spec
 from ..targets.base import Target
-from .base import parse_method
 
 
 def calibrated(target: Target, specs: Iterable[str]) -> Target:
@@ -19,6 +19,6 @@ def calibrated(target: Target, specs: Iterable[str]) -> Target:
     Raises InputError for an unknown method or option, or one that does not fit this target.
     """
     for spec in specs:
-        name, options = parse_method(spec)
-        target = calibrations.get(name).load(target, options)
+        method = parse_spec(spec, "calibration")
+        target = calibrations.get(method.kind).load(target, method.options)
     return target

@@ -69,20 +69,6 @@ class Calibrated:
         return found
 
 
-def parse_method(spec: str) -> tuple[str, dict[str, str]]:
-    """`reminder,placement=user` -> ("reminder", {"placement": "user"}). Raises InputError on anything else."""
-    name, *options = spec.split(",")
-    pairs = {}
-    for option in options:
-        key, equals, value = option.partition("=")
-        if not equals or not key or key in pairs:
-            raise InputError(f"calibration option {option!r} is not written NAME=VALUE, once each")
-        pairs[key] = value
-    if not name:
-        raise InputError(f"calibration {spec!r} is not written METHOD[,NAME=VALUE ...]")
-    return name, pairs
-
-
 def read_options(kind: type[Options], told: Mapping[str, str], method: str) -> Options:
     """Options as typed by a pydantic model. Raises InputError naming the first that is unknown or wrong."""
     return validated(kind, told, f"calibration {method}")

@@ -22,8 +22,9 @@ from ..evaluation import evaluate
 from ..journal import write_json
 from ..records import GenerationSettings
 from ..registry import targets
+from ..specs import parse_spec
 from ..targets import open_target
-from ..targets.base import Target, parse_spec
+from ..targets.base import Target
 from .sweep_config import SweepConfig
 from .sweep_parts import asked_parts, pairs_to_fit
 from .sweep_results import Results
@@ -43,7 +44,7 @@ class Sweep:
     def __init__(self, config: SweepConfig, out: Path, progress: Progress | None = None) -> None:
         self.config, self.out = config, out
         for spec in (config.target, *config.compare.values()):
-            targets.get(parse_spec(spec)[0])
+            targets.get(parse_spec(spec).kind)
         self.generation = GenerationSettings(max_new_tokens=config.max_tokens, seed=config.seed, system=config.system)
         self.settings = settings_of(config)
         self.asked = list(asked_parts(config))

@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from ..errors import InputError
 from ..metrics.frontier import HIGHER, MEASURES, Limit, parse_limit
+from ..specs import check_ordered, parse_spec
 from ..typed_yaml import read_yaml, validated
-from .base import parse_method
 
 Count = Annotated[int, Field(ge=1)]
 Scalar = bool | int | float | str
@@ -135,25 +135,29 @@ class Method(Settings):
     @classmethod
     def _written(cls, spec: str) -> str:
         try:
-            parse_method(spec)
+            parse_spec(spec, "calibration")
         except InputError as error:
             raise ValueError(error.problem) from None
         return spec
 
     @model_validator(mode="after")
     def _varied_once(self) -> Method:
-        twice = [name for name in self.grid if name in parse_method(self.method)[1]]
+        twice = [name for name in self.grid if name in parse_spec(self.method, "calibration").options]
         if twice:
             raise ValueError(f"{twice[0]!r} is in method and in grid")
         return self
 
     @property
+    def kind(self) -> str:
+        return parse_spec(self.method, "calibration").kind
+
+    @property
     def called(self) -> str:
-        return self.name or parse_method(self.method)[0]
+        return self.name or self.kind
 
     def settings(self) -> Iterator[tuple[str, dict[str, str]]]:
         """Every combination of the grid, the last option varying fastest: its name, and all options as text."""
-        fixed = parse_method(self.method)[1]
+        fixed = parse_spec(self.method, "calibration").options
         for values in product(*self.grid.values()):
             varied = dict(zip(self.grid, map(as_text, values), strict=True))
             told = {**(fixed if not self.name else {}), **varied}
@@ -231,9 +235,13 @@ class SweepConfig(Settings):
         return self
 
 
-def read_sweep(path: Path, overrides: Mapping[str, Any] | None = None) -> SweepConfig:
-    """A sweep from its file; `overrides` win. Raises InputError naming file and field for whatever is wrong."""
-    return validated(SweepConfig, {**read_yaml(path), **(overrides or {})}, path)
+def read_sweep(path: Path, overrides: Mapping[str, Any] | None = None, trust_file: bool = False) -> SweepConfig:
+    """A sweep from its file; `overrides` win. Raises InputError naming file and field for whatever is wrong, and,
+    without `trust_file`, for what only the user may give (`specs.FOR_THE_USER_TO_TYPE`)."""
+    written = read_yaml(path)
+    if not trust_file:
+        check_ordered(written, path, "say --trust-file where you know who wrote the file")
+    return validated(SweepConfig, {**written, **(overrides or {})}, path)
 
 
 def as_text(value: Scalar) -> str:

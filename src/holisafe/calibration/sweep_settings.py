@@ -14,7 +14,7 @@ from ..records import digest
 from ..registry import calibrations
 from ..runs.folder import provenance
 from ..targets.base import Target
-from .base import FitData, parse_method
+from .base import FitData
 from .learned import Learned, load_learned
 from .sweep_config import UNTOUCHED, Fit, Method, SweepConfig, as_text
 
@@ -46,7 +46,7 @@ class Setting:
 
     def folder(self, seed: int | None) -> str:
         """The folder of its runs, below OUT: another one for whatever makes it another setting."""
-        kind = parse_method(self.method.method)[0] if self.method else None
+        kind = self.method.kind if self.method else None
         return f"runs/{slug(self.name)}-{digest([self.target, kind, dict(self.options), self.fitted, seed])[:8]}"
 
     def calibrated(self, target: Target, seed: int | None, files: Files) -> Target:
@@ -56,10 +56,12 @@ class Setting:
         """
         if self.method is None:
             return target
-        load: Any = calibrations.get(parse_method(self.method.method)[0]).load
+        load: Any = calibrations.get(self.method.kind).load
         told = {name: seeded(value, seed) for name, value in self.options.items()}
-        if seed is not None:
+        if seed is not None and self.method.fit is not None:
             told[getattr(load, "file_option", "file")] = str(files[self.method.called, seed])
+            again = {name: self.method.fit.options.get(name) for name in getattr(load, "told_again", ())}
+            told |= {name: seeded(as_text(value), seed) for name, value in again.items() if value is not None}
         found: Target = load(target, told)
         found.name = f"{target.name}+{self.name}" + ("" if seed is None else f",seed={seed}")
         return found
@@ -72,7 +74,7 @@ def settings_of(config: SweepConfig) -> list[Setting]:
     """
     found = [Setting(UNTOUCHED, config.target)]
     for method in config.methods:
-        kind = calibrations.get(parse_method(method.method)[0]).load
+        kind = calibrations.get(method.kind).load
         if method.fit is not None and not hasattr(kind, "fit"):
             raise InputError(f"{method.called} learns nothing: leave out its fit")
         fitted = None if method.fit is None else fit_key(config, method, method.fit)
@@ -83,7 +85,7 @@ def settings_of(config: SweepConfig) -> list[Setting]:
 def fit_key(config: SweepConfig, method: Method, fit: Fit) -> str:
     """Identifies what a method learns, but for the seed: another one for another target, other data or options."""
     told = fit.model_dump(mode="json", exclude={"seeds"})
-    return digest([config.target, config.max_tokens, config.system, parse_method(method.method)[0], told])[:8]
+    return digest([config.target, config.max_tokens, config.system, method.kind, told])[:8]
 
 
 def learnt(out: Path, setting: Setting, seed: int, target: Target, pairs: FitData, tell: Callable[[str], None]) -> Path:
@@ -99,7 +101,7 @@ def learnt(out: Path, setting: Setting, seed: int, target: Target, pairs: FitDat
         if all(facts.get(name) == value for name, value in json.loads(json.dumps(origin)).items()):
             return path
     tell(f"{method.called} learns, seed {seed}")
-    kind: Any = calibrations.get(parse_method(method.method)[0]).load
+    kind: Any = calibrations.get(method.kind).load
     learned = kind.fit(target, pairs, options)
     return Learned(learned.method, learned.tensors, {**origin, **provenance(), **learned.facts}).save(path)
 

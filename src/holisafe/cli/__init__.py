@@ -10,6 +10,8 @@ import errno
 import importlib
 import os
 import sys
+import traceback
+import warnings
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Annotated, Any, NamedTuple
@@ -17,7 +19,9 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from ..errors import ExitCode, InputError
+from ..errors import ExitCode, InputError, Notice
+from ..journal import FULL
+from .screen import guarded, one_line
 
 
 class Verb(NamedTuple):
@@ -53,6 +57,9 @@ LOCAL_PACKAGES = frozenset({"torch", "transformers", "peft", "accelerate", "toke
 BROKEN_PIPE = 141
 """What a shell reports of a program whose reader went away (128 + SIGPIPE)."""
 
+TO_BE_MENDED = (*FULL, errno.EIO, errno.ENOLCK, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What is wrong with the machine, not with what was asked of it."""
+
 _UsageError: Any = typer.BadParameter.__base__  # click's own, or the copy that newer typer carries
 
 
@@ -70,7 +77,10 @@ class Verbs(TyperGroup):
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> Any:
         """Run one command line and leave with its exit code."""
-        sys.exit(_exit_code(self, list(sys.argv[1:] if args is None else args)))
+        with guarded(), warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code = _exit_code(self, list(sys.argv[1:] if args is None else args))
+        sys.exit(code)
 
 
 def _load(name: str) -> Any:
@@ -103,7 +113,7 @@ def _exit_code(command: Any, args: list[str]) -> int:
         return _complain(str(stop) or "stopped; the same command again goes on", ExitCode.RESUMABLE)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in LOCAL_PACKAGES:
-            raise
+            return _fault()
         return _complain(f"this needs {error.name}, try: pip install 'holisafe[local]'", ExitCode.BAD_INPUT)
     except SystemExit as left:
         if not isinstance(left.__context__, BrokenPipeError):  # from which rich makes a failure
@@ -112,27 +122,32 @@ def _exit_code(command: Any, args: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains on its way out
         return BROKEN_PIPE
-    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
-        if error.filename is None:
-            raise
-        return _complain(f"{error.filename}: {error.strerror}", ExitCode.BAD_INPUT)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        return _complain(
-            f"{error.filename or 'disk'}: {error.strerror}; make room, then the same command again goes on",
-            ExitCode.RESUMABLE,
-        )
+    except Exception as error:  # noqa: BLE001 - the last place where it can be said
+        if not isinstance(error, OSError) or error.errno is None:
+            return _fault()
+        about = f"{os.fsdecode(error.filename or 'this machine')}: {error.strerror or os.strerror(error.errno)}"
+        if error.errno in TO_BE_MENDED:
+            return _complain(f"{about}; once mended, the same command again goes on", ExitCode.RESUMABLE)
+        return _complain(about, ExitCode.BAD_INPUT)
     return ExitCode.DONE
+
+
+def _fault() -> int:
+    """Leave the traceback of the exception in hand: it is nobody's mistake but ours."""
+    traceback.print_exc()
+    return _complain("this is a fault of HoliSafe: please report it, with the lines above", ExitCode.FAULT)
 
 
 def _complain(message: str, code: int) -> int:
     """One line on stderr, whatever the message holds: names in data files may carry line breaks or escape codes."""
-    line = "".join(
-        c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in message
-    )
-    print(f"holisafe: {line}", file=sys.stderr)
+    print(f"holisafe: {one_line(message)}", file=sys.stderr)
     return code
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **_: Any) -> None:
+    """Our own notices in one line; of other packages' warnings also where they come from."""
+    kind = "note" if issubclass(category, Notice) else f"{category.__name__} ({':'.join(map(str, place[:2]))})"
+    print(f"holisafe: {kind}: {one_line(str(message))}", file=sys.stderr)
 
 
 app = typer.Typer(cls=Verbs, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)

@@ -172,9 +172,7 @@ def _print_run(console: Console, title: str, found: dict[str, Any]) -> None:
     console.print(
         f"Fleiss' kappa {_value(found['fleiss_kappa'])}, Krippendorff's alpha {_value(found['krippendorff_alpha'])}. "
         f"Only first, only second: responses that only this one lets pass. {disputed} pairs in dispute: --json names "
-        "them.\n",
-        markup=False,
-        highlight=False,
+        "them.\n"
     )
     if found["against_people"]:
         _print_people(console, found)

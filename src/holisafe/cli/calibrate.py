@@ -46,13 +46,14 @@ def fit(
     choose on. Never fit on what is measured later.
     """
     from ..benchmarks import open_benchmark
-    from ..calibration.base import fit_data, parse_method
+    from ..calibration.base import fit_data
     from ..records import GenerationSettings
     from ..registry import calibrations
     from ..runs.folder import provenance
+    from ..specs import parse_spec
     from ..targets import open_target
 
-    name, options = parse_method(method)
+    name, _, options = parse_spec(method, "calibration")
     kind = calibrations.get(name).load
     if not hasattr(kind, "fit"):
         raise InputError(f"{name} learns nothing: give it straight to `holisafe run --calibrate {name}`")
@@ -64,8 +65,10 @@ def fit(
     learned = kind.fit(model, pairs, options)
     origin = {"options": options, "model": model.describe(), "data": pairs.facts(), **provenance()}
     type(learned)(learned.method, learned.tensors, {**origin, **learned.facts}).save(out)
-    option = getattr(kind, "file_option", "file")
-    print(f"{out} holds what {name} learnt; use it: holisafe run BENCH --calibrate {name},{option}={out} ...")
+    told = {getattr(kind, "file_option", "file"): str(out)}
+    told |= {again: options[again] for again in getattr(kind, "told_again", ()) if again in options}
+    spec = ",".join([name, *(f"{option}={value}" for option, value in told.items())])
+    print(f"{out} holds what {name} learnt; use it: holisafe run BENCH --calibrate {spec} ...")
 
 
 @app.command()

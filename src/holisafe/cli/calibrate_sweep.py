@@ -19,6 +19,9 @@ def sweep(
     report_all: Annotated[
         bool, typer.Option("--report-all", help="Report every setting, not the picked ones alone.")
     ] = False,
+    trust_file: Annotated[
+        bool, typer.Option("--trust-file", help="Let the .yaml file name keys, other machines and remote code.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell how many answers it takes; do nothing.")] = False,
 ) -> None:
     """Measure every setting on the split to choose on, pick within limits, and report on the other split.
@@ -35,7 +38,7 @@ def sweep(
     from .screen import screen
 
     told = {"out": out, "limit": limit, "report_all": report_all or None}
-    chosen = read_sweep(config, {name: value for name, value in told.items() if value is not None})
+    chosen = read_sweep(config, {name: value for name, value in told.items() if value is not None}, trust_file)
     if chosen.out is None:
         raise InputError("no 'out' here, and no --out given", where=config)
     with showing_progress() as progress:

@@ -37,14 +37,14 @@ def list_benchmarks(
     ] = None,
 ) -> None:
     """What can be measured on: size, combinations, licence, citation, how to get it. Nothing is loaded."""
-    from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
 
     from ..registry import benchmarks
+    from .screen import screen
 
     entries = {name: benchmarks.get(name) for name in names} if names else benchmarks.entries()
-    console = Console(highlight=False)
+    console = screen()
     console.width = min(console.width if console.is_terminal else WIDTH, WIDTH)
     for name, entry in entries.items():
         facts = entry.facts if names else {fact: text for fact, text in entry.facts.items() if fact != "published"}

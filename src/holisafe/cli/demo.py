@@ -47,16 +47,16 @@ def demo(
 
     Writes OUT/summary.json, OUT/report.html, the tuned model and a run folder for every measurement.
     """
-    from rich.console import Console
 
     from ..journal import write_json
     from ..report import write_page
     from ..tuning.recipe import load_recipe
     from ..tuning.train import tune
     from .progress import in_words, showing_progress
-    from .report import picture_of
+    from .report import pictures
+    from .screen import screen
 
-    console = Console()
+    console = screen()
     parts = (None, None) if full else PARTS[quick]
     settings = load_recipe(recipe).with_settings(["optimiser.max_steps=30"] if quick else [])
     if said := prepare(out, {"seed": seed, "parts": list(parts), "recipe": settings.model_dump(mode="json")}):
@@ -87,7 +87,7 @@ def demo(
         lap("after")
         console.print("4/4  Writing the report")
     runs = [out / when / name for style in STYLES.values() for name in style for when in ("before", "after")]
-    page = write_page(runs, out / "report.html", open_image=picture_of)
+    page = write_page(runs, out / "report.html", open_image=pictures())
     lap("report")
     seconds["total"] = round(sum(seconds.values()), 1)
     summary = {
@@ -204,4 +204,4 @@ def in_percent(cell: dict[str, Any] | None) -> tuple[str, str]:
     """`("2.1", "[1.0, 3.4]")`, dashes for what was not measured."""
     if cell is None:
         return "–", ""
-    return f"{100 * cell['rate']:.1f}", rf"\[{100 * cell['low']:.1f}, {100 * cell['high']:.1f}]"
+    return f"{100 * cell['rate']:.1f}", f"[{100 * cell['low']:.1f}, {100 * cell['high']:.1f}]"

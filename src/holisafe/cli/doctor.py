@@ -29,21 +29,22 @@ def doctor() -> None:
 
     Leaves with 0 when `holisafe demo` has all it needs, else with 1.
     """
-    from rich.console import Console
-    from rich.markup import escape
+    from rich.text import Text
 
-    console = Console(highlight=False, soft_wrap=True)
+    from .screen import screen
+
+    console = screen(soft_wrap=True)
     missing = 0
     for title, findings in {
         "Software": software(),
         "This machine": machine(),
         "Shipped parts": shipped_parts(),
     }.items():
-        console.print(f"[bold]{title}[/]")
+        console.print(title, style="bold")
         for subject, state, remedy in findings:
             missing += bool(remedy)
-            mark = "[red]✗[/]" if remedy else "[green]✓[/]"
-            console.print(f"  {mark} {subject:<16} {escape(state)}{escape(f'   -> {remedy}') if remedy else ''}")
+            mark = ("✗", "red") if remedy else ("✓", "green")
+            console.print(Text.assemble("  ", mark, f" {subject:<16} {state}{f'   -> {remedy}' if remedy else ''}"))
     console.print("Something is missing: see the arrows." if missing else "All there. Try: holisafe demo")
     raise typer.Exit(ExitCode.GATE_FAILED if missing else ExitCode.DONE)
 

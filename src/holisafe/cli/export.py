@@ -11,6 +11,9 @@ import typer
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="What to write: .csv, .parquet, or .eval.")],
+    root: Annotated[
+        str | None, typer.Option(metavar="DIR", help="For .eval: the benchmark's folder, if moved.")
+    ] = None,
     images: Annotated[bool, typer.Option("--images/--without-images", help="Pictures in an .eval log.")] = True,
 ) -> None:
     """Write a run as one table, CSV or parquet: a row a response, with its sample and what every judge says of it.
@@ -23,7 +26,7 @@ def export(
     if out.suffix.lower() == ".eval":
         from ..interchange.inspect_logs import write_eval_log
 
-        rows = write_eval_log(run, out, images)
+        rows = write_eval_log(run, out, images, root)
     else:
         from ..interchange.run_table import write_run_table
 

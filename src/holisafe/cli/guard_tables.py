@@ -39,8 +39,8 @@ def _print_set(console: Console, name: str, scores: Mapping[str, Any]) -> None:
     benign = scores["benign"]
     console.print(f"\n{title}: {scores['n']:,} images, {scores['n_invalid']:,} invalid", style="bold", soft_wrap=True)
     for reason, count in scores["invalid"].items():
-        console.print(f"  invalid: {count:,} x {reason}", soft_wrap=True, markup=False)
-    console.print(f"false alarms on benign images: {cell_text(benign['false_alarm_rate'])}", style="bold", markup=False)
+        console.print(f"  invalid: {count:,} x {reason}", soft_wrap=True)
+    console.print(f"false alarms on benign images: {cell_text(benign['false_alarm_rate'])}", style="bold")
     rows = [(label, cell_text(scores["binary"][figure])) for figure, label in BINARY.items()]
     quality, sets = scores["quality"], scores["sets"]
     if quality is not None:

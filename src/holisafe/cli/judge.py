@@ -33,6 +33,7 @@ def judge(
         bool, typer.Option("--rejudge-invalid", help="Run: judge again what these judges could not judge.")
     ] = False,
     max_cost: Annotated[float | None, typer.Option(metavar="USD", help="Run: as for `holisafe run`.")] = None,
+    root: Annotated[str | None, typer.Option(metavar="DIR", help="Run: the benchmark's folder, if moved.")] = None,
 ) -> None:
     """Judge stored responses: of a run, without asking its model again, or in any table.
 
@@ -42,7 +43,7 @@ def judge(
     spreadsheet would take for a formula gets a leading apostrophe.
     """
     if source.is_dir():
-        _judge_run(source, judge, rejudge_invalid, max_cost)
+        _judge_run(source, judge, rejudge_invalid, max_cost, root)
         return
     if response_column is None or out is None:
         raise InputError("a table needs --response-column and --out; a run folder needs neither", where=source)
@@ -51,7 +52,7 @@ def judge(
     _judge_table(source, judge[0], response_column, out, reference_column)
 
 
-def _judge_run(folder: Path, specs: list[str], rejudge_invalid: bool, max_cost: float | None) -> None:
+def _judge_run(folder: Path, specs: list[str], rejudge_invalid: bool, max_cost: float | None, root: str | None) -> None:
     from ..evaluation import judge_run
     from ..judges import open_judge
     from ..report.tables import run_table
@@ -60,7 +61,9 @@ def _judge_run(folder: Path, specs: list[str], rejudge_invalid: bool, max_cost: 
 
     judges = [open_judge(spec) for spec in dict.fromkeys(specs)]
     with showing_progress() as progress:
-        scores = judge_run(folder, judges, rejudge_invalid=rejudge_invalid, max_cost=max_cost, progress=progress)
+        scores = judge_run(
+            folder, judges, root=root, rejudge_invalid=rejudge_invalid, max_cost=max_cost, progress=progress
+        )
     screen().print(run_table(scores))
     for name, count in scores["judge_errors"].items():
         print(f"{count} calls of {name} failed; the same command tries them again.")

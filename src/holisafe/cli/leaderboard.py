@@ -87,7 +87,7 @@ def leaderboard(
         for name, board in boards.items():
             console.print(_table(name, board, sort))
         for note in notes:
-            console.print(f"- {note}", markup=False, highlight=False)
+            console.print(f"- {note}")
 
 
 def _read_published(given: str) -> tuple[list[tuple[str, dict[str, float]]], str]:

@@ -24,29 +24,30 @@ def in_words(losses: Mapping[str, float]) -> str:
 @contextmanager
 def showing_progress(seconds: float = 30.0) -> Iterator[Show]:
     """A bar for every stage, one below the other; off a terminal a line, when so many seconds went by without one."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    from .screen import one_line, screen
+
+    console = screen(stderr=True)
     spoke = time.monotonic()
 
     def say(stage: str, done: int, total: int, note: str = "") -> None:
         nonlocal spoke
         if time.monotonic() - spoke >= seconds:
-            print(f"{stage} {done}/{total}  {note}".rstrip(), file=sys.stderr, flush=True)
+            print(one_line(f"{stage} {done}/{total}  {note}".rstrip()), file=sys.stderr, flush=True)
             spoke = time.monotonic()
 
     if not console.is_terminal:
         yield say
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bars = Progress(*columns, TextColumn("{task.fields[note]}"), console=console)
+    named, noted = (TextColumn(f"{{task.{field}}}", markup=False) for field in ("description", "fields[note]"))
+    bars = Progress(named, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), noted, console=console)
     tasks: dict[str, Any] = {}
 
     def show(stage: str, done: int, total: int, note: str = "") -> None:
         if stage not in tasks:
-            tasks[stage] = bars.add_task(stage, total=total, note=note)
-        bars.update(tasks[stage], completed=done, total=total, note=note)
+            tasks[stage] = bars.add_task(one_line(stage), total=total, note=one_line(note))
+        bars.update(tasks[stage], completed=done, total=total, note=one_line(note))
 
     with bars:
         yield show

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from functools import cache
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import InputError, Notice
+
 if TYPE_CHECKING:
     from PIL import Image
-
-    from ..benchmarks.base import Benchmark
 
 
 def report(
@@ -19,22 +20,54 @@ def report(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="The page; report.html in the first run.")] = None,
     title: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="What to call a run; one a run.")] = None,
     images: Annotated[bool, typer.Option(help="Embed the pictures, blurred until asked for.")] = True,
+    root: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DIR", help="The benchmark's folder, if moved; one, or one a run."),
+    ] = None,
 ) -> None:
     """Make one self-contained HTML page: tables, figures, and a browser of the pairs."""
     from ..report import write_page
 
-    page = write_page(runs, out or runs[0] / "report.html", picture_of if images else None, title or None)
+    if root and len(root) not in (1, len(runs)):
+        raise InputError(f"{len(root)} roots for {len(runs)} run folders")
+    places = dict(zip(runs, root * len(runs) if len(root) == 1 else root, strict=False)) if root else {}
+    page = write_page(runs, out or runs[0] / "report.html", pictures(places) if images else None, title or None)
     print(f"The report is {page}")
 
 
-def picture_of(run: Path, name: str) -> Image.Image:
-    """A picture of a run's benchmark. Raises InputError when the benchmark or the picture is no longer there."""
-    return _benchmark_of(run).open_image(name)
+def pictures(roots: Mapping[Path, str] | None = None) -> Callable[[Path, str], Image.Image]:
+    """Opens a picture of a run, by the run's folder and the picture's name. `roots`: where benchmarks are now.
 
-
-@cache
-def _benchmark_of(run: Path) -> Benchmark:
+    The function raises InputError when the benchmark holds no such picture, or is not what the run asked about: then
+    no picture of it is shown, and a warning says why, once a run.
+    """
     from ..benchmarks import open_recorded
     from ..runs.folder import read_manifest
 
-    return open_recorded(read_manifest(run)["benchmark"])
+    opened: dict[Path, Callable[[str], Image.Image] | InputError] = {}
+
+    def asked_about(run: Path) -> Callable[[str], Image.Image]:
+        root = (roots or {}).get(run)
+        benchmark = open_recorded(read_manifest(run).get("benchmark"), run / "manifest.json", root)
+        known = {name for sample in benchmark.samples for name in sample.images}
+
+        def open_known(name: str) -> Image.Image:
+            if name not in known:  # a run folder may name any file of the benchmark's folder
+                raise InputError(f"{benchmark.name} has no picture {name!r}", where=run)
+            return benchmark.open_image(name)
+
+        return open_known
+
+    def open_picture(run: Path, name: str) -> Image.Image:
+        if run not in opened:
+            try:
+                opened[run] = asked_about(run)
+            except InputError as error:
+                warnings.warn(f"{run}: shown without its pictures: {error}", Notice, stacklevel=2)
+                opened[run] = error
+        found = opened[run]
+        if isinstance(found, InputError):
+            raise found
+        return found(name)
+
+    return open_picture

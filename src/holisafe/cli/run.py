@@ -52,6 +52,9 @@ def run(
     fail_if: Annotated[
         list[str] | None, typer.Option(metavar="CONDITION", help="Leave with 1 if it holds: 'masr_pooled>0.10'.")
     ] = None,
+    trust_file: Annotated[
+        bool, typer.Option("--trust-file", help="Let the .yaml file name keys, other machines and remote code.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell how many calls, tokens and dollars it would take; do nothing.")
     ] = False,
@@ -87,7 +90,7 @@ def run(
     flags |= {"repeats": repeats, "max_tokens": max_tokens, "temperature": temperature, "system": system}
     flags |= {"calibrate": calibrate}
     flags |= {"base_url": base_url, "max_in_flight": max_in_flight, "max_cost": max_cost, "fail_if": fail_if}
-    config = run_config(bench, flags)
+    config = run_config(bench, flags, trust_file)
     gates = [parse_gate(condition) for condition in config.fail_if]
     settings = GenerationSettings(
         max_new_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed, system=config.system

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import InputError
+from ..specs import check_ordered
 from ..typed_yaml import read_yaml, validated
 
 Count = Annotated[int, Field(ge=1)]
@@ -55,14 +56,22 @@ FLAGS = {"benchmark": "BENCH", "target": "--target", "judges": "--judge", "out":
 """What must be given, and how it is given on the command line."""
 
 
-def run_config(bench: str, flags: Mapping[str, Any]) -> RunConfig:
+TYPE_IT = "give it as a flag, or say --trust-file where you know who wrote the file"
+
+
+def run_config(bench: str, flags: Mapping[str, Any], trust_file: bool = False) -> RunConfig:
     """The run that a benchmark's name, or a YAML file ending in .yaml or .yml, and the given flags describe.
 
-    A flag wins over the file. Raises InputError naming file and field for a wrong or missing setting.
+    A flag wins over the file. Raises InputError naming file and field for a wrong or missing setting, and, without
+    `trust_file`, for one that only the user may give (`specs.FOR_THE_USER_TO_TYPE`).
     """
     given = {name: value for name, value in flags.items() if value not in (None, [])}
     from_file = bench.endswith((".yaml", ".yml"))
-    values, where = ({**read_yaml(Path(bench)), **given}, bench) if from_file else ({"benchmark": bench, **given}, None)
+    written: dict[str, Any] = read_yaml(Path(bench)) if from_file else {"benchmark": bench}
+    where = bench if from_file else None
+    values = {**written, **given}
+    if from_file and not trust_file:
+        check_ordered({name: value for name, value in written.items() if name not in given}, bench, TYPE_IT)
     for name, flag in FLAGS.items():
         if name not in values:
             told = f"no {name!r} here, and no {flag} given" if from_file else f"missing option {flag!r}"

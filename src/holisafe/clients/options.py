@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import os
 import re
@@ -14,6 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from ..errors import InputError
 from ..records import GenerationSettings
+from ..specs import is_local
 from ..thoughts import Marks, own_marks
 from .pictures import Encoding
 
@@ -182,15 +182,6 @@ def _proxy(base_url: str) -> str | None:
         variable = f"{parts.scheme.upper()}_PROXY"
         raise InputError(f"the environment variable {variable} (or ALL_PROXY) is no proxy such as http://HOST:PORT")
     return there.geturl()
-
-
-def is_local(base_url: str) -> bool:
-    """Whether a server is on this machine, by its name."""
-    host = urlsplit(base_url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _secret(variable: str, base_url: str) -> str | None:

@@ -20,8 +20,8 @@ from ..benchmarks import open_recorded
 from ..benchmarks.base import Benchmark, stratified
 from ..errors import InputError
 from ..journal import write_json
-from ..judges import open_judge
 from ..judges.base import Judge, Judged, applies, call_failed
+from ..judges.earlier import recorded, with_earlier
 from ..records import (
     SCHEMA_VERSION,
     GenerationSettings,
@@ -60,7 +60,7 @@ def evaluate(
 
     `limit` takes a stratified subset; `seed` draws it. Every sample is asked `repeats` times. No call begins once what
     the run has cost reaches `max_cost` US dollars. An `out` that holds a run is carried on: it must measure the same,
-    and its earlier judges judge along. See docs/runs.md for the files and the numbers.
+    and its earlier judges judge along (`judges.earlier` tells which). See docs/runs.md for the files and the numbers.
 
     Raises InputError, with nothing written, when an image is broken, the target cannot take these samples, or `out`
     holds something else; KeyboardInterrupt when stopped by Ctrl-C, SIGTERM or the cost, once what was in flight is
@@ -70,7 +70,7 @@ def evaluate(
     _check(benchmark, target, judges, settings)
     content_hash = benchmark.content_hash(lambda done, total: report("images", done, total))
     samples = stratified(benchmark.samples, limit, seed)
-    panel = _with_earlier(judges, out)
+    panel = with_earlier(judges, read_manifest(out) if (out / "manifest.json").exists() else {}, out)
     manifest = {
         "schema": SCHEMA_VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -88,8 +88,7 @@ def evaluate(
         "seed": seed,
         "limit": limit,
         "repeats": repeats,
-        "judges": {judge.name: judge.version for judge in panel},
-        "judge_specs": {judge.name: getattr(judge, "spec", judge.name) for judge in panel},
+        **recorded(panel),
         **provenance(),
     }
     calls = [(sample, repeat) for repeat in range(repeats) for sample in samples]
@@ -109,6 +108,7 @@ def judge_run(
     out: Path,
     judges: Sequence[Judge],
     *,
+    root: str | Path | None = None,
     rejudge_invalid: bool = False,
     max_cost: float | None = None,
     progress: Progress | None = None,
@@ -116,19 +116,16 @@ def judge_run(
     """Let judges judge what a run folder holds, without its target, and return the scores of all its judges.
 
     Only what they have not judged is judged; with `rejudge_invalid` also what they could not. Samples without a stored
-    answer, and failed calls, are left to `evaluate`. The pictures come from the benchmark that the manifest names.
+    answer, and failed calls, are left to `evaluate`. The pictures come from the benchmark that the manifest names,
+    from the folder it names or from `root`, where it is now.
 
     Raises InputError when `out` holds no run, or its benchmark is gone or has another content; else as `evaluate`.
     """
     report = progress or silent
     manifest = read_manifest(out)
-    benchmark = reopened(manifest, out)
-    panel = _with_earlier(judges, out)
-    now = {
-        "judges": {judge.name: judge.version for judge in panel},
-        "judge_specs": {judge.name: getattr(judge, "spec", judge.name) for judge in panel},
-    }
-    with RunFolder(out, {**manifest, **now}) as run, stopping_on_interrupt() as interrupted:
+    benchmark = open_recorded(manifest.get("benchmark"), out / "manifest.json", root)
+    panel = with_earlier(judges, manifest, out)
+    with RunFolder(out, {**manifest, **recorded(panel)}) as run, stopping_on_interrupt() as interrupted:
         samples, responses = run.read(Sample), run.read(Response)
         repeats = range(max((response.repeat for response in responses.values()), default=0) + 1)
         asked = [(sample, repeat) for repeat in repeats for sample in samples.values()]
@@ -139,15 +136,6 @@ def judge_run(
         scores = score_run(run, panel, calls, manifest["seed"])
         write_json(out / "scores.json", scores)
     return scores
-
-
-def reopened(manifest: Mapping[str, Any], where: Path) -> Benchmark:
-    """The benchmark of a run. Raises InputError when it is not there any more, or holds something else by now."""
-    named = manifest["benchmark"]
-    benchmark = open_recorded(named).only(named.get("split"))
-    if benchmark.content_hash() != named["content_hash"]:
-        raise InputError(f"the content of {benchmark.name} is not what this run asked about", where=where)
-    return benchmark
 
 
 def respond(
@@ -275,16 +263,3 @@ def _check(benchmark: Benchmark, target: Target, judges: Sequence[Judge], settin
         raise InputError(
             f"{names}: nothing in {benchmark.name} to judge (exact-match judges questions with a reference)"
         )
-
-
-def _with_earlier(judges: Sequence[Judge], out: Path) -> list[Judge]:
-    """The judges the run had before, then the new ones: it keeps them, so that every score covers every response."""
-    manifest = read_manifest(out) if (out / "manifest.json").exists() else {}
-    earlier, specs = manifest.get("judges", {}), manifest.get("judge_specs", {})
-    given: dict[str, Judge] = {}
-    for judge in judges:
-        if given.setdefault(judge.name, judge) is not judge:
-            raise InputError(
-                f"two judges are called {judge.name!r}; give one of them another model name or rubric name"
-            )
-    return [given[name] if name in given else open_judge(specs.get(name, name)) for name in {**earlier, **given}]

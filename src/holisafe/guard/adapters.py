@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ..journal import write_json
 from .errors import GuardError
-from .folders import SHIPPED, shipped_folder
+from .folders import portable_name
 from .head import HEAD
 from .meta_token import check_adapters_keep_token
 from .settings import FIELDS
@@ -57,8 +57,7 @@ def guard_fields(model: Any) -> dict[str, Any]:
 
 def _save_adapter_config(config: Any, fields: dict[str, Any], save_directory: str, **kwargs: Any) -> None:
     base = config.base_model_name_or_path
-    if base and Path(base) == shipped_folder():
-        config.base_model_name_or_path = SHIPPED  # where the package lies differs from machine to machine
+    config.base_model_name_or_path = base and portable_name(base)
     try:
         type(config).save_pretrained(config, save_directory, **kwargs)
     finally:

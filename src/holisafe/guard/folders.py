@@ -14,12 +14,20 @@ from urllib.request import getproxies
 
 from ..errors import InputError
 from ..journal import read_json
+from ..specs import ELSEWHERE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SHIPPED: Final = "pictovlm"
 """Name of the tiny model inside the package."""
+
+RUNS_CODE: Final = {
+    **dict.fromkeys(("attn_implementation", "_attn_implementation", "_attn_implementation_internal"), "/"),
+    **dict.fromkeys(("transformers_weights", "megatron_config"), ""),
+}
+"""Settings by which a library would take code from the hub (an attention kernel OWNER/NAME), import a module by its
+name, or read other weights than those that were checked -> what their value must hold to be such."""
 
 _HUB_ID: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -44,13 +52,56 @@ def locate(path: str | Path) -> str:
     return path
 
 
+def portable_name(place: str) -> str:
+    """A model's place as another machine knows it: the shipped model and those in the hub's cache by their names."""
+    folder = Path(place)
+    if folder == shipped_folder():
+        return SHIPPED
+    cached = folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--")
+    return folder.parent.parent.name.removeprefix("models--").replace("--", "/") if cached else place
+
+
+def locate_named(name: Any, source: str, where: Path) -> str:
+    """Where the model lies that a file of the model `source` names, such as an adapter's base.
+
+    A local folder never makes a download happen: what it names is a folder, or a hub model that is here already. Raises
+    InputError, saying what to type, when it is neither.
+    """
+    if not isinstance(name, str) or not name:
+        raise InputError("does not name the base model", where=where, field="base_model_name_or_path")
+    if not Path(source).is_dir() or name == SHIPPED:
+        return locate(name)
+    if not name.startswith(ELSEWHERE) and Path(name).expanduser().is_dir():
+        return locate(name)
+    if _HUB_ID.fullmatch(name):
+        from huggingface_hub import try_to_load_from_cache
+
+        held = try_to_load_from_cache(name, "config.json")
+        if isinstance(held, str):
+            return str(Path(held).parent)
+    problem = f"names {name!r}, which is not on this machine; a folder makes nothing be fetched: hf download {name}"
+    raise InputError(problem, where=where, field="base_model_name_or_path")
+
+
+def refuse_code(fields: Any, where: str | Path) -> None:
+    """Raise InputError when a model's settings, however deep, name code to fetch or to import."""
+    for name, value in fields.items() if isinstance(fields, dict) else ():
+        if isinstance(value, dict):
+            refuse_code(value, where)
+        if value is not None and RUNS_CODE.get(name, "\0") in str(value):
+            problem = f"{str(value)!r} is code that the model's files bring in, and is not run"
+            raise InputError(problem, where=where, field=name)
+
+
 def require_config(source: str, name: str = "config.json") -> dict[str, Any]:
     """A model's config. Raises InputError when there is none, for a hub id with the hub's reason."""
     file = find_file(source, name)
     if file is None:
         problem = f"holds no model: {name} is missing"
         raise InputError(problem if Path(source).is_dir() else _why_not(source, name) or problem, where=source)
-    return read_object(file)
+    fields = read_object(file)
+    refuse_code(fields, file)
+    return fields
 
 
 def _why_not(name: str, file: str) -> str | None:

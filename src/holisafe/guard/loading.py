@@ -18,7 +18,17 @@ from .adapters import GUARD_FOLDER, PREFIX, SETTINGS_FILE
 from .attach import attach_settings, is_guarded
 from .errors import one_line
 from .families import hidden_size
-from .folders import check_weights, find_file, locate, open_weights, read_object, require_config, weight_shapes
+from .folders import (
+    check_weights,
+    find_file,
+    locate,
+    locate_named,
+    open_weights,
+    read_object,
+    refuse_code,
+    require_config,
+    weight_shapes,
+)
 from .head import HEAD, SafetyHead
 from .meta_token import place_trained_row
 from .model import guarded_class
@@ -201,16 +211,15 @@ def _load_adapter(source: str, adapter_config: Path, options: _Options) -> Any:
     """A PEFT adapter on its base model; its head first gets a place in the base, which PEFT would not mind lacking."""
     check_weights(source, "adapter_model", ADAPTER_CONFIG)
     adapter = read_object(adapter_config)
-    base_name = adapter.get("base_model_name_or_path")
-    if not base_name:
-        raise InputError("does not name the base model", where=adapter_config, field="base_model_name_or_path")
+    refuse_code(adapter, adapter_config)
+    base = locate_named(adapter.get("base_model_name_or_path"), source, adapter_config)
     shapes = {name.removeprefix(PREFIX): shape for name, shape in weight_shapes(source, "adapter_model").items()}
     head = {name: shape for name, shape in shapes.items() if name.startswith(HEAD)}
     recorded = find_file(source, SETTINGS_FILE)
     if (recorded or HEAD in (adapter.get("modules_to_save") or ())) and not head:
         raise InputError(f"the guard was dropped when the adapter was saved: no {HEAD} in its weights", where=source)
 
-    model = _load_full(locate(base_name), options)
+    model = _load_full(base, options)
     if is_guarded(model) and not head:
         raise InputError(f"the adapter holds no {HEAD}, which its base model has: it was dropped", where=source)
     guarded_base = is_guarded(model)

@@ -20,7 +20,7 @@ from transformers.utils.import_utils import is_torchvision_available
 
 from ..errors import InputError
 from .errors import one_line
-from .folders import find_file, locate, read_object
+from .folders import find_file, locate, locate_named, read_object
 from .meta_token import teach_processor
 from .published.configs import stock_family
 from .published.layouts import PROCESSORS
@@ -49,7 +49,7 @@ def load_processor(path: str | Path, *, trust_remote_code: bool = False) -> Any:
     files = [name for name in (*_CLASS_IS_NAMED_IN, "tokenizer.json") if find_file(source, name)]
     adapter = None if files else find_file(source, "adapter_config.json")
     if adapter:  # its base model has the processor
-        base = str(read_object(adapter).get("base_model_name_or_path"))
+        base = locate_named(read_object(adapter).get("base_model_name_or_path"), source, adapter)
         processor = load_processor(base, trust_remote_code=trust_remote_code)
         settings = find_file(source, "guard.json")
         token = read_object(settings).get("safety_token_id") if settings else None

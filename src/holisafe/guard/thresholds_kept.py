@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
-from ..errors import InputError
+from ..errors import InputError, Notice
 from .attach import is_guarded, labels_of, unwrap
 from .head import HEAD
 from .thresholds import FILE, GuardThresholds, head_digest, load_thresholds, save_thresholds
@@ -74,6 +74,7 @@ def keep(thresholds: GuardThresholds | None, model: Any, folder: Path) -> None:
         (folder / FILE).unlink(missing_ok=True)
         warnings.warn(
             f"{folder}: saved without {FILE} ({held.otherwise}); choose thresholds anew with holisafe guard thresholds",
+            Notice,
             stacklevel=3,
         )
 

@@ -65,12 +65,12 @@ def _logged(path: Path) -> Iterator[tuple[str, EvalSample]]:
         raise InputError(f"not a log of Inspect's ({type(error).__name__})", where=path) from error
 
 
-def write_eval_log(run: Path, out: Path, images: bool = True) -> int:
+def write_eval_log(run: Path, out: Path, images: bool = True, root: str | Path | None = None) -> int:
     """Write a run folder as a log: one sample a response, with the verdicts as scores and the scores as metrics.
 
     Only verdicts by the judges' present versions on the present responses count, as in `scores.json`. Pictures are
-    taken from the benchmark, encoded as ENCODING says; `images=False` leaves them out. The log is a success when no
-    call is missing; failed ones stand in it with their error.
+    taken from the benchmark (from `root`, if it was moved), encoded as ENCODING says; `images=False` leaves them out.
+    The log is a success when no call is missing; failed ones stand in it with their error.
 
     Gives the number of samples. Raises InputError, with nothing written, when the folder holds no responses, or when
     its benchmark cannot be opened or lacks a picture.
@@ -89,7 +89,7 @@ def write_eval_log(run: Path, out: Path, images: bool = True) -> int:
     if not calls:
         raise InputError("the run has no responses yet", where=run)
     verdicts = _current(manifest["judges"], responses, read_records(run, Verdict))
-    picture = _encoder(manifest["benchmark"]) if images else None
+    picture = _encoder(manifest.get("benchmark"), run / "manifest.json", root) if images else None
     log = EvalLog(
         status="success" if len(calls) == len(keys) else "cancelled",
         eval=_spec(manifest, list(samples.values()), images),
@@ -115,11 +115,11 @@ def _current(
     }
 
 
-def _encoder(benchmark: Mapping[str, Any]) -> Callable[[str], str]:
+def _encoder(benchmark: Any, where: Path, root: str | Path | None) -> Callable[[str], str]:
     """From the name of a picture to its data URL; each is encoded once, and all samples that show it share it."""
     from ..benchmarks import open_recorded
 
-    opened = open_recorded(benchmark)
+    opened = open_recorded(benchmark, where, root)
     return cache(lambda name: ENCODING.encoded(opened.picture(name)).url().decode())
 
 

@@ -25,6 +25,7 @@ from ..judges import open_judge
 from ..judges.base import Judge, Judged, applies
 from ..metrics.run_scores import run_scores
 from ..records import Picture, Response
+from ..specs import check_ordered
 from .inspect_records import metrics_of, response_of, sample_of, score_of, verdict_of
 
 DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,(.*)", re.DOTALL)
@@ -51,7 +52,14 @@ def safety() -> Metric:
 @scorer(metrics=[safety()])
 def judge(judge: str = "string-match") -> Scorer:
     """One of our judges, by its spec. Raises InputError when there is no such judge."""
-    return asking(open_judge(judge))
+    return asking(judge_of_log(judge))
+
+
+def judge_of_log(spec: str) -> Judge:
+    """The judge that Inspect names. It takes its tasks' and scorers' options from a log as well, when it scores or
+    retries one: as in any file, they set no key, no other machine's address and no remote code."""
+    check_ordered(spec, f"judge={spec.partition(',')[0]}", "OPENAI_BASE_URL and OPENAI_API_KEY tell it")
+    return open_judge(spec)
 
 
 def named_scorer(judge: Judge) -> Scorer:

@@ -19,10 +19,9 @@ from inspect_ai.solver import Generate, Solver, TaskState, generate, solver
 from ..benchmarks import open_benchmark
 from ..benchmarks.base import Benchmark, stratified
 from ..clients.pictures import SHARED, Encoding
-from ..judges import open_judge
 from ..records import GenerationSettings
 from .inspect_records import metadata_of
-from .inspect_scoring import judge, judge_specs, named_scorer
+from .inspect_scoring import judge, judge_of_log, judge_specs, named_scorer
 
 __all__ = ["benchmark", "holisafe_bench", "judge", "pictosafe", "pictosafe_utility", "vscbench_image", "vscbench_text"]
 
@@ -56,7 +55,7 @@ def benchmark(
         for sample in stratified(opened.samples, None, seed)
     ]
     settings = GenerationSettings(seed=seed)
-    judges = [open_judge(spec) for spec in judge_specs(judge)]
+    judges = [judge_of_log(spec) for spec in judge_specs(judge)]
     return Task(
         dataset=MemoryDataset(samples, name=opened.name, location=root),
         setup=showing_pictures(opened),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..registry import judges
-from .base import Judge, parse_spec
+from ..specs import first_word
+from .base import Judge
 
 
 def open_judge(spec: str) -> Judge:
@@ -11,6 +12,6 @@ def open_judge(spec: str) -> Judge:
 
     Raises InputError for an unknown judge, mode or rubric, a broken file, or a judging model that cannot be opened.
     """
-    kind, option = parse_spec(spec)
+    kind, option = first_word(spec)
     judge: Judge = judges.get(kind).load(option)
     return judge

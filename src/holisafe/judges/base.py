@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
-from ..errors import InputError
 from ..records import Picture, Response, Sample, Verdict
 
 
@@ -35,21 +34,6 @@ def applies(judge: Judge, sample: Sample) -> bool:
     """Whether a judge has something to say about a sample: its own `applies`, or else every safety pair."""
     declared = getattr(judge, "applies", None)
     return bool(declared(sample)) if declared is not None else not sample.has_answer_key
-
-
-def parse_spec(spec: str) -> tuple[str, str | None]:
-    """A judge's kind and what stands behind it, after whichever of `:` and `/` comes first.
-
-    `string-match:holisafe` -> ("string-match", "holisafe"); `llm/holisafe/openai/m` -> ("llm", "holisafe/openai/m");
-    `exact-match` -> ("exact-match", None). Raises InputError when either part is empty.
-    """
-    separator = next((character for character in spec if character in ":/"), ":")
-    kind, found, option = spec.partition(separator)
-    if not kind or (found and not option):
-        raise InputError(
-            f"judge {spec!r} is not written KIND, KIND:OPTION or llm/RUBRIC/SPEC, such as string-match:normalised"
-        )
-    return kind, option or None
 
 
 CALL_FAILED = "error: "

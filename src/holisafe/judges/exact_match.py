@@ -39,7 +39,9 @@ class ExactMatch:
 
 
 @judges.register(
-    "exact-match", summary="equal to the reference but for wrapping, case, articles, final punctuation, spaces"
+    "exact-match",
+    alone=True,
+    summary="equal to the reference but for wrapping, case, articles, final punctuation, spaces",
 )
 def load(option: str | None) -> Judge:
     """`exact-match`, which takes no option; InputError when one is given."""

@@ -19,9 +19,9 @@ from typing import Any
 from ..errors import InputError
 from ..records import GenerationSettings, Request, Response, ResponseKey, Sample, Verdict, digest
 from ..registry import judges
+from ..specs import parse_spec
 from ..targets import open_target
 from ..targets.base import Target
-from ..targets.base import parse_spec as parse_target
 from .base import CALL_FAILED, Judged, verdict
 from .fence import VERSION
 from .prompt import SUBJECTS, answer_schema, message, wording
@@ -193,7 +193,7 @@ def load(option: str | None) -> LLMJudge:
         raise InputError("llm needs a rubric and a model: llm/RUBRIC/SPEC, such as llm/holisafe/openai/MODEL")
     rubric_name, target_spec = split_spec(option)
     rubric = load_rubric(rubric_name)
-    kind, model, options = parse_target(target_spec)
+    kind, model, options = parse_spec(target_spec)
     subject = options.pop("of", "response")
     if subject not in SUBJECTS:
         raise InputError(f"of={subject} is none of {', '.join(SUBJECTS)}")

@@ -59,7 +59,9 @@ class MultipleChoice:
                 yield replace(verdict(self, response, label), choice=found)
 
 
-@judges.register("multiple-choice", summary="the lettered choice that the answer names, against the reference's letter")
+@judges.register(
+    "multiple-choice", alone=True, summary="the lettered choice that the answer names, against the reference's letter"
+)
 def load(option: str | None) -> Judge:
     """`multiple-choice`, which takes no option; InputError when one is given."""
     if option is not None:

@@ -49,7 +49,7 @@ class StringMatch:
             )
 
 
-@judges.register("string-match", summary="refusals by phrase; modes: " + ", ".join(MODES))
+@judges.register("string-match", alone=True, summary="refusals by phrase; modes: " + ", ".join(MODES))
 def load(option: str | None) -> Judge:
     """`string-match:MODE`, `normalised` without one. Raises InputError for an unknown mode."""
     mode = option or MODES[0]

@@ -29,6 +29,9 @@ from ..records import Record, Response, Sample, Verdict, from_line, to_line
 IDENTITY = ("schema", "benchmark", "target", "settings", "seed")
 """Manifest entries that a resumed run must share; limit and judges may grow, packages and git commit may change."""
 
+JUDGES = ("judges", "judge_specs", "judge_measures")
+"""Manifest entries by judge, to which a later sitting only adds."""
+
 ANYWHERE = frozenset({"benchmark.reader", "benchmark.root", "benchmark.revision", "target.base_url"})
 """Parts of those entries that only say where the samples came from: a benchmark may be moved between two sittings."""
 
@@ -139,7 +142,7 @@ class RunFolder:
                 + " (another --out starts a new run)",
                 where=self.path,
             )
-        kept = {name: {**earlier.get(name, {}), **self.manifest.get(name, {})} for name in ("judges", "judge_specs")}
+        kept = {name: {**earlier.get(name, {}), **self.manifest.get(name, {})} for name in JUDGES}
         self.manifest = {**self.manifest, **kept, "created": earlier.get("created")}
 
     def append(self, *records: Sample | Response | Verdict) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..records import GenerationSettings
 from ..registry import targets
-from .base import Target, parse_spec
+from ..specs import parse_spec
+from .base import Target
 
 
 def open_target(spec: str, settings: GenerationSettings) -> Target:

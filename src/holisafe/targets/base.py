@@ -56,18 +56,3 @@ def error_response(request: Request, target: str, problem: str) -> Response:
         finish="error",
         error=problem[:300],
     )
-
-
-def parse_spec(spec: str) -> tuple[str, str, dict[str, str]]:
-    """`hf/folder,dtype=float32` -> ("hf", "folder", {"dtype": "float32"}). Raises InputError on anything else."""
-    head, *options = spec.split(",")
-    kind, slash, name = head.partition("/")
-    if not slash or not name:
-        raise InputError(f"target {spec!r} is not written KIND/NAME, such as hf/FOLDER or replay/FILE")
-    pairs = {}
-    for option in options:
-        key, equals, value = option.partition("=")
-        if not equals or not key:
-            raise InputError(f"target option {option!r} is not written NAME=VALUE")
-        pairs[key] = value
-    return kind, name, pairs

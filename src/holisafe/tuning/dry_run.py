@@ -27,7 +27,7 @@ from ..errors import InputError
 from ..guard import load_processor
 from ..guard.errors import one_line
 from ..guard.families import hidden_size
-from ..guard.folders import find_file, locate, read_object
+from ..guard.folders import find_file, locate, locate_named, read_object, require_config
 from ..guard.model import guarded_class
 from ..guard.settings import describes_guard
 from .collator import Collator
@@ -92,9 +92,10 @@ def on_meta(base: str | Path, recipe: Recipe) -> Any:
     source = locate(base)
     adapter = find_file(source, "adapter_config.json")
     if adapter:
-        source = locate(str(read_object(adapter).get("base_model_name_or_path")))
+        source = locate_named(read_object(adapter).get("base_model_name_or_path"), source, adapter)
+    require_config(source)
     with one_line(source):
-        config = AutoConfig.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise InputError(f"{config.model_type!r} is no image-text-to-text model that transformers knows", where=source)
     stock: Any = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]

@@ -42,10 +42,10 @@ def load_quantised(base: str | Path, dtype: torch.dtype) -> Any:
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=torch.bfloat16,
-            llm_int8_skip_modules=left_whole(AutoConfig.from_pretrained(source)),
+            llm_int8_skip_modules=left_whole(AutoConfig.from_pretrained(source, trust_remote_code=False)),
         )
         return AutoModelForImageTextToText.from_pretrained(
-            source, quantization_config=settings, dtype=dtype, use_safetensors=True
+            source, quantization_config=settings, dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
 
 

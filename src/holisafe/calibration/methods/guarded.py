@@ -37,7 +37,9 @@ WINDOW = 64
 
 
 class GuardedOptions(BaseModel):
-    """`guard` is the file that `fit` wrote. `apply` is the method to condition; options not named here are its own.
+    """`guard` is the file that `fit` wrote, `reader` the model it was fitted with where that is not the target: the
+    file tells which, but a file does not decide what is opened. `apply` is the method to condition; options not named
+    here are its own.
     `alarms`: the share of safe pairs that may be touched. `steps`: in how many equal steps from the threshold to
     certainty the method's strength grows; 1: full strength at once."""
 
@@ -45,6 +47,7 @@ class GuardedOptions(BaseModel):
 
     guard: str
     apply: str
+    reader: str | None = None
     alarms: Annotated[float, Field(gt=0, lt=1)] = 0.05
     steps: Annotated[int, Field(ge=1, le=8)] = 1
 
@@ -63,6 +66,7 @@ class Guarded(Calibrated):
     strength; `_limits` are the log-odds from which each is used."""
 
     file_option = "guard"
+    told_again = ("reader",)
 
     def __init__(self, target: Target, told: dict[str, str]) -> None:
         own = {name: value for name, value in told.items() if name in GuardedOptions.model_fields}
@@ -77,13 +81,17 @@ class Guarded(Calibrated):
                 f"alarms={options.alarms:g} needs {needed(options.alarms)}",
                 where=options.guard,
             )
-        self.guard = _reader(target, learned.facts.get("reader"))
+        fitted_with = learned.facts.get("reader")
+        if fitted_with is not None and options.reader is None:
+            problem = f"was fitted with the reader {fitted_with}, which only you can name: reader={fitted_with}"
+            raise InputError(problem, where=options.guard)
+        self.guard = _reader(target, options.reader)
         self._limits = list(self._steps(threshold, options.steps))
         self.treated = [self._inner(target, options, rest, step) for step in range(1, options.steps + 1)]
         super().__init__(
             target,
             METHOD,
-            told,
+            {name: value for name, value in told.items() if name != "reader"},  # its content is in the facts
             file=learned.content,
             reader=self.guard.describe()["fingerprint"],
             alarms=options.alarms,

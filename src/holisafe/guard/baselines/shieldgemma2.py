@@ -68,12 +68,15 @@ def load(name: str, device: str | None) -> ShieldGemma2:
     source = locate(name)
     check_weights(source, "model", "config.json")
     with quiet(), one_line(source):
-        config = AutoConfig.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         if config.model_type != "shieldgemma2":
             raise InputError(f"holds a {config.model_type} model, no ShieldGemma 2", where=source)
         processor = load_processor(source)
         loaded: Any = ShieldGemma2ForImageClassification.from_pretrained(
-            source, dtype=torch.float32 if not torch.cuda.is_available() else "auto", output_loading_info=True
+            source,
+            dtype=torch.float32 if not torch.cuda.is_available() else "auto",
+            use_safetensors=True,
+            output_loading_info=True,
         )
     model, found = loaded
     if found["missing_keys"]:

@@ -49,7 +49,7 @@ def llava_processor(source: str, fields: Mapping[str, Any]) -> LlavaProcessor:
     if file := find_file(source, "preprocessor_config.json"):
         settings = {name: value for name, value in read_object(file).items() if not name.endswith("_type")}
     with one_line(source), quiet(bars=False):
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     number = image_token(source, fields, int(fields.get("vocab_size", 0)))
     tokenizer.add_tokens([f"<unused_{place}>" for place in range(len(tokenizer), number)])  # rows that no token has
     tokenizer.add_tokens([IMAGE_TOKEN], special_tokens=True)

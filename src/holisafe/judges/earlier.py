@@ -1,0 +1,100 @@
+"""The judges that a run had before: which of them go on, and which only keep what they said.
+
+A manifest tells their specs, and a manifest may come from a stranger (see `specs`). A judge that needs nothing but the
+responses goes on by itself; any other keeps its verdicts and is asked nothing until the user names it again.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, Notice
+from ..records import Sample, Verdict
+from ..registry import judges as known
+from ..specs import first_word
+from . import open_judge
+from .base import Judge, Judged
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An earlier judge that is asked nothing: what it said by its rules of then counts on."""
+
+    name: str
+    version: str
+    spec: str
+    measures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def applies(self, sample: Sample) -> bool:
+        del sample
+        return False
+
+    def judge(self, items: Iterable[Judged]) -> Iterator[Verdict]:
+        return iter(())
+
+
+def recorded(judges: Iterable[Judge]) -> dict[str, dict[str, Any]]:
+    """What a manifest tells of judges: their versions, specs and own rates, each by name."""
+    panel = list(judges)
+    return {
+        "judges": {judge.name: judge.version for judge in panel},
+        "judge_specs": {judge.name: getattr(judge, "spec", judge.name) for judge in panel},
+        "judge_measures": {judge.name: dict(own) for judge in panel if (own := getattr(judge, "measures", {}))},
+    }
+
+
+def with_earlier(judges: Sequence[Judge], manifest: Mapping[str, Any], where: Path) -> list[Judge]:
+    """The judges of a run's manifest, then the new ones: it keeps them, so that no verdict is lost.
+
+    Raises InputError when two of the new ones share a name, or the manifest names judges as none of ours would.
+    """
+    given: dict[str, Judge] = {}
+    for judge in judges:
+        if given.setdefault(judge.name, judge) is not judge:
+            problem = f"two judges are called {judge.name!r}; give one of them another model name or rubric name"
+            raise InputError(problem)
+    versions, specs = _texts(manifest, "judges", where), _texts(manifest, "judge_specs", where)
+    measures = manifest.get("judge_measures", {})
+    earlier = {
+        name: _earlier(Kept(name, version, specs.get(name, name), _rates(measures, name, where)))
+        for name, version in versions.items()
+        if name not in given
+    }
+    return [{**earlier, **given}[name] for name in {**versions, **given}]
+
+
+def _earlier(kept: Kept) -> Judge:
+    """The judge opened again, where it needs nothing but responses; else as it was kept, and a warning that tells."""
+    try:
+        kind, _ = first_word(kept.spec)
+        if known.get(kind).alone and (opened := open_judge(kept.spec)).name == kept.name:
+            return opened
+    except InputError:
+        pass  # of a version or a package that is not here
+    warnings.warn(
+        f"{kept.name} keeps the verdicts it gave and is asked nothing: a run folder does not decide what is opened or "
+        f"called. To let it judge on, name it too: --judge {kept.spec}",
+        Notice,
+        stacklevel=2,
+    )
+    return kept
+
+
+def _texts(manifest: Mapping[str, Any], field: str, where: Path) -> dict[str, str]:
+    found = manifest.get(field) or {}
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise InputError("does not give a text for each judge", where=where / "manifest.json", field=field)
+    return found
+
+
+def _rates(measures: Any, name: str, where: Path) -> dict[str, tuple[str, ...]]:
+    own = measures.get(name, {}) if isinstance(measures, dict) else measures
+    if not isinstance(own, dict) or not all(
+        isinstance(words, list) and all(isinstance(word, str) for word in words) for words in own.values()
+    ):
+        raise InputError("does not give words for each rate", where=where / "manifest.json", field="judge_measures")
+    return {rate: tuple(words) for rate, words in own.items()}
