@@ -182,9 +182,10 @@ def test_an_earlier_judge_that_is_not_named_again_keeps_what_it_said(tmp_path: P
     with pytest.warns(UserWarning, match="grumpy keeps the verdicts it gave .* --judge grumpy"):
         scores = evaluate(TEST, target(tmp_path), judges(), tmp_path / "run", limit=20)
     assert scores["judges"]["grumpy"] == first["judges"]["grumpy"]
-    assert (grumpy.asked, len(calls(tmp_path))) == (10, 20)
+    kept = grumpy.asked
+    assert (first["judges"]["grumpy"]["n"], len(calls(tmp_path))) == (kept, 20)
     again = evaluate(TEST, target(tmp_path), [grumpy], tmp_path / "run", limit=20)
-    assert again["judges"]["grumpy"]["n"] + again["judges"]["grumpy"]["n_invalid"] == grumpy.asked == 20
+    assert again["judges"]["grumpy"]["n"] == grumpy.asked > kept
 
 
 @dataclasses.dataclass
@@ -590,5 +591,5 @@ def test_a_run_is_not_judged_against_another_content(tmp_path: Path) -> None:
     manifest = read_manifest(tmp_path / "run")
     manifest["benchmark"]["content_hash"] = "0" * 16
     (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(InputError, match="run: the content of toy is not what this run asked about"):
+    with pytest.raises(InputError, match=r"manifest\.json: the content of toy is not what this run asked about"):
         judge_run(tmp_path / "run", judges("string-match:holisafe"))

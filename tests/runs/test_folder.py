@@ -155,7 +155,7 @@ def test_what_may_change_may_change(tmp_path: Path, manifest: dict[str, Any]) ->
     filled(tmp_path, response(1))
     with RunFolder(tmp_path, manifest) as run:
         assert run.read(Response) == {("s1", 0): response(1)}
-    assert read_manifest(tmp_path) == {**manifest, "created": MANIFEST["created"]}
+    assert read_manifest(tmp_path) == {"judge_measures": {}, **manifest, "created": MANIFEST["created"]}
 
 
 def test_judges_are_added_and_kept(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from ..errors import ExitCode, InputError, Notice
-from ..journal import FULL
 from .screen import guarded, one_line
 
 
@@ -57,7 +56,10 @@ LOCAL_PACKAGES = frozenset({"torch", "transformers", "peft", "accelerate", "toke
 BROKEN_PIPE = 141
 """What a shell reports of a program whose reader went away (128 + SIGPIPE)."""
 
-TO_BE_MENDED = (*FULL, errno.EIO, errno.ENOLCK, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+TO_BE_MENDED = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+    *(errno.ENOLCK, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+)
 """What is wrong with the machine, not with what was asked of it."""
 
 _UsageError: Any = typer.BadParameter.__base__  # click's own, or the copy that newer typer carries
@@ -127,7 +129,7 @@ def _exit_code(command: Any, args: list[str]) -> int:
             return _fault()
         about = f"{os.fsdecode(error.filename or 'this machine')}: {error.strerror or os.strerror(error.errno)}"
         if error.errno in TO_BE_MENDED:
-            return _complain(f"{about}; once mended, the same command again goes on", ExitCode.RESUMABLE)
+            return _complain(f"{about}; once that is mended, the same command again goes on", ExitCode.RESUMABLE)
         return _complain(about, ExitCode.BAD_INPUT)
     return ExitCode.DONE
 
