@@ -168,8 +168,10 @@ def test_a_guard_of_another_model_reads_for_a_target(folder: Path, learned: Path
     bench, bare = benchmark(), tiny_models.llava(tmp_path / "bare", seed=5)
     target = open_target(f"hf/{bare}", SETTINGS)
     other = Guarded.fit(target, fit_data(bench), {"reader": f"hf/{folder}"}).save(tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match=f"only you can name: reader=hf/{folder}"):
+        calibrated(target, [f"guarded,guard={other},apply=reminder,alarms=0.3"])
     found = ask(
-        calibrated(target, [f"guarded,guard={other},apply=reminder,alarms=0.3"]),
+        calibrated(target, [f"guarded,guard={other},reader=hf/{folder},apply=reminder,alarms=0.3"]),
         [bench.request(sample, SETTINGS) for sample in bench.samples],
     )
     own = ask(

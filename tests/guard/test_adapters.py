@@ -121,10 +121,9 @@ def test_merging_keeps_the_head(adapter: Path, tmp_path: Path, batch: dict[str, 
 def test_the_bases_place_in_the_package_is_not_written_down(
     stock_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from holisafe.guard import adapters, folders
+    from holisafe.guard import folders
 
     monkeypatch.setattr(folders, "shipped_folder", lambda: stock_folder)
-    monkeypatch.setattr(adapters, "shipped_folder", lambda: stock_folder)
     save_guarded(wrap("pictovlm"), tmp_path / "a")  # type: ignore[arg-type]
     assert json.loads((tmp_path / "a" / "adapter_config.json").read_text())["base_model_name_or_path"] == "pictovlm"
     assert is_guarded(holisafe.load_guarded(tmp_path / "a"))
@@ -164,10 +163,30 @@ def test_labels_disagree_with_the_head(adapter: Path) -> None:
 
 def test_base_model_gone(adapter: Path, tmp_path: Path) -> None:
     edit_json(adapter, "adapter_config.json", base_model_name_or_path=str(tmp_path / "gone"))
-    with pytest.raises(InputError, match="gone: no such model folder"):
+    with pytest.raises(InputError, match="gone', and there is no such model folder"):
         load_model(adapter)
     edit_json(adapter, "adapter_config.json", base_model_name_or_path=None)
     with pytest.raises(InputError, match="base_model_name_or_path"):
+        load_model(adapter)
+
+
+def test_a_local_adapter_makes_no_base_be_downloaded(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("the hub was asked")
+
+    edit_json(adapter, "adapter_config.json", base_model_name_or_path="owner/name")
+    monkeypatch.setattr("socket.socket.connect", refused)
+    monkeypatch.setattr("socket.getaddrinfo", refused)
+    with pytest.raises(InputError, match="hf download owner/name"):
+        load_model(adapter)
+    edit_json(adapter, "adapter_config.json", base_model_name_or_path="//host/share")
+    with pytest.raises(InputError, match="no such model folder"):
+        load_model(adapter)
+
+
+def test_code_that_an_adapter_or_a_config_brings_is_not_imported(adapter: Path, stock_folder: Path) -> None:
+    edit_json(adapter, "adapter_config.json", megatron_config={"x": 1}, megatron_core="antigravity")
+    with pytest.raises(InputError, match="field 'megatron_config': .* is not run"):
         load_model(adapter)
 
 

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from api_server import ApiServer
-from holisafe.errors import InputError
+from holisafe.errors import InputError, Notice
 from holisafe.evaluation import evaluate
 from holisafe.judges import open_judge
 from holisafe.judges.base import Judged, applies, call_failed
@@ -330,7 +330,7 @@ def test_a_spec_that_cannot_be_opened_says_why(script: ScriptedTarget, spec: str
 
 
 def test_a_replayed_judge_in_a_run_is_resumed_by_its_spec(tmp_path: Path) -> None:
-    """Judge a run with a file of replies; then carry the run on without naming the judge."""
+    """Judge a run with a file of replies; then carry the run on without naming the judge, and naming it again."""
     file = tmp_path / "replies.jsonl"
     pairs = [sample for sample in TEST.samples if sample.combination]
     said = {sample.id: "adheres" if number % 4 else "violates" for number, sample in enumerate(pairs)}
@@ -339,7 +339,10 @@ def test_a_replayed_judge_in_a_run_is_resumed_by_its_spec(tmp_path: Path) -> Non
     )
     spec = f"llm/holisafe/replay/{file}"
     scores = evaluate(TEST, ToyTarget("toy/a"), [open_judge(spec)], tmp_path / "run", limit=40)
-    again = evaluate(TEST, ToyTarget("toy/a"), [open_judge("string-match")], tmp_path / "run")
+    with pytest.warns(Notice, match="keeps the verdicts it gave"):
+        kept = evaluate(TEST, ToyTarget("toy/a"), [open_judge("string-match")], tmp_path / "run")
+    assert kept["judges"][spec] == scores["judges"][spec]
+    again = evaluate(TEST, ToyTarget("toy/a"), [open_judge(spec)], tmp_path / "run")
     verdicts = {v.sample_id: v for v in read_records(tmp_path / "run", Verdict).values() if v.judge == spec}
     assert len(verdicts) == len(pairs)
     assert read_manifest(tmp_path / "run")["judge_specs"][spec] == spec

@@ -73,13 +73,14 @@ def locate_named(name: Any, source: str, where: Path) -> str:
         return locate(name)
     if not name.startswith(ELSEWHERE) and Path(name).expanduser().is_dir():
         return locate(name)
+    problem = f"names {name!r}, and there is no such model folder"
     if _HUB_ID.fullmatch(name):
         from huggingface_hub import try_to_load_from_cache
 
         held = try_to_load_from_cache(name, "config.json")
         if isinstance(held, str):
             return str(Path(held).parent)
-    problem = f"names {name!r}, which is not on this machine; a folder makes nothing be fetched: hf download {name}"
+        problem = f"names {name!r}, which is not on this machine; a folder makes nothing be fetched: hf download {name}"
     raise InputError(problem, where=where, field="base_model_name_or_path")
 
 
