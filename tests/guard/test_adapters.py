@@ -186,7 +186,7 @@ def test_a_local_adapter_makes_no_base_be_downloaded(adapter: Path, monkeypatch:
 
 def test_code_that_an_adapter_or_a_config_brings_is_not_imported(adapter: Path, stock_folder: Path) -> None:
     edit_json(adapter, "adapter_config.json", megatron_config={"x": 1}, megatron_core="antigravity")
-    with pytest.raises(InputError, match="field 'megatron_config': .* is not run"):
+    with pytest.raises(InputError, match=r"field 'megatron_config': .* is not run"):
         load_model(adapter)
 
 
