@@ -258,14 +258,14 @@ def test_nothing_is_written_where_the_run_cannot_be(run: Path, tmp_path: Path) -
     manifest = read_json(run / "manifest.json")
     manifest["benchmark"] |= {"reader": "holisafe-bench", "root": str(tmp_path / "gone")}
     (changed / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(InputError, match="no such folder"):
+    with pytest.raises(InputError, match="is not there"):
         write_eval_log(changed, tmp_path / "x.eval")
     (changed / "responses.jsonl").write_text("")
     with pytest.raises(InputError, match="no responses yet"):
         write_eval_log(changed, tmp_path / "x.eval", images=False)
     with pytest.raises(InputError, match="no run folder"):
         write_eval_log(tmp_path, tmp_path / "x.eval")
-    with pytest.raises(InputError, match="no such folder"):
+    with pytest.raises(InputError, match="is not there"):
         write_eval_log(run, tmp_path / "no" / "x.eval")
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
 
