@@ -27,6 +27,7 @@ GROUND = (
     "image_bytes",
     "image_kinds",
     "images",
+    "image_hashes",
     "registry",
 )
 """In this order: each may import those before it."""

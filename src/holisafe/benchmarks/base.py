@@ -13,7 +13,8 @@ from pathlib import Path
 from PIL import Image
 
 from ..errors import InputError
-from ..images import ImageFile, decoded, pixel_hash
+from ..image_hashes import KeptHashes
+from ..images import ImageFile, pixel_hash
 from ..records import GenerationSettings, Message, Picture, Request, Sample, digest
 
 
@@ -57,12 +58,11 @@ class Benchmark:
         user = Message("user", sample.query, self.pictures(sample))
         return Request(sample_id=sample.id, messages=(*system, user), settings=settings, repeat=repeat)
 
-    def image_hash(self, name: str) -> str:
+    def image_hash(self, name: str, kept: KeptHashes) -> str:
         """Identifies the decoded pixels of an image. Raises InputError when it is missing or broken."""
         try:
             if file := self.image_file(name):
-                with decoded(file.read()) as image:
-                    return pixel_hash(image)
+                return kept.hash(file)
         except InputError:  # opening it says where it is asked for
             pass
         return pixel_hash(self.open_image(name))
@@ -70,13 +70,13 @@ class Benchmark:
     def content_hash(self, progress: Callable[[int, int], None] | None = None) -> str:
         """Identifies what is asked: every sample and the decoded pixels of every image it names.
 
-        Decodes each image once, so every missing or broken one is found before anything is paid for; the first
-        raises InputError.
+        Decodes each image once, and a stored one that has not changed not again, so every missing or broken one is
+        found before anything is paid for; the first raises InputError.
         """
         names = list(dict.fromkeys(name for sample in self.samples for name in sample.images))
         hashes = []
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            for done, value in enumerate(pool.map(self.image_hash, names), start=1):
+        with KeptHashes() as kept, ThreadPoolExecutor(max_workers=4) as pool:
+            for done, value in enumerate(pool.map(partial(self.image_hash, kept=kept), names), start=1):
                 hashes.append(value)
                 if progress is not None:
                     progress(done, len(names))

@@ -9,6 +9,7 @@ from functools import cached_property
 from ..benchmarks import open_benchmark
 from ..benchmarks.base import Benchmark
 from ..errors import InputError
+from ..image_hashes import KeptHashes
 from ..judges import open_judge
 from ..judges.base import Judge, applies
 from ..records import Sample, digest
@@ -33,9 +34,9 @@ class Remembering(Benchmark):
 
     hashes: dict[str, str] = field(default_factory=dict)
 
-    def image_hash(self, name: str) -> str:
+    def image_hash(self, name: str, kept: KeptHashes) -> str:
         if name not in self.hashes:
-            self.hashes[name] = super().image_hash(name)
+            self.hashes[name] = super().image_hash(name, kept)
         return self.hashes[name]
 
 
