@@ -29,7 +29,17 @@ def test_takes_float32_features_into_bfloat16_weights() -> None:
     assert SafetyHead(16, 5).to(torch.bfloat16)(torch.randn(2, 16)).dtype == torch.bfloat16
 
 
+def test_an_absent_image_is_never_the_worst() -> None:
+    logits = torch.tensor([[[9.0, 0.0], [-9.0, 0.0]], [[-9.0, 0.0], [9.0, 0.0]]])  # the absent one looks unsafe
+    valid = torch.tensor([[True, False], [False, True]])
+    for verdict in ("worst", "mean"):
+        found, chances = of_sample(logits, logits.softmax(-1), valid, verdict, safe=0)
+        torch.testing.assert_close(chances, torch.tensor([9.0, 0.0]).softmax(-1).expand(2, 2))
+        assert found.argmax(-1).tolist() == [0, 0]
+
+
 def test_a_samples_verdict() -> None:
+    torch.manual_seed(0)
     logits = torch.randn(3, 2, 4)
     probabilities, valid = logits.softmax(-1), torch.tensor([[True, True], [False, True], [False, False]])
     for verdict in ("worst", "mean"):

@@ -42,6 +42,14 @@ def test_bfloat16_is_summed_in_float32() -> None:
     assert pool(features, places(torch.ones(1, 4097, dtype=torch.bool))).total.item() == 4097
 
 
+def test_bfloat16_is_summed_in_float32_in_a_ragged_batch_too() -> None:
+    features, mask = torch.full((2, 4097, 1), 1.0, dtype=torch.bfloat16), torch.ones(2, 4097, dtype=torch.bool)
+    mask[1, 4000:] = False
+    pooled = pool(features, places(mask))
+    assert pooled.total.flatten().tolist() == [4097, 4000]
+    assert pooled.total.dtype == torch.float32
+
+
 def test_pieces_add_up() -> None:
     features, mask = torch.randn(4, 5, 4), image_mask(IDS, [8, 9])
     halves = pool(features[:, :2], places(mask[:, :2])) + pool(features[:, 2:], places(mask[:, 2:]))

@@ -142,7 +142,19 @@ def test_batches_answer_as_a_hand_loop_does(guarded: Callable[[str], Path], fami
                 assert response.guard is not None
                 assert list(response.guard.probabilities) == list(IMAGE_LABELS)
                 assert list(response.guard.probabilities.values()) == pytest.approx(probabilities, abs=2e-5)
-                assert all(round(p, 6) == p for p in response.guard.probabilities.values())
+
+
+def test_a_sure_guards_readings_keep_their_order(guarded: Callable[[str], Path]) -> None:
+    """What six digits, or 1 - P(safe) in float32, would make one and the same number."""
+    settings = GenerationSettings(max_new_tokens=1)
+    target = open_target(f"hf/{guarded('llava')}", settings)
+    with torch.no_grad():
+        head = target.inner.img_safety_head.mlp[3]
+        head.weight.mul_(0.01)
+        head.bias.copy_(torch.tensor([18.0] + [0.0] * (len(head.bias) - 1)))
+    readings = [response.guard for response in answers(target, requests(settings)).values() if response.guard]
+    assert all(reading.label == "safe" and 0 < reading.unsafe < 1e-6 for reading in readings)
+    assert len({reading.unsafe for reading in readings}) == len({tuple(r.probabilities.values()) for r in readings}) > 2
 
 
 @pytest.fixture(scope="module")

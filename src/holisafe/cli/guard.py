@@ -52,7 +52,7 @@ class Wanted:
         row: dict[str, Any] = {"label": reading.label}
         has_safe = "safe" in reading.probabilities
         if has_safe:
-            row["unsafe"] = round(reading.unsafe, 6)
+            row["unsafe"] = reading.unsafe
         limit = self.limit if self.limit is not None or self.stored is None else self.stored.unsafe
         if has_safe and (self.limit is not None or self.stored is not None):
             row["verdict"] = "unsafe" if limit is not None and reading.unsafe > limit else "safe"
@@ -245,5 +245,4 @@ def _print_table(pairs: Iterable[tuple[Path, GuardReading | InputError]], wanted
 
 def _likeliest(reading: GuardReading, top: int | None) -> list[tuple[str, float]]:
     """Labels with their probabilities, the likeliest first."""
-    ranked = sorted(reading.probabilities.items(), key=lambda item: -item[1])
-    return [(label, round(probability, 6)) for label, probability in ranked[:top]]
+    return sorted(reading.probabilities.items(), key=lambda item: -item[1])[:top]

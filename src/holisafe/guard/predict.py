@@ -42,9 +42,14 @@ def predict(
     """
     labels = labels_of(model)
     for row in read_logits(model, processor, images, texts=texts, batch_size=batch_size):
-        # In double precision: a sure guard's 1 - P(safe) would else be 0 for image after image, and order none of them.
-        probabilities = torch.tensor(row, dtype=torch.float64).div(temperature).softmax(dim=-1).tolist()
-        yield GuardReading(probabilities=dict(zip(labels, probabilities, strict=True)))
+        yield reading_of(labels, row, temperature)
+
+
+def reading_of(labels: Sequence[str], logits: Sequence[float], temperature: float = 1.0) -> GuardReading:
+    """The probabilities of K labels from their logits, in double precision and uncut: a sure guard's 1 - P(safe) would
+    else be 0 for image after image, and order none of them."""
+    probabilities = torch.tensor(logits, dtype=torch.float64).div(temperature).softmax(dim=-1).tolist()
+    return GuardReading(probabilities=dict(zip(labels, probabilities, strict=True)))
 
 
 def read_logits(

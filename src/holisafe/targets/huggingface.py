@@ -192,15 +192,14 @@ class HuggingFaceTarget(Inside):
         return {name: value.to(device, dtype if value.is_floating_point() else None) for name, value in tensors.items()}
 
     def _readings(self, count: int) -> list[GuardReading | None]:
-        """The guard's probabilities from the prefill just run, in double precision: a sure guard's do not tie."""
+        """The guard's probabilities from the prefill just run."""
+        from ..guard.predict import reading_of
+
         safety = self.inner.last_safety if self.labels is not None else None
         if safety is None or self.labels is None:
             return [None] * count
-        rows = safety["img_safety_logits"].double().softmax(dim=-1).tolist()
-        return [
-            GuardReading(probabilities=dict(zip(self.labels, row, strict=True))) if valid else None
-            for row, valid in zip(rows, safety["img_safety_valid"].tolist(), strict=True)
-        ]
+        rows, valid = safety["img_safety_logits"].float().tolist(), safety["img_safety_valid"].tolist()
+        return [reading_of(self.labels, row) if there else None for row, there in zip(rows, valid, strict=True)]
 
     def _response(self, item: Prepared, row: list[int], guard: GuardReading | None, seconds: float) -> Response:
         """One conversation's answer, up to its first end token; without one it was cut at the limit."""
