@@ -14,9 +14,11 @@ import torch
 from PIL import Image
 
 import tiny_models
+from holisafe.benchmarks import open_benchmark
 from holisafe.benchmarks.base import Benchmark
+from holisafe.benchmarks.pictosafe.catalog import spoken
 from holisafe.calibration.activation.collect import activations
-from holisafe.calibration.activation.contrasts import Contrasted, contrasted, in_words
+from holisafe.calibration.activation.contrasts import Contrasted, contrasted
 from holisafe.calibration.activation.likelihood import mean_log_likelihoods
 from holisafe.calibration.base import FitData
 from holisafe.calibration.learned import load_learned
@@ -165,8 +167,12 @@ def test_inputs_and_modality_say_which_class_is_positive(folder: Path) -> None:
     assert texts(found, "positive") == [(f"the picture shows yellow . {UNSAFE} ?", False, "")]
     assert texts(found, "negative") == [(f"{UNSAFE} ?", True, "")]
     assert (found.where, found.pairs) == ("prompt", ((0, 0),))
-    drawn = pair(0, meta={"pictograms": [[0, "bomb"], [4, "guitar"]]})
-    assert in_words(drawn) == "The picture shows a bomb and a guitar."
+    drawn = open_benchmark("pictosafe", split="validation")
+    for sample in drawn.samples:
+        told = str(drawn.in_words(sample))
+        assert all(spoken(name) in told for _, name in sample.meta["pictograms"])
+        assert sample.reference is not None
+        assert sample.reference.startswith(told)
     with pytest.raises(InputError, match="made does not say in words what its images show"):
         contrasted("modality", target, made(samples), [pair(0, meta={})])
 

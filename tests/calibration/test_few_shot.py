@@ -66,7 +66,11 @@ def benchmark(pairs: int = 60) -> Benchmark:
         )
         for number in range(pairs)
     )
-    return Benchmark("made", samples, open_image)
+
+    def in_words(sample: Sample) -> str | None:
+        return f"The picture shows thing {sample.id}." if sample.reference else None
+
+    return Benchmark("made", samples, open_image, in_words=in_words)
 
 
 class Recorder:

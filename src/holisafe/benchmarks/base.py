@@ -17,6 +17,14 @@ from ..image_hashes import KeptHashes
 from ..images import ImageFile, pixel_hash
 from ..records import GenerationSettings, Message, Picture, Request, Sample, digest
 
+DESCRIPTIONS = ("description", "caption", "image_description")
+"""Fields of a sample's meta that say in words what its image shows."""
+
+
+def told_in_meta(sample: Sample) -> str | None:
+    """What a sample's image shows, where the release says it in words."""
+    return next((str(sample.meta[field]) for field in DESCRIPTIONS if sample.meta.get(field)), None)
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -26,7 +34,7 @@ class Benchmark:
     `reader` and `root` tell how to open it again: the name it was found by, and its folder, None for an embedded one.
     `split` is the split it was narrowed to, None for all; `revision` is the hub's commit that the folder holds.
     `faults` are what reading the files found wrong, for which `open_benchmark` refuses the benchmark; `remarks` are
-    oddities of the release that are none.
+    oddities of the release that are none. `in_words` says what a sample's image shows, None where nothing is known.
     """
 
     name: str
@@ -39,6 +47,7 @@ class Benchmark:
     revision: str | None = None
     faults: tuple[InputError, ...] = ()
     remarks: tuple[str, ...] = ()
+    in_words: Callable[[Sample], str | None] = field(default=told_in_meta, repr=False)
 
     def pictures(self, sample: Sample) -> tuple[Picture, ...]:
         """The sample's images, still closed."""

@@ -10,7 +10,6 @@ All of it lies in the file's tensors, none in its header, so that `holisafe cali
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 
 PLAIN_REFUSAL = "I'm sorry, but I can't help with that."
 """How an unsafe pair is answered whose benchmark has no reference answer."""
-
-CAPTION = re.compile(r"The (?:picture|image|photo) shows [^.]+\.")
-"""A first sentence that tells what a picture shows, as PictoSafe's references begin."""
 
 
 @dataclass(frozen=True)
@@ -107,15 +103,13 @@ def _demonstration(sample: Sample, data: FitData) -> Demonstration:
         image = picture.open()
         pictures.append(_in_memory(picture.name, as_png(image)))
         pixels.append(pixel_hash(image))
-    caption = CAPTION.match(sample.reference or "")
-    description = sample.meta.get("image_description") or (caption[0] if caption else None)
     return Demonstration(
         sample.id,
         sample.query,
         sample.reference or PLAIN_REFUSAL,
         sample.expected,
         sample.category,
-        description,
+        data.benchmark.in_words(sample),
         tuple(pictures),
         tuple(pixels),
     )

@@ -113,9 +113,10 @@ def device() -> Finding:
 
 def shipped_parts() -> Iterator[Finding]:
     """The tiny model and the sprite sheets that the demo draws its benchmark from."""
-    home = Path(__file__).parents[1] / "benchmarks" / "pictosafe"
+    home = Path(__file__).parents[1]
     again = "pip install --force-reinstall --no-deps holisafe"
-    for subject, pattern in {"tiny model": "tiny_vlm/**/*.safetensors", "sprite sheets": "sprites/*.png"}.items():
+    places = {"tiny model": "pictovlm/*.safetensors", "sprite sheets": "benchmarks/pictosafe/sprites/*.png"}
+    for subject, pattern in places.items():
         files = sorted(home.glob(pattern))
         size = sum(file.stat().st_size for file in files) / 1e6
         state = f"{', '.join(file.stem for file in files)} ({size:.1f} MB)" if files else "not there"

@@ -113,11 +113,11 @@ def show_plan(base: str | None, data: Sequence[str] | None, recipe: Recipe) -> N
 
 def show_overlaps(overlaps: Sequence[Overlap], benchmarks: Sequence[str]) -> None:
     """Every near-duplicate, by ids alone."""
-    from ..tuning.overlap import SHARED_SPRITES
+    from ..tuning.overlap import parts_of_images
     from .screen import screen
 
-    if any(named in SHARED_SPRITES for named in benchmarks):
-        screen().print("images of PictoSafe's own splits are not compared: made of the same pictograms by design")
+    if parts := next(filter(None, map(parts_of_images, benchmarks)), None):
+        screen().print(f"images of benchmarks that draw them from {parts} are not compared: alike by design")
     screen().print(f"near-duplicates with {', '.join(benchmarks)}: {len(overlaps):,}")
     for overlap in overlaps:
         print(f"{overlap.half}\t{overlap.source}:{overlap.example}\t{overlap.benchmark}:{overlap.sample}")

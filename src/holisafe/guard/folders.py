@@ -34,7 +34,7 @@ _HUB_ID: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 def shipped_folder() -> Path:
     """Where the tiny model lies."""
-    return Path(__file__).parents[1] / "benchmarks" / "pictosafe" / "tiny_vlm" / "model"
+    return Path(__file__).parents[1] / SHIPPED
 
 
 def locate(path: str | Path) -> str:

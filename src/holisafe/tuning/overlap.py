@@ -12,13 +12,10 @@ from ..benchmarks import open_benchmark
 from ..benchmarks.base import Benchmark
 from ..errors import InputError
 from ..records import Picture
+from ..registry import benchmarks
 from .examples import Example
 from .near_duplicates import image_hash, near_images, near_texts
 from .recipe import Data
-
-SHARED_SPRITES = frozenset({"pictosafe", "pictosafe-unseen", "pictosafe-utility", "pictosafe-utility-unseen"})
-"""These benchmarks draw every scene anew from the same pictograms: their splits are declared disjoint,
-and images of two of them are not compared with each other. Their texts are."""
 
 
 class Overlap(NamedTuple):
@@ -39,6 +36,13 @@ def find_overlaps(examples: Sequence[Example], data: Data) -> list[Overlap]:
     unique = list({(example.source, example.id): example for example in examples}.values())
     hashes = _hashes({(e.source, p.name): p for e in unique for p in e.pictures}) if data.check_against else {}
     return [overlap for named in data.check_against for overlap in _with_one(unique, hashes, named, data)]
+
+
+def parts_of_images(name: str) -> str | None:
+    """What a benchmark declares that its images are made of (`images_from`): those of two that say the same are alike
+    and disjoint by design, and are not compared with each other. Their texts are."""
+    entry = benchmarks.entries().get(name)
+    return entry.facts.get("images_from") if entry else None
 
 
 def refuse(overlaps: Sequence[Overlap], data: Data) -> None:
@@ -70,9 +74,10 @@ def _with_one(
     for one, other in near_texts(queries, [sample.query for sample in samples], data.text_similarity):
         yield Overlap("text", examples[one].id, examples[one].source, name, samples[other].id)
 
+    parts = parts_of_images(name)
     holders, askers = defaultdict[tuple[str, str], list[str]](list), defaultdict[str, list[str]](list)
     for example in examples:
-        if not (name in SHARED_SPRITES and example.source.partition("/")[0] in SHARED_SPRITES):
+        if not (parts and parts == parts_of_images(example.source.partition("/")[0])):
             for picture in example.pictures:
                 holders[example.source, picture.name].append(example.id)
     for sample in samples:

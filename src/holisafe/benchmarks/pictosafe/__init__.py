@@ -17,7 +17,7 @@ from ...errors import InputError
 from ...records import Sample
 from ...registry import benchmarks
 from ..base import Benchmark
-from .pairs import pairs
+from .pairs import caption, pairs
 from .scenes import Scene, render
 from .utility import utility_samples
 
@@ -26,6 +26,8 @@ FACTS = {
     "citation": "HoliSafe contributors",
     "access": "embedded",
 }
+SPLIT_FACTS = {**FACTS, "images_from": "the same pictograms"}
+"""Scenes of these are drawn anew from the same pictograms: their splits are disjoint by design, alike as they look."""
 COMBINATIONS = "SSS SSU SUU USU UUU"
 
 
@@ -39,7 +41,10 @@ def drawn(name: str, items: Iterable[tuple[Sample, Scene]]) -> Benchmark:
             raise InputError(f"{name} has no image {image!r}")
         return render(scenes[image])
 
-    return Benchmark(name, tuple(sample for sample, _ in kept), open_image)
+    def in_words(sample: Sample) -> str:
+        return caption(scenes[sample.images[0]])
+
+    return Benchmark(name, tuple(sample for sample, _ in kept), open_image, in_words=in_words)
 
 
 def in_style(name: str, style: str, splits: tuple[str, ...]) -> Benchmark:
@@ -56,7 +61,7 @@ def embedded(name: str, root: Path | None) -> None:
         raise InputError(f"{name} is embedded; read an exported folder with 'holisafe-bench --root {root}'")
 
 
-@benchmarks.register("pictosafe", size="1,272 test pairs", combinations=COMBINATIONS, **FACTS)
+@benchmarks.register("pictosafe", size="1,272 test pairs", combinations=COMBINATIONS, **SPLIT_FACTS)
 def load_seen(root: Path | None) -> Benchmark:
     """Train, validation and test splits drawn from Noto and Fluent."""
     embedded("pictosafe", root)
@@ -70,7 +75,7 @@ def load_development(root: Path | None) -> Benchmark:
     return in_style("pictosafe-development", "development", ("validation",))
 
 
-@benchmarks.register("pictosafe-unseen", size="1,272 test pairs", combinations=COMBINATIONS, **FACTS)
+@benchmarks.register("pictosafe-unseen", size="1,272 test pairs", combinations=COMBINATIONS, **SPLIT_FACTS)
 def load_unseen(root: Path | None) -> Benchmark:
     """The test split drawn from Twemoji: for testing only."""
     embedded("pictosafe-unseen", root)
@@ -82,14 +87,14 @@ def utility_in_style(name: str, style: str, splits: tuple[str, ...]) -> Benchmar
     return drawn(name, (item for split in splits for item in utility_samples(split, style, name)))
 
 
-@benchmarks.register("pictosafe-utility", size="360 test questions", combinations="none", **FACTS)
+@benchmarks.register("pictosafe-utility", size="360 test questions", combinations="none", **SPLIT_FACTS)
 def load_utility(root: Path | None) -> Benchmark:
     """Harmless questions with one right answer, in the seen style."""
     embedded("pictosafe-utility", root)
     return utility_in_style("pictosafe-utility", "seen", ("validation", "test"))
 
 
-@benchmarks.register("pictosafe-utility-unseen", size="360 test questions", combinations="none", **FACTS)
+@benchmarks.register("pictosafe-utility-unseen", size="360 test questions", combinations="none", **SPLIT_FACTS)
 def load_unseen_utility(root: Path | None) -> Benchmark:
     """The same questions drawn from Twemoji: for testing only."""
     embedded("pictosafe-utility-unseen", root)

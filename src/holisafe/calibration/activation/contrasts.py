@@ -18,7 +18,6 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from ...benchmarks.pictosafe.catalog import spoken
 from ...errors import InputError
 from ...records import Request, Response, Sample
 
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from .collect import Reading, Where
 
 Contrast = Literal["answers", "inputs", "modality", "refusals"]
-
-DESCRIPTIONS = ("description", "caption", "image_description")
-"""Fields of a sample's meta that say in words what its image shows."""
 
 
 @dataclass(frozen=True)
@@ -63,29 +59,22 @@ def contrasted(
 
     if contrast == "inputs":
         return Contrasted(_unanswered(asked(unsafe)), _unanswered(asked(safe)), "prompt")
-    described = [sample for sample in samples if sample.images and in_words(sample) is not None]
+    described = [sample for sample in samples if sample.images and benchmark.in_words(sample) is not None]
     if not described:
         raise InputError(f"{benchmark.name} does not say in words what its images show, which contrast=modality needs")
     with_image = asked(described)
-    as_text = [_text_only(request, sample) for request, sample in zip(with_image, described, strict=True)]
+    as_text = [
+        _text_only(request, str(benchmark.in_words(sample)))
+        for request, sample in zip(with_image, described, strict=True)
+    ]
     pairs = tuple((place, place) for place in range(len(described)))
     return Contrasted(_unanswered(as_text), _unanswered(with_image), "prompt", pairs)
 
 
-def in_words(sample: Sample) -> str | None:
-    """What the sample's image shows, where its benchmark tells."""
-    for field in DESCRIPTIONS:
-        if sample.meta.get(field):
-            return str(sample.meta[field])
-    if sample.meta.get("pictograms"):
-        return f"The picture shows {' and '.join(spoken(concept) for _, concept in sample.meta['pictograms'])}."
-    return None
-
-
-def _text_only(request: Request, sample: Sample) -> Request:
+def _text_only(request: Request, shown: str) -> Request:
     """What the image shows, then the query."""
     *before, last = request.messages
-    return replace(request, messages=(*before, replace(last, text=f"{in_words(sample)} {last.text}", pictures=())))
+    return replace(request, messages=(*before, replace(last, text=f"{shown} {last.text}", pictures=())))
 
 
 def _unanswered(requests: Sequence[Request]) -> tuple[Reading, ...]:
