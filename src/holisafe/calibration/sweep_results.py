@@ -173,7 +173,7 @@ class Results:
 def _verdicts(run: Path, judge: Judge) -> pd.DataFrame:
     """A run's table of a judge's verdicts, by its present rules on the present responses."""
     responses, verdicts = read_records(run, Response), read_records(run, Verdict).values()
-    answered = [(sample, responses[sample.id]) for sample in read_records(run, Sample).values()]
+    answered = [(sample, responses[sample.id, 0]) for sample in read_records(run, Sample).values()]
     own = {one.response_key: one for one in verdicts if one.judge == judge.name}
     current = {key: one for key, one in own.items() if one.counts(responses.get(key), judge.version)}
     return verdict_table(answered, {judge.name: current})
