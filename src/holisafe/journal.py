@@ -13,18 +13,17 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
-import logging
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from .errors import InputError
+from .errors import InputError, Notice
 
 UNFINISHED: Final = ".unfinished"
 LONGEST_NAME: Final = 255 - len(f".{UNFINISHED}")
@@ -197,8 +196,10 @@ class Journal:
         """What it holds, as `read_lines`."""
         return read_lines(self.path)
 
-    def append(self, *lines: str) -> None:
+    def append(self, *lines: str) -> int:
         """Write lines, given without their ends; once this returns, killing the process does not lose them.
+
+        Gives the byte at which the first of them begins.
 
         Raises OSError when the disk does not take them all; what it took of them is removed again.
         """
@@ -214,6 +215,7 @@ class Journal:
                 raise
         if time.monotonic() - self._synced >= SYNC_SECONDS:
             self.sync()
+        return whole
 
     def sync(self) -> None:
         """Wait until the disk has every line."""
@@ -249,7 +251,7 @@ def lock(descriptor: int, path: Path, *, wait: bool = False) -> None:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
-        _tell_no_locks(path.parent)
+        warnings.warn("this file system has no locks: let one process at a time write here", Notice, stacklevel=2)
 
 
 @contextmanager
@@ -262,13 +264,6 @@ def locked(path: Path, of: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-@cache
-def _tell_no_locks(folder: Path) -> None:
-    logging.getLogger(__name__).warning(
-        "holisafe: %s: this file system has no locks: let one process at a time write here", folder
-    )
 
 
 def _held(path: Path, flags: int, *, wait: bool = False) -> int:

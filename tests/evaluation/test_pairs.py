@@ -356,8 +356,8 @@ def test_a_target_that_breaks_its_promise_is_a_bug_not_a_number(tmp_path: Path, 
     ("twist", "says"),
     [
         (lambda verdicts: verdicts[1:], "left 1 responses without any verdict"),
-        (lambda verdicts: [*verdicts, verdicts[0]], "that it was not asked for"),
-        (lambda verdicts: [dataclasses.replace(verdicts[0], judge="else")], "that it was not asked for"),
+        (lambda verdicts: [*verdicts, verdicts[0]], "which it was not asked"),
+        (lambda verdicts: [dataclasses.replace(verdicts[0], judge="else")], "which it was not asked"),
     ],
 )
 def test_so_is_a_judge(tmp_path: Path, twist: Any, says: str) -> None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..benchmarks.base import Benchmark
 from ..calibration.base import Calibrated
-from ..evaluation.pairs import Call, current_verdicts
+from ..evaluation.pairs import Call
 from ..judges.base import Judge, Judged, applies
-from ..records import GenerationSettings, Request, Response, Verdict, response_key
-from ..runs.folder import read_records
+from ..records import GenerationSettings, Request, Response, ResponseKey, response_key
+from ..runs.folder import read_index
+from ..runs.index import Index
 from ..targets.base import Target
 
 if TYPE_CHECKING:
@@ -42,10 +43,8 @@ def remaining(
     """The target's part and every judge's, less what a run in `out` already holds. Opens each picture once."""
     from ..clients.estimate import estimate
 
-    responses = read_records(out, Response)
-    verdicts = read_records(out, Verdict)
-    answered = {key for key, response in responses.items() if response.usable}
-    asked = [(s, repeat) for s, repeat in calls if response_key(s.id, repeat) not in answered]
+    index = read_index(out)
+    asked = [(sample, repeat) for sample, repeat in calls if not index.done(response_key(sample.id, repeat))]
     requests: Iterator[Request] = (benchmark.request(sample, settings, repeat) for sample, repeat in asked)
     asked_of: Any = target
     while isinstance(asked_of, Calibrated):
@@ -53,11 +52,11 @@ def remaining(
     options = getattr(asked_of, "options", None)
     yield Part(target.name, len(asked), estimate(requests, options) if options is not None else None)
     for judge in judges:
-        judged = current_verdicts(judge, responses, verdicts)
+        keyed = [(response_key(sample.id, repeat), sample) for sample, repeat in calls if applies(judge, sample)]
         items = [
-            Judged(sample, responses.get(key) or _stand_in(sample.id, repeat), benchmark.pictures(sample))
-            for sample, repeat in calls
-            if applies(judge, sample) and (key := response_key(sample.id, repeat)) not in judged
+            Judged(sample, _response(index, key), benchmark.pictures(sample))
+            for key, sample in keyed
+            if index.opinion(judge.name, judge.version, key) is None
         ]
         model = getattr(judge, "target", None)
         options = getattr(model, "options", None)
@@ -65,8 +64,10 @@ def remaining(
         yield Part(judge.name, len(items), estimate(requests, options) if options is not None else None)
 
 
-def _stand_in(sample_id: str, repeat: int) -> Response:
-    return Response(sample_id=sample_id, repeat=repeat, target="", text=TYPICAL_RESPONSE)
+def _response(index: Index, key: ResponseKey) -> Response:
+    """What is stored, or what stands in for an answer that is not there yet."""
+    stand_in = Response(sample_id=key[0], repeat=key[1], target="", text=TYPICAL_RESPONSE)
+    return next(index.responses([key])) if index.judgeable(key) else stand_in
 
 
 def parts_table(parts: Sequence[Part]) -> Table:

@@ -9,10 +9,10 @@ every verdict is on disk before the next is asked for, so a run may be killed at
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence, Sized
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ..errors import InputError
 from ..journal import write_json
 from ..judges.base import Judge, Judged, applies, call_failed
 from ..judges.earlier import recorded, with_earlier
+from ..judges.stepping import event_loop
 from ..records import (
     SCHEMA_VERSION,
     GenerationSettings,
@@ -30,11 +31,11 @@ from ..records import (
     ResponseKey,
     Sample,
     Verdict,
-    VerdictKey,
     response_key,
     verdict_key,
 )
 from ..runs.folder import RunFolder, provenance, read_manifest
+from ..runs.index import Index
 from ..targets.base import Target
 from .progress import Progress, silent
 from .stopping import Budget, Stopping, stopping_on_interrupt
@@ -51,13 +52,14 @@ def evaluate(
     *,
     limit: int | None = None,
     seed: int = 0,
-    settings: GenerationSettings = GenerationSettings(),
+    settings: GenerationSettings | None = None,
     repeats: int = 1,
     max_cost: float | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure a target on a benchmark and return the scores, which `out/scores.json` then holds too.
 
+    `settings` are those that the target was opened with; they need to be given only for a target that keeps none.
     `limit` takes a stratified subset; `seed` draws it. Every sample is asked `repeats` times. No call begins once what
     the run has cost reaches `max_cost` US dollars. An `out` that holds a run is carried on: it must measure the same,
     and its earlier judges judge along (`judges.earlier` tells which). See docs/runs.md for the files and the numbers.
@@ -67,6 +69,7 @@ def evaluate(
     stored.
     """
     report = progress or silent
+    settings = _settings(target, settings)
     _check(benchmark, target, judges, settings)
     content_hash = benchmark.content_hash(lambda done, total: report("images", done, total))
     samples = stratified(benchmark.samples, limit, seed)
@@ -93,10 +96,8 @@ def evaluate(
     }
     calls = [(sample, repeat) for repeat in range(repeats) for sample in samples]
     with RunFolder(out, manifest) as run, stopping_on_interrupt() as interrupted:
-        known = run.read(Sample)
-        run.append(*(sample for sample in samples if sample.id not in known))
-        budget = Budget(max_cost, [*run.read(Response).values(), *run.read(Verdict).values()])
-        stopping = Stopping(interrupted, budget)
+        run.append(*(sample for sample in samples if sample.id not in run.index.samples))
+        stopping = Stopping(interrupted, Budget(max_cost, run.index.spent))
         respond(run, benchmark, target, calls, settings, stopping, report)
         judge_responses(run, panel, benchmark, calls, stopping, report)
         scores = score_run(run, panel, calls, seed)
@@ -126,13 +127,14 @@ def judge_run(
     benchmark = open_recorded(manifest.get("benchmark"), out / "manifest.json", root)
     panel = with_earlier(judges, manifest, out)
     with RunFolder(out, {**manifest, **recorded(panel)}) as run, stopping_on_interrupt() as interrupted:
-        samples, responses = run.read(Sample), run.read(Response)
-        repeats = range(max((response.repeat for response in responses.values()), default=0) + 1)
-        asked = [(sample, repeat) for repeat in repeats for sample in samples.values()]
-        calls = [(sample, repeat) for sample, repeat in asked if response_key(sample.id, repeat) in responses]
-        budget = Budget(max_cost, [*responses.values(), *run.read(Verdict).values()])
+        samples = run.read(Sample)
+        place = {name: number for number, name in enumerate(samples)}
+        made = sorted((repeat, place[name]) for name, repeat in run.index.calls() if name in place)
+        asked = list(samples.values())
+        calls = [(asked[number], repeat) for repeat, number in made]
+        stopping = Stopping(interrupted, Budget(max_cost, run.index.spent))
         again = {judge.name for judge in judges} if rejudge_invalid else set()
-        judge_responses(run, panel, benchmark, calls, Stopping(interrupted, budget), report, again)
+        judge_responses(run, panel, benchmark, calls, stopping, report, again)
         scores = score_run(run, panel, calls, manifest["seed"])
         write_json(out / "scores.json", scores)
     return scores
@@ -148,28 +150,27 @@ def respond(
     report: Progress,
 ) -> None:
     """Make every call that has no answer yet (an error is none). Each response is stored as it comes."""
-    answered = {key for key, response in run.read(Response).items() if response.usable}
     keyed = {response_key(sample.id, repeat): (sample, repeat) for sample, repeat in calls}
-    waiting = {key: call for key, call in keyed.items() if key not in answered}
+    waiting = {key: call for key, call in keyed.items() if not run.index.done(key)}
     total = len(calls)
+    stored = Stored(run, stopping, lambda: report("responses", total - len(waiting), total))
 
     async def requests() -> AsyncIterator[Request]:
         for sample, repeat in list(waiting.values()):
-            if stopping():
+            if stored.stopped():
                 return
             yield benchmark.request(sample, settings, repeat)
 
     async def ask() -> None:
         async for response in target.respond(requests()):
-            if waiting.pop(response.key, None) is None:
-                raise RuntimeError(f"{target.name} answered {response.sample_id!r}, which it was not asked")
-            run.append(response)
-            stopping.budget.spend(response.cost)
-            report("responses", total - len(waiting), total)
+            asked = waiting.pop(response.key, None) is not None
+            stored.keep(response, None if asked else f"{target.name} answered {response.sample_id!r}")
 
     if waiting:
         report("responses", total - len(waiting), total)
-        asyncio.run(ask())
+        with event_loop() as finished:
+            finished(ask())
+    stored.complain()
     if waiting:
         stopping.leave(f"after {total - len(waiting):,} of {total:,} responses")
         raise RuntimeError(f"{target.name} left {len(waiting)} requests without any response")
@@ -189,29 +190,70 @@ def judge_responses(
     Errors and blocks by a content filter are never judged: they are not the model's own answers. Judges named in
     `again` also get what they could not judge before.
     """
-    responses, verdicts = run.read(Response), run.read(Verdict)
     for judge in judges:
-        pairs = [
-            Judged(sample, response, benchmark.pictures(sample))
-            for sample, repeat in calls
-            if applies(judge, sample) and (response := responses[response_key(sample.id, repeat)]).judgeable
-        ]
-        current = current_verdicts(judge, responses, verdicts)
-        judged = {
-            key
-            for key, verdict in current.items()
-            if not call_failed(verdict) and not (verdict.invalid and judge.name in again)
+        asked = to_judge(run.index, judge, calls)
+        waiting = {
+            key: sample
+            for key, sample in asked.items()
+            if (opinion := run.index.opinion(judge.name, judge.version, key)) is None
+            or call_failed(opinion)
+            or (opinion.invalid and judge.name in again)
         }
-        waiting = {pair.response.key: pair for pair in pairs if pair.response.key not in judged}
-        for verdict in judge.judge(_until(stopping, list(waiting.values()))):
-            if verdict.judge != judge.name or waiting.pop(verdict.response_key, None) is None:
-                raise RuntimeError(f"{judge.name} gave a verdict on {verdict.sample_id!r} that it was not asked for")
-            run.append(verdict)
-            stopping.budget.spend(verdict.cost)
-            report(judge.name, len(pairs) - len(waiting), len(pairs))
+        total = len(asked)
+        stored = Stored(run, stopping, partial(_tell, report, judge.name, waiting, total))
+
+        def pairs(samples: Mapping[ResponseKey, Sample], stored: Stored = stored) -> Iterator[Judged]:
+            for response in run.index.responses(list(samples)):
+                if stored.stopped():
+                    return
+                sample = samples[response.key]
+                yield Judged(sample, response, benchmark.pictures(sample))
+
+        for verdict in judge.judge(pairs(dict(waiting))):
+            own = verdict.judge == judge.name and waiting.pop(verdict.response_key, None) is not None
+            stored.keep(verdict, None if own else f"{judge.name} gave a verdict on {verdict.sample_id!r}")
+        stored.complain()
         if waiting:
             stopping.leave(f"while {judge.name} was judging")
             raise RuntimeError(f"{judge.name} left {len(waiting)} responses without any verdict")
+
+
+def to_judge(index: Index, judge: Judge, calls: Sequence[Call]) -> dict[ResponseKey, Sample]:
+    """The answers among the calls that are a judge's to judge, judged or not."""
+    keyed = ((response_key(sample.id, repeat), sample) for sample, repeat in calls if applies(judge, sample))
+    return {key: sample for key, sample in keyed if index.judgeable(key)}
+
+
+def _tell(report: Progress, who: str, waiting: Sized, total: int) -> None:
+    report(who, total - len(waiting), total)
+
+
+class Stored:
+    """What comes back, stored one by one. The first fault on the way lets nothing new begin and is raised at the end:
+    what was in flight, and is paid for, is stored all the same."""
+
+    def __init__(self, run: RunFolder, stopping: Stopping, tell: Callable[[], None]) -> None:
+        self.run, self.stopping, self.tell = run, stopping, tell
+        self.fault: Exception | None = None
+
+    def stopped(self) -> bool:
+        return self.fault is not None or self.stopping()
+
+    def keep(self, record: Response | Verdict, unasked: str | None) -> None:
+        """Store a record, unless it is one that was `unasked`, in words."""
+        try:
+            if unasked is not None:
+                raise RuntimeError(f"{unasked}, which it was not asked")
+            self.run.append(record)
+            self.stopping.budget.spend(record.cost)
+            self.tell()
+        except Exception as fault:  # noqa: BLE001 - whatever it is, others are in flight
+            self.fault = self.fault or fault
+
+    def complain(self) -> None:
+        """Raise the first fault, if there was one."""
+        if self.fault is not None:
+            raise self.fault
 
 
 def score_run(run: RunFolder, judges: Sequence[Judge], calls: Sequence[Call], seed: int) -> dict[str, Any]:
@@ -219,7 +261,14 @@ def score_run(run: RunFolder, judges: Sequence[Judge], calls: Sequence[Call], se
     from ..metrics.run_scores import run_scores
 
     responses, verdicts = run.read(Response), run.read(Verdict)
-    current = {judge.name: current_verdicts(judge, responses, verdicts) for judge in judges}
+    current = {
+        judge.name: {
+            key: verdicts[verdict_key(judge.name, key)]
+            for key in responses
+            if run.index.opinion(judge.name, judge.version, key) is not None
+        }
+        for judge in judges
+    }
     answered = [(sample, responses[response_key(sample.id, repeat)]) for sample, repeat in calls]
     failed = {name: sum(map(call_failed, verdicts.values())) for name, verdicts in current.items()}
     measures = {judge.name: getattr(judge, "measures", {}) for judge in judges}
@@ -229,22 +278,19 @@ def score_run(run: RunFolder, judges: Sequence[Judge], calls: Sequence[Call], se
     }
 
 
-def _until(stopping: Stopping, items: Sequence[Judged]) -> Iterator[Judged]:
-    """The items one by one, until somebody asks to stop."""
-    for item in items:
-        if stopping():
-            return
-        yield item
-
-
-def current_verdicts(
-    judge: Judge, responses: Mapping[ResponseKey, Response], verdicts: Mapping[VerdictKey, Verdict]
-) -> dict[ResponseKey, Verdict]:
-    """The judge's verdicts by its present rules on the present responses, by response key; others are out of date."""
-    stored = {key: verdicts.get(verdict_key(judge.name, key)) for key in responses}
-    return {
-        key: verdict for key, verdict in stored.items() if verdict and verdict.counts(responses[key], judge.version)
-    }
+def _settings(target: Any, given: GenerationSettings | None) -> GenerationSettings:
+    """What the target was opened with, `given` where it does not say. Raises InputError when the two differ."""
+    inner = target
+    while hasattr(inner, "target"):  # a calibration around it
+        inner = inner.target
+    own = getattr(inner, "settings", None)
+    if not isinstance(own, GenerationSettings):
+        return given or GenerationSettings()
+    if given is not None and given != own:
+        opened, asked = asdict(own), asdict(given)
+        changes = [f"{name} {opened[name]!r}, not {asked[name]!r}" for name in opened if opened[name] != asked[name]]
+        raise InputError(f"{target.name} was opened with {'; '.join(changes)}")
+    return own
 
 
 def _check(benchmark: Benchmark, target: Target, judges: Sequence[Judge], settings: GenerationSettings) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-from ..records import Response, Verdict
 
 
 @dataclass
@@ -18,13 +15,11 @@ class Budget:
     """What a run has cost so far, in US dollars, and the most that it may, None for any amount."""
 
     most: float | None
-    paid: Iterable[Response | Verdict] = ()
-
-    def __post_init__(self) -> None:
-        self.spent = math.fsum(record.cost or 0.0 for record in self.paid)
+    spent: float = 0.0
 
     def spend(self, cost: float | None) -> None:
-        self.spent += cost or 0.0
+        if cost is not None and cost > 0:  # neither less than nothing, nor no number, makes room for more
+            self.spent += cost
 
     @property
     def used_up(self) -> bool:

@@ -40,7 +40,14 @@ CALL_FAILED = "error: "
 """How the reason of an invalid verdict begins when the judge could not be asked, rather than said nothing usable."""
 
 
-def call_failed(verdict: Verdict) -> bool:
+class Opined(Protocol):
+    """A verdict, or what an index of verdicts holds of it."""
+
+    @property
+    def invalid(self) -> str | None: ...
+
+
+def call_failed(verdict: Opined) -> bool:
     """Whether the judge's own call failed: such a verdict counts as invalid, and is asked for again on resume."""
     return (verdict.invalid or "").startswith(CALL_FAILED)
 
