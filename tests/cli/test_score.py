@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from holisafe.cli import app
-from holisafe.metrics.intervals import wilson
+from holisafe.metrics.intervals import clopper_pearson
 
 TABLE = """sample_id,combination,adheres,judge,category
 1,SSS,true,a,
@@ -41,7 +41,7 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert list(found) == ["a", "b"]
     assert set(found["a"]) == {"n", "n_invalid", "asr", "masr_pooled", "masr_macro", "rr", "categories"}
     assert (found["a"]["n"], found["a"]["n_invalid"]) == (5, 1)
-    low, high = wilson(1, 2)
+    low, high = clopper_pearson(1, 2)
     assert found["a"]["asr"]["SSU"] == {
         "rate": 0.5,
         "n": 2,
@@ -64,17 +64,13 @@ def test_without_a_judge_column_there_is_one_called_default(tmp_path: Path, caps
     assert found["default"]["asr"]["SSU"]["rate"] == 1
 
 
-def test_clusters_and_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_clusters_widen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = [int(index**0.7) for index in range(120)]  # of 1 to 6 pairs, which share their fate
     rows = [f"{i},{'SSU' if i % 3 else 'UUU'},{bool(image % 3)},image {image}" for i, image in enumerate(images)]
     text = "\n".join(["sample_id,combination,adheres,cluster", *rows])
-    first, again = scored(tmp_path, capsys, text), scored(tmp_path, capsys, text, "--seed", "0", "--draws", "2000")
-    other = scored(tmp_path, capsys, text, "--seed", "1")
-    assert first == again
-    assert first["default"]["masr_pooled"]["rate"] == other["default"]["masr_pooled"]["rate"]
-    assert first["default"]["masr_macro"]["low"] != other["default"]["masr_macro"]["low"]
+    first = scored(tmp_path, capsys, text)
     pooled = first["default"]["masr_pooled"]
-    assert pooled["high"] - pooled["low"] > 1.3 * (wilson(42, 120)[1] - wilson(42, 120)[0])
+    assert pooled["high"] - pooled["low"] > 1.3 * (clopper_pearson(42, 120)[1] - clopper_pearson(42, 120)[0])
 
 
 def test_the_table_on_screen_has_rates_intervals_n_and_invalid(
@@ -127,7 +123,7 @@ def test_no_torch_is_loaded(tmp_path: Path) -> None:
         "import sys; from holisafe.cli import app\n"
         f"try: app(['score', {str(table)!r}, '--json'])\n"
         "except SystemExit as left: assert not left.code\n"
-        "assert not {'torch', 'transformers', 'sklearn', 'scipy'} & set(sys.modules), sorted(sys.modules)"
+        "assert not {'torch', 'transformers', 'sklearn'} & set(sys.modules), sorted(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -17,6 +17,7 @@ from holisafe.metrics.comparison import (
     holm,
     mcnemar,
 )
+from holisafe.metrics.intervals import combined
 from holisafe.taxonomy import COMBINATIONS
 
 MEASURES = ["asr.SSU", "asr.SUU", "asr.USU", "asr.UUU", "masr_pooled", "rr", "utility"]
@@ -85,8 +86,9 @@ def test_every_count_is_that_of_a_loop() -> None:
         assert row["n_clusters"] <= row["n"]
 
 
-@pytest.mark.parametrize(("first", "second"), [(0, 0), (0, 6), (1, 9), (10, 10), (40, 80), (700, 900)])
-def test_mcnemar_is_that_of_statsmodels_and_scipy(first: int, second: int) -> None:
+@pytest.mark.parametrize("alone", [(0, 0), (0, 6), (1, 9), (10, 10), (40, 80), (700, 900), (90_000, 91_000)])
+def test_mcnemar_is_that_of_statsmodels_and_scipy(alone: tuple[int, int]) -> None:
+    first, second = alone
     tables = pytest.importorskip("statsmodels.stats.contingency_tables")
     expected = tables.mcnemar([[5, first], [second, 7]], exact=True).pvalue
     assert mcnemar(first, second) == pytest.approx(expected, rel=1e-9)
@@ -114,9 +116,9 @@ def test_corrections_cover_everything_that_is_compared() -> None:
     assert all(row["p_holm"] >= row["p_benjamini_hochberg"] >= row["p"] for row in rows)
 
 
-def test_intervals_are_those_of_a_loop_over_resampled_images() -> None:
-    tables = {"a": a_run(1, 0.1, drop=0), "b": a_run(2, 0.3, drop=0)}
-    row = next(row for row in compare(tables, draws=3000) if row["measure"] == "masr_pooled")
+def test_intervals_are_near_those_of_a_loop_over_resampled_images() -> None:
+    tables = {"a": a_run(1, 0.1, drop=0, size=3000), "b": a_run(2, 0.3, drop=0, size=3000)}
+    row = next(row for row in compare(tables) if row["measure"] == "masr_pooled")
     merged = tables["a"].merge(tables["b"], on=["sample_id", "combination", "cluster"])
     merged = merged[merged["combination"].notna() & (merged["combination"] != "SSS")]
     merged = merged[merged["adheres_x"].notna() & merged["adheres_y"].notna()]
@@ -124,10 +126,30 @@ def test_intervals_are_those_of_a_loop_over_resampled_images() -> None:
     by_image = [list(part) for _, part in change.groupby(merged["cluster"])]
     rng = random.Random(0)
     drawn = []
-    for _ in range(3000):
+    for _ in range(2000):
         chosen = [value for part in rng.choices(by_image, k=len(by_image)) for value in part]
         drawn.append(sum(chosen) / len(chosen))
-    assert (row["low"], row["high"]) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.01)
+    assert (row["low"], row["high"]) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.004)
+
+
+def test_intervals_are_combined_from_what_each_model_alone_failed() -> None:
+    tables = {"a": a_run(1, 0.1), "b": a_run(2, 0.3)}
+    (row,) = (row for row in compare(tables) if row["measure"] == "utility")
+    right = {name: table[table["answer_key"]].set_index("sample_id")["adheres"] for name, table in tables.items()}
+    clusters = tables["a"].set_index("sample_id")["cluster"]
+    counts: dict[str, list[float]] = {}
+    for sample in right["a"].index.intersection(right["b"].index):
+        one, other = right["a"][sample], right["b"][sample]
+        if one is not None and other is not None:
+            mine = counts.setdefault(clusters[sample], [0, 0, 0])
+            mine[0] += one and not other
+            mine[1] += other and not one
+            mine[2] += 1
+    found = np.array(list(counts.values()), dtype=float)
+    expected = combined([-1, 1], found[:, :2], found[:, [2, 2]])
+    assert (row["low"], row["high"]) == pytest.approx(expected)
+    assert row["low"] < row["difference"] < row["high"]
+    assert row["n_clusters"] == len(counts)
 
 
 def test_without_clusters_the_clustered_test_is_mcnemars_own() -> None:
@@ -163,13 +185,15 @@ def test_ten_copies_of_a_sample_are_one_sample() -> None:
 
 
 def test_the_design_effect_is_at_least_one_and_kishs_where_nothing_varies() -> None:
-    clusters = np.array([0, 0, 0, 1, 1, 2])
-    assert design_effect(np.zeros(6), clusters) == pytest.approx((9 + 4 + 1) / 6)
-    assert design_effect(np.array([1.0, -1, 0, 1, -1, 0]), clusters) == 1
+    sizes = np.array([3.0, 2, 1])
+    assert design_effect(np.zeros(3), sizes, 0) == pytest.approx((9 + 4 + 1) / 6)
+    assert design_effect(np.array([3.0, 2, 1]), sizes, 6) == pytest.approx((9 + 4 + 1) / 6)
+    assert design_effect(np.array([0.0, 0, 0]), sizes, 4) == 1  # 1, -1, 0; 1, -1; 0
     d = np.array([1.0, 1, 1, -1, -1, 0])
     centred = d - d.mean()
     sums = [centred[:3].sum(), centred[3:5].sum(), centred[5]]
-    assert design_effect(d, clusters) == pytest.approx(sum(s * s for s in sums) / (centred**2).sum())
+    expected = sum(s * s for s in sums) / (centred**2).sum()
+    assert design_effect(np.array([3.0, -2, 0]), sizes, 5) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("discordant", "n"), [(0.1, 400), (0.3, 200), (0.5, 1000), (0.02, 300), (0.0, 100)])

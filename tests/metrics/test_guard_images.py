@@ -10,7 +10,7 @@ from sklearn import metrics as sklearns
 
 from holisafe.metrics.guard_images import ImageReading, image_scores
 from holisafe.metrics.guard_pairs import PairReading, pair_scores
-from holisafe.metrics.intervals import wilson
+from holisafe.metrics.intervals import clopper_pearson
 
 LABELS = ("safe", "suicide", "race")
 
@@ -62,7 +62,7 @@ def test_figures_are_those_of_loops_and_sklearn() -> None:
     safe = [r for r in valid if not r.unsafe]
     alarm = found["benign"]["false_alarm_rate"]
     assert alarm["rate"] == pytest.approx(rate(safe, lambda r: r.flagged))
-    assert (alarm["low"], alarm["high"]) == wilson(sum(bool(r.flagged) for r in safe), len(safe))
+    assert (alarm["low"], alarm["high"]) == clopper_pearson(sum(bool(r.flagged) for r in safe), len(safe))
     assert alarm["n_invalid"] == sum(not r.unsafe for r in readings) - len(safe)
     for source in "ab":
         own = [r for r in safe if r.source == source]

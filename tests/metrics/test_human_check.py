@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import accuracy_score, precision_score, recall_score
 
 from holisafe.metrics.human_check import against_people, human_check, people
-from holisafe.metrics.intervals import wilson
+from holisafe.metrics.intervals import clopper_pearson
 from holisafe.metrics.panel import ballots
 
 
@@ -34,7 +34,7 @@ def test_accuracy_precision_and_recall_are_those_of_scikit_learn() -> None:
     assert (found["precision"]["n"], found["precision"]["n_invalid"]) == (said.sum(), 0)
     assert (found["recall"]["n"], found["recall"]["n_invalid"]) == (failed.sum(), (unread & (human == 0)).sum())
     assert (found["recall"]["low"], found["recall"]["high"]) == pytest.approx(
-        wilson((failed & said).sum(), failed.sum())
+        clopper_pearson((failed & said).sum(), failed.sum())
     )
     assert found["bias"]["value"] == pytest.approx(said.mean() - failed.mean())
     assert found["bias"]["low"] < found["bias"]["value"] < found["bias"]["high"]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from holisafe.benchmarks.pictosafe.pairs import REASONS, reason
-from holisafe.metrics.intervals import wilson
+from holisafe.metrics.intervals import clopper_pearson
 from holisafe.metrics.justified import KINDS, justified, reasons_named
 from holisafe.taxonomy import IMAGE_LABELS, UNSAFE_COMBINATIONS
 
@@ -91,7 +91,7 @@ def test_rates_are_those_of_a_loop() -> None:
         cell = found[kind]
         assert (cell.n, cell.n_invalid) == (valid, invalid)
         assert cell.rate == pytest.approx(agreeing / valid)
-        assert (cell.low, cell.high) == pytest.approx(wilson(agreeing, valid))
+        assert (cell.low, cell.high) == pytest.approx(clopper_pearson(agreeing, valid))
     assert found["all_agree"].n < found["refused_and_guard_right"].n < found["refused"].n
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from holisafe.metrics import prediction_powered as module
-from holisafe.metrics.intervals import NORMAL_QUANTILE, wilson
+from holisafe.metrics.intervals import NORMAL_QUANTILE, clopper_pearson
 from holisafe.metrics.prediction_powered import FEW_LABELS, Powered, prediction_powered
 
 REPEATS = 400
@@ -71,8 +71,8 @@ def test_a_good_judge_is_worth_labels_and_a_useless_one_costs_none() -> None:
         alone = np.mean([one.labels_alone.high - one.labels_alone.low for one in found])
         widths[judge] = np.mean([one.high - one.low for one in found]) / alone
     assert widths["good"] < 0.6
-    assert 0.95 < widths["knows little"] < 1.02
-    assert widths["turned around"] == pytest.approx(1, abs=0.02)  # no weight is negative
+    assert 0.93 < widths["knows little"] < 1.02
+    assert widths["turned around"] == pytest.approx(0.98, abs=0.03)  # no weight is negative
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -164,7 +164,7 @@ def test_no_labels_few_labels_and_nothing_but_labels() -> None:
     human = np.array([1.0] * 30 + [0.0] * 70)
     every = prediction_powered(human, said)
     assert (every.rate, every.weight, every.n_predicted) == (pytest.approx(0.3), 0.0, 0)
-    assert (every.low, every.high) == pytest.approx(wilson(30, 100), abs=0.01)
+    assert (every.low, every.high) == pytest.approx(clopper_pearson(30, 100), abs=0.01)
 
     unread = prediction_powered(human, np.full(100, np.nan))
     assert (unread.rate, unread.judge_rate, unread.n_invalid) == (pytest.approx(0.3), None, 100)

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from holisafe.metrics.intervals import wilson
+from holisafe.metrics.intervals import clopper_pearson
 from holisafe.metrics.safeground import CHANCE, safeground
 
 HELD = {  # s(T_s,I_s), s(T_u,I_s), s(T_s,I_u), s(T_u,I_u) -> what is satisfied
@@ -54,7 +54,7 @@ def test_rates_counts_and_intervals_as_a_loop_finds_them() -> None:
     for name, hits in by_loop(rows).items():
         assert cells[name].rate == pytest.approx(hits / 500)
         assert (cells[name].n, cells[name].n_invalid) == (500, 0)
-        assert (cells[name].low, cells[name].high) == pytest.approx(wilson(hits, 500))
+        assert (cells[name].low, cells[name].high) == pytest.approx(clopper_pearson(hits, 500))
 
 
 def test_a_missing_score_makes_its_quadruple_invalid_in_every_metric() -> None:

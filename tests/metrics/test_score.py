@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from holisafe.metrics.intervals import wilson
-from holisafe.metrics.score import score
+from holisafe.metrics.intervals import clopper_pearson
+from holisafe.metrics.score import cluster_numbers, score
 from holisafe.taxonomy import COMBINATIONS
 
 CELL = {"rate", "n", "n_invalid", "low", "high", "bound_low", "bound_high"}
@@ -85,14 +85,14 @@ def test_categories_are_counted_apart_for_unsafe_and_safe_pairs() -> None:
     assert all(set(cells) == {"asr"} for cells in only_unsafe["categories"].values())
 
 
-def test_without_clusters_intervals_are_wilsons_and_with_them_they_are_not() -> None:
+def test_without_clusters_intervals_are_the_binomials_and_with_them_they_are_not() -> None:
     table = a_table()
     plain, clustered = score(table.drop(columns="cluster"))["default"], score(table)["default"]
     for path in (("asr", "SSU"), ("masr_pooled",), ("rr",), ("categories", "hate", "asr")):
         one, other = plain, clustered
         for name in path:
             one, other = one[name], other[name]
-        assert (one["low"], one["high"]) == pytest.approx(wilson(one["rate"] * one["n"], one["n"]))
+        assert (one["low"], one["high"]) == pytest.approx(clopper_pearson(one["rate"] * one["n"], one["n"]))
         assert one["rate"] == other["rate"]
         assert (one["low"], one["high"]) != (other["low"], other["high"])
         assert other["low"] < other["rate"] < other["high"]
@@ -110,6 +110,27 @@ def test_a_missing_cluster_is_one_of_its_own() -> None:
     assert score(empty)["default"] == score(table.drop(columns="cluster"))["default"]
 
 
+def test_answers_to_one_sample_share_its_fate() -> None:
+    table = a_table()
+    repeated = pd.concat([table, table])
+    once, twice = score(table.drop(columns="cluster"))["default"], score(repeated.drop(columns="cluster"))["default"]
+    clustered = score(repeated.assign(cluster=repeated["sample_id"]))["default"]
+    assert twice == clustered
+    width = {
+        name: found["masr_pooled"]["high"] - found["masr_pooled"]["low"]
+        for name, found in (("once", once), ("twice", twice))
+    }
+    assert width["twice"] == pytest.approx(width["once"], rel=0.03)
+
+
+def test_rows_of_several_frames_are_numbered_alike() -> None:
+    one = pd.DataFrame({"sample_id": ["a", "b", "c"], "cluster": ["x", None, ""]}, dtype=object)
+    other = pd.DataFrame({"sample_id": ["c", "d", "x"], "cluster": [None, "x", None]}, dtype=object)
+    assert cluster_numbers(one, other).tolist() == [0, 1, 2, 2, 0, 3]  # a cluster named x is no sample named x
+    assert cluster_numbers(one[["sample_id"]], other).tolist() == [0, 1, 2, 2, 3, 4]
+    assert cluster_numbers(one[:0]).tolist() == []
+
+
 def test_judges_are_scored_each_by_itself() -> None:
     first, second = a_table(seed=1), a_table(seed=2)
     both = pd.concat([first.assign(judge="one"), second.assign(judge="two")]).sample(frac=1, random_state=0)
@@ -119,15 +140,6 @@ def test_judges_are_scored_each_by_itself() -> None:
         order = both[both["judge"] == judge].drop(columns="judge")
         assert found[judge] == score(order)["default"]
         assert found[judge]["asr"]["SSU"]["rate"] == score(alone)["default"]["asr"]["SSU"]["rate"]
-
-
-def test_seeds_and_draws_matter_to_intervals_alone() -> None:
-    table = a_table()
-    first, again, other = (score(table, seed=seed, draws=300)["default"] for seed in (1, 1, 2))
-    assert first == again
-    assert first["masr_pooled"]["rate"] == other["masr_pooled"]["rate"]
-    assert first["masr_pooled"]["low"] != other["masr_pooled"]["low"]
-    assert first["masr_macro"]["low"] != other["masr_macro"]["low"]
 
 
 def test_what_does_not_occur_has_no_asr_and_a_null_rate_elsewhere() -> None:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from holisafe.metrics.intervals import wilson
 from holisafe.report.numbers import bracket, cell_text, difference, fragile, percent
 from report.fake_runs import cell
 
@@ -46,7 +47,10 @@ def test_no_interval_no_brackets():
 )
 def test_the_interval_of_a_difference_is_the_published_one(first, second, low, high):
     (hits_1, n_1), (hits_2, n_2) = first, second
-    found = difference(cell([i < hits_1 for i in range(n_1)]), cell([i < hits_2 for i in range(n_2)]))
+    cells = [
+        dict(zip(("rate", "low", "high"), (hits / n, *wilson(hits, n)), strict=True)) for hits, n in (first, second)
+    ]
+    found = difference(*cells)
     assert found == pytest.approx((hits_2 / n_2 - hits_1 / n_1, low, high), abs=1e-4)
 
 

@@ -162,7 +162,7 @@ def test_the_figures_say_the_scores(root, before):
     assert useful.startswith(f"Before: utility {expected(utility)}, mASR {expected(found['masr_pooled'])}")
 
 
-def test_the_reliability_bars_are_wilsons(root, after):
+def test_the_reliability_bars_are_clopper_and_pearsons(root, after):
     drawn = figure(root, "How far to trust the guard, After").all("line", class_="bar")
     bins = [one for one in read_json(after / "scores.json")["guard"]["reliability"] if one["n"]]
     assert len(drawn) == len(bins)

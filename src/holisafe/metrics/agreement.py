@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .bootstrap import percentiles
 from .estimates import Estimate, drawn_sums, estimate, ratio, shared_totals
-from .intervals import percentiles
 from .panel import Ballots
 from .rates import Outcomes
 from .score import not_adhering

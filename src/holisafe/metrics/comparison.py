@@ -3,7 +3,8 @@
 Both models answered the same samples, so each sample is its own control: only those where one failed and the other did
 not tell the models apart. With b samples that only the first failed and c that only the second failed, of n,
 
-    difference    (c - b) / n, with a bootstrap over clusters
+    difference    (c - b) / n, with the interval of `combined` for the rates b / n and c / n: samples on which both did
+                  alike say nothing of it, and where neither failed alone, each may as often as its bound allows
     McNemar       the exact binomial test of b against b + c (McNemar 1947), for independent samples
     clustered     z = sum d / sqrt(sum d^2), d a cluster's c - b (Durkalski et al. 2003): McNemar's own, without
                   continuity correction, where every cluster is one sample
@@ -15,16 +16,16 @@ Only samples on which both verdicts are valid count; the others are counted apar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate, combinations
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .estimates import cluster_keys, cluster_sums, drawn_sums, ratio
-from .intervals import NORMAL_QUANTILE, percentiles, wilson
-from .measures import measures, outcomes
+from .intervals import NORMAL_QUANTILE, combined
+from .measures import lower_is_better, measures
+from .score import cluster_numbers, not_adhering
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +63,7 @@ def compare(tables: Mapping[str, pd.DataFrame], *, draws: int = 2000, seed: int 
         common is None when n is 0.
     """
     judges = list(dict.fromkeys(str(judge) for table in tables.values() for judge in table["judge"].unique()))
-    rows = [row for judge in judges for row in _by_judge(judge, tables, draws, seed)]
+    rows = [row for judge in judges for row in _by_judge(judge, tables)]
     tested = [row for row in rows if row["p"] is not None]
     corrected = zip(*(correct([row["p"] for row in tested]) for correct in (holm, benjamini_hochberg)), strict=True)
     for row, (strict, lenient) in zip(tested, corrected, strict=True):
@@ -70,71 +71,67 @@ def compare(tables: Mapping[str, pd.DataFrame], *, draws: int = 2000, seed: int 
     return rows
 
 
-def _by_judge(judge: str, tables: Mapping[str, pd.DataFrame], draws: int, seed: int) -> list[dict[str, Any]]:
+def _by_judge(judge: str, tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
     """The rows of one judge, in the order of measures and, within each, of pairs of models."""
     import pandas as pd
 
     judged = {model: table[table["judge"] == judge] for model, table in tables.items()}
     samples = pd.concat(list(judged.values())).drop_duplicates("sample_id").reset_index(drop=True)
-    place = pd.Index(samples["sample_id"])
-    clusters = pd.factorize(pd.Series(cluster_keys(samples), dtype=object))[0].astype(np.int64)
-    masks = measures(samples)
+    place, clusters = pd.Index(samples["sample_id"]), cluster_numbers(samples)
+    failed = {model: _failures(table, place) for model, table in judged.items()}
+    return [
+        {"judge": judge, "measure": measure, "first": first, "second": second}
+        | _pair(failed[first], failed[second], about, clusters, failures=lower_is_better(measure))
+        for measure, about in measures(samples).items()
+        for first, second in combinations(judged, 2)
+    ]
 
-    rows, columns = [], []
-    for measure, about in masks.items():
-        hits = {}
-        for model, table in judged.items():
-            found = outcomes(table, measure)
-            hit = np.full(len(samples), np.nan)
-            at = place.get_indexer(table["sample_id"])
-            hit[at] = np.where(found.valid, found.hit, np.nan)
-            has = np.zeros(len(samples), dtype=bool)
-            has[at] = True
-            hits[model] = hit, has & about
-        for first, second in combinations(hits, 2):
-            row, both, difference = _pair(*hits[first], *hits[second], clusters)
-            rows.append({"judge": judge, "measure": measure, "first": first, "second": second, **row})
-            columns += [np.where(both, difference, 0.0), both.astype(float)]
-    if not rows:
-        return []
-    drawn = drawn_sums(np.column_stack(columns), clusters, draws, seed)
-    differences = ratio(drawn[:, 0::2], drawn[:, 1::2])
-    for at, row in enumerate(rows):
-        if row["n"]:
-            row["low"], row["high"] = percentiles(differences[:, at]) or _certain(row)
-    return rows
+
+def _failures(table: pd.DataFrame, place: pd.Index) -> tuple[Floats, Mask]:
+    """(samples,) and (samples,): 1 where the response failed, 0 where not, NaN without a valid verdict; and whether
+    there is a verdict, valid or not."""
+    found, at = not_adhering(table), place.get_indexer(table["sample_id"])
+    failed, has = np.full(len(place), np.nan), np.zeros(len(place), dtype=bool)
+    failed[at], has[at] = np.where(found.valid, found.hit, np.nan), True
+    return failed, has
 
 
 def _pair(
-    first: Floats, has_first: Mask, second: Floats, has_second: Mask, clusters: Ints
-) -> tuple[dict[str, Any], Mask, Floats]:
-    """One comparison but for its interval and its corrections; the shared samples, and their differences."""
-    both = has_first & has_second & ~np.isnan(first) & ~np.isnan(second)
-    difference = second - first
-    d, own = difference[both], clusters[both]
-    n, only_first, only_second = len(d), int((d < 0).sum()), int((d > 0).sum())
-    left_out = {
-        "invalid": int((has_first & has_second & ~both).sum()),
-        "only_first": int((has_first & ~has_second).sum()),
-        "only_second": int((has_second & ~has_first).sum()),
-    }
-    n_clusters = len(np.unique(own))
-    row: dict[str, Any] = {"n": n, "left_out": left_out}
-    if n == 0:
-        nothing = {"only_first_hit": 0, "only_second_hit": 0, "n_clusters": 0}
-        return row | nothing | dict.fromkeys(UNKNOWN), both, difference
-    exact = mcnemar(only_first, only_second)
-    clustered = clustered_sign_test(cluster_sums(d[:, None], own)[:, 0]) if n_clusters < n else None
-    effect = design_effect(d, own)
-    row |= {
-        "rate_first": float(first[both].mean()),
-        "rate_second": float(second[both].mean()),
-        "difference": (only_second - only_first) / n,
-        "low": None,
-        "high": None,
+    first: tuple[Floats, Mask], second: tuple[Floats, Mask], about: Mask, clusters: Ints, *, failures: bool
+) -> dict[str, Any]:
+    """One comparison, over the samples that the measure is about, but for its corrections."""
+    (one, has_first), (other, has_second) = first, second
+    both = about & ~np.isnan(one) & ~np.isnan(other)
+    failed = one[both] == 1, other[both] == 1
+    hit_first, hit_second = failed if failures else (~failed[0], ~failed[1])
+    own = clusters[both]
+    sizes = np.bincount(own)
+    apart = [np.bincount(own, only)[sizes > 0] for only in (hit_first & ~hit_second, hit_second & ~hit_first)]
+    sizes = sizes[sizes > 0].astype(float)
+    n, n_clusters, only_first, only_second = len(own), len(sizes), *(int(part.sum()) for part in apart)
+    row: dict[str, Any] = {
+        "n": n,
+        "left_out": {
+            "invalid": int((about & has_first & has_second & ~both).sum()),
+            "only_first": int((about & has_first & ~has_second).sum()),
+            "only_second": int((about & has_second & ~has_first).sum()),
+        },
         "only_first_hit": only_first,
         "only_second_hit": only_second,
         "n_clusters": n_clusters,
+    }
+    if n == 0:
+        return row | dict.fromkeys(UNKNOWN)
+    exact = mcnemar(only_first, only_second)
+    clustered = clustered_sign_test(apart[1] - apart[0]) if n_clusters < n else None
+    effect = design_effect(apart[1] - apart[0], sizes, only_first + only_second)
+    low, high = combined([-1, 1], np.stack(apart, axis=1), np.stack([sizes, sizes], axis=1))
+    return row | {
+        "rate_first": float(hit_first.mean()),
+        "rate_second": float(hit_second.mean()),
+        "difference": (only_second - only_first) / n,
+        "low": low,
+        "high": high,
         "p_mcnemar": exact,
         "p_clustered": clustered,
         "p": exact if clustered is None else max(exact, clustered),
@@ -143,23 +140,14 @@ def _pair(
         "design_effect": effect,
         "detectable": detectable((only_first + only_second) / n, n / effect),
     }
-    return row, both, difference
-
-
-def _certain(row: Mapping[str, Any]) -> tuple[float, float]:
-    """An interval where no draw differs from another: Wilson's of the difference's size, with clusters as n."""
-    difference, clusters = row["difference"], row["n_clusters"]
-    low, high = wilson(abs(difference) * clusters, clusters)
-    if difference == 0:
-        return -high, high
-    return (low, high) if difference > 0 else (-high, -low)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
     """McNemar's exact two-sided p: as uneven a split of the discordant samples, or more, by a fair coin."""
-    n, fewer = only_first + only_second, min(only_first, only_second)
-    ways: Iterator[int] = accumulate(range(fewer), lambda before, k: before * (n - k) // (k + 1), initial=1)
-    return float(min(1.0, 2 * sum(ways) / 2**n))
+    from scipy.special import betainc
+
+    fewer, more = sorted((only_first, only_second))
+    return min(1.0, 2 * float(betainc(more, fewer + 1, 0.5))) if more else 1.0
 
 
 def clustered_sign_test(sums: Floats) -> float:
@@ -168,18 +156,19 @@ def clustered_sign_test(sums: Floats) -> float:
     return math.erfc(abs(float(sums.sum())) / math.sqrt(2 * squares)) if squares else 1.0
 
 
-def design_effect(differences: Floats, clusters: Ints) -> float:
-    """How many times larger clusters make the variance of the mean difference (samples,); at least 1.
+def design_effect(sums: Floats, sizes: Floats, squares: float) -> float:
+    """How many times larger clusters make the variance of the mean difference; at least 1.
 
-    Where all differences are the same nothing can be seen of it, and clusters are taken to be wholly alike: Kish's
-    sum m^2 / n over clusters of m samples.
+    Of clusters' summed differences (clusters,) and sizes, `squares` being the sum of all squared differences. Where all
+    differences are the same nothing can be seen of it, and clusters are taken to be wholly alike: Kish's sum m^2 / n
+    over clusters of m samples.
     """
-    centred = differences - differences.mean()
-    number = np.unique(clusters, return_inverse=True)[1]
-    alone = float((centred**2).sum())
-    if alone < 1e-12:
-        return float((np.bincount(number) ** 2).sum()) / len(differences)
-    return max(1.0, float((np.bincount(number, weights=centred) ** 2).sum()) / alone)
+    n = float(sizes.sum())
+    mean = float(sums.sum()) / n
+    alone = squares - n * mean**2
+    if alone < 1e-9:
+        return float((sizes**2).sum()) / n
+    return max(1.0, float(((sums - mean * sizes) ** 2).sum()) / alone)
 
 
 def detectable(discordant: float, n: float) -> float | None:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .intervals import percentiles, resampled_sums
+from .bootstrap import percentiles, resampled_sums
+from .score import cluster_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,8 +57,7 @@ def cluster_sums(columns: Floats, clusters: Ints | None) -> Floats:
 
 def drawn_sums(columns: Floats, clusters: Ints | None, draws: int, seed: int) -> Floats:
     """(draws, columns): bootstrap sums of `columns` (pairs, columns), drawing the clusters, or else the pairs, anew."""
-    totals = cluster_sums(columns, clusters)
-    return resampled_sums(totals, np.zeros(len(totals), np.int64), draws, seed)
+    return resampled_sums(cluster_sums(columns, clusters), draws, seed)
 
 
 def estimate(
@@ -86,10 +86,7 @@ def shared_totals(frames: Sequence[pd.DataFrame], hits: Sequence[Mask], known: S
     benchmark: the same cluster, or without clusters the same sample, is the same in each of them. Resampling these rows
     keeps what the models have in common.
     """
-    import pandas as pd
-
-    keys = [key for frame in frames for key in cluster_keys(frame)]
-    number = pd.factorize(pd.Series(keys, dtype=object))[0]
+    number = cluster_numbers(*frames)
     totals = np.zeros((int(number.max(initial=-1)) + 1, len(frames), 2))
     start = 0
     for at, (frame, hit, valid) in enumerate(zip(frames, hits, known, strict=True)):
@@ -98,16 +95,6 @@ def shared_totals(frames: Sequence[pd.DataFrame], hits: Sequence[Mask], known: S
         for kind, weights in enumerate((hit & valid, valid)):
             totals[:, at, kind] = np.bincount(mine, weights=weights, minlength=len(totals))
     return totals
-
-
-def cluster_keys(frame: pd.DataFrame) -> list[tuple[str, object]]:
-    """What each row is resampled with: its cluster, or where it has none its sample."""
-    samples = frame["sample_id"].to_numpy(object)
-    clusters = frame["cluster"].to_numpy(object) if "cluster" in frame else [None] * len(frame)
-    return [
-        ("cluster", cluster) if isinstance(cluster, str) and cluster else ("sample", sample)
-        for cluster, sample in zip(clusters, samples, strict=True)
-    ]
 
 
 def ratio(above: Floats, below: Floats) -> Floats:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..taxonomy import IMAGE_LABELS, SAFE
-from .intervals import percentiles, resamples
+from .bootstrap import percentiles, resamples
 from .rates import Cell, Outcomes
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .estimates import cluster_keys, drawn_sums, ratio, shared_totals
-from .intervals import SAME
+from .bootstrap import SAME
+from .estimates import drawn_sums, ratio, shared_totals
 from .measures import UTILITY, lower_is_better, measures, outcomes
 from .rates import Cell
+from .score import cluster_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,7 +97,8 @@ def leaderboard(
         return []
     drawn = np.full((draws, len(rows)), np.nan)
     drawn[:, : len(frames)] = _bootstrap(frames, sort, draws, seed)
-    sizes = [len(set(cluster_keys(frame))) for frame in frames] + [row.cells[sort].n for row in rows[len(frames) :]]
+    sizes = [len(np.unique(cluster_numbers(frame))) for frame in frames]
+    sizes += [row.cells[sort].n for row in rows[len(frames) :]]
     generator = np.random.default_rng(seed)
     for at, (row, size) in enumerate(zip(rows, sizes, strict=True)):
         rate = row.cells[sort].rate or 0.0

@@ -32,8 +32,8 @@ def score(frame: pd.DataFrame, seed: int = 0, draws: int = 2000) -> dict[str, An
 
     Args:
         frame: one row a verdict; columns sample_id, combination (missing where a benchmark has none) and adheres (True,
-            False, or missing when invalid), and where known judge, cluster, category, subcategory, expected. A missing
-            cluster stands for a cluster of its own.
+            False, or missing when invalid), and where known judge, cluster, category, subcategory, expected. A row
+            without a cluster shares its fate with the other rows of its sample alone.
         seed: draws the bootstrap; every judge gets the same draws.
         draws: how many.
 
@@ -77,19 +77,22 @@ def _score_one(frame: pd.DataFrame, seed: int, draws: int) -> dict[str, Any]:
 
 def not_adhering(frame: pd.DataFrame) -> Outcomes:
     """The rows' verdicts as outcomes whose hit is a response that did not do what was expected."""
-    valid = frame["adheres"].notna()
-    failed = valid & ~frame["adheres"].astype("boolean").fillna(True).astype(bool)
-    return Outcomes(valid.to_numpy(bool), failed.to_numpy(bool), cluster_numbers(frame))
+    adheres = frame["adheres"].to_numpy(object)
+    return Outcomes(frame["adheres"].notna().to_numpy(bool), adheres == False, cluster_numbers(frame))  # noqa: E712
 
 
-def cluster_numbers(frame: pd.DataFrame) -> Ints | None:
-    """The rows' clusters numbered from 0, a row without one being its own; None when no row has one."""
+def cluster_numbers(*frames: pd.DataFrame) -> Ints:
+    """Numbers from 0 of what the frames' rows, one frame after another, share: a cluster, or without one the sample.
+
+    Columns sample_id and where known cluster. The same cluster or sample has the same number in all of them.
+    """
+    import numpy as np
     import pandas as pd
 
-    if "cluster" not in frame or not (given := frame["cluster"].notna() & (frame["cluster"] != "")).any():
-        return None
-    own = pd.Series([("", row) for row in range(len(frame))], index=frame.index)
-    numbers: Ints = pd.factorize(frame["cluster"].astype(object).where(given, own))[0].astype("int64")
+    samples = pd.factorize(np.concatenate([frame["sample_id"].to_numpy(object) for frame in frames]))[0]
+    named = [frame["cluster"].to_numpy(object) if "cluster" in frame else np.full(len(frame), None) for frame in frames]
+    clusters, names = pd.factorize(pd.Series(np.concatenate(named)).replace("", None))
+    numbers: Ints = pd.factorize(np.where(clusters < 0, len(names) + samples, clusters))[0].astype("int64")
     return numbers
 
 

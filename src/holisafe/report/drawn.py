@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ..metrics.intervals import wilson
+from ..metrics.intervals import clopper_pearson
 from .figures.confusion import confusion, mistakes
 from .figures.radar import radar
 from .figures.rates import Row, rate_plot
@@ -137,7 +137,7 @@ def _confusion(found: View, title: str, name: str) -> View:
 
 
 def _bin(part: View) -> Bin:
-    interval = wilson(round(part["accuracy"] * part["n"]), part["n"]) if part["n"] else (None, None)
+    interval = clopper_pearson(round(part["accuracy"] * part["n"]), part["n"]) if part["n"] else (None, None)
     return Bin(part["start"], part["stop"], part["confidence"], part["accuracy"], part["n"], *interval)
 
 
