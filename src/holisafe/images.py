@@ -57,7 +57,11 @@ def inside(folder: Path, name: str) -> Path:
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or not parts.parts or ":" in parts.parts[0] or "\0" in name:
         raise InputError(f"{name!r} leads outside its folder")
-    path = folder.joinpath(*parts.parts)
+    return not_led_out(folder, folder.joinpath(*parts.parts))
+
+
+def not_led_out(folder: Path, path: Path) -> Path:
+    """A path under `folder` as it is. Raises InputError when links lead it out, as `inside` says."""
     if os.environ.get(FOLLOW_VARIABLE) == "1":
         return path
     try:
@@ -66,6 +70,7 @@ def inside(folder: Path, name: str) -> Path:
     except (OSError, RuntimeError):  # links in a circle
         within = False
     if not within:
+        name = str(path.relative_to(folder))
         raise InputError(f"{name!r} leads outside its folder through a link; --follow-links allows it")
     return path
 

@@ -84,7 +84,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
 def test_a_folder_with_a_broken_image(model: Path, folder: Path, capfd: Captured) -> None:
     code, out, err = run(capfd, "predict", folder, "--model", model, "--json", "--batch-size", 4)
     lines = [json.loads(line) for line in out.splitlines()]
-    assert (code, err) == (3, "holisafe: 1 of 6 images could not be read\n")
+    assert (code, err) == (3, f"holisafe: {folder}: left out: 1 .txt\nholisafe: 1 of 6 images could not be read\n")
     assert [Path(line["image"]).name for line in lines] == ["0.png", "1.png", "2.png", "3.png", "4.png", "5.PNG"]
     assert [line.get("error") for line in lines] == [None, None, "not an image: plain text", None, None, None]
     guard, processor = load_model(model), load_processor(model)
@@ -98,6 +98,31 @@ def test_a_folder_with_a_broken_image(model: Path, folder: Path, capfd: Captured
     assert "not an image: plain text" in out
     (folder / "empty").mkdir()
     assert run(capfd, "predict", folder / "empty", "--model", model)[0] == 2
+
+
+def test_a_folder_with_links_odd_names_and_other_files(
+    model: Path, folder: Path, tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each image is a row of its own; what is none is counted; a name that is not UTF-8 costs nothing."""
+    (folder / "2.png").unlink()
+    (folder / "away.png").symlink_to(paint(tmp_path / "elsewhere" / "7.png", 7))
+    paint(folder / os.fsdecode(b"caf\xe9.png"), 8)
+    (folder / "notes.txt").write_text("notes")
+    code, out, err = run(capfd, "predict", folder, "--model", model, "--json")
+    lines = {Path(line["image"]).name: line for line in map(json.loads, out.splitlines())}
+    assert lines.keys() == {"0.png", "1.png", "3.png", "4.png", "5.PNG", "away.png", "caf\\xe9.png"}
+    assert code == 3
+    assert "--follow-links" in lines["away.png"]["error"]
+    assert "1 .txt" in err
+    assert "1 of 7 images could not be read" in err
+    kept = tmp_path / "rows.jsonl"
+    monkeypatch.setenv("HOLISAFE_FOLLOW_LINKS", "")
+    assert run(capfd, "predict", folder, "--model", model, "--out", kept, "--follow-links")[0] == 0
+    rows = {
+        Path(line["image"]).name: line for line in map(json.loads, kept.read_text().splitlines()) if "image" in line
+    }
+    assert rows.keys() == lines.keys()
+    assert rows["away.png"]["label"]
 
 
 def test_out_goes_on_where_it_stopped(model: Path, folder: Path, tmp_path: Path, capfd: Captured) -> None:

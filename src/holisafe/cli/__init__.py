@@ -53,6 +53,9 @@ VERBS = {
 LOCAL_PACKAGES = frozenset({"torch", "transformers", "peft", "accelerate", "tokenizers"})
 """What `pip install 'holisafe[local]'` brings."""
 
+OPENING_PICTURES = frozenset({"run", "report", "tune", "guard", "calibrate", "safeground", "judge", "export", "data"})
+"""The verbs that take `--follow-links`, in each of their commands."""
+
 BROKEN_PIPE = 141
 """What a shell reports of a program whose reader went away (128 + SIGPIPE)."""
 
@@ -93,7 +96,27 @@ def _load(name: str) -> Any:
         verb.command(name, help=function.__doc__)(function)
     command: Any = typer.main.get_command(verb)
     command.name = name
+    if name in OPENING_PICTURES:
+        for one in getattr(command, "commands", {"": command}).values():
+            one.params.append(typer.main.get_command(_follow_links).params[0])
     return command
+
+
+_follow_links = typer.Typer(add_completion=False)
+
+
+@_follow_links.command()
+def _(
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow-links",
+            help="Open what links in the data lead to, wherever that is.",
+            callback=lambda wanted: os.environ.update({"HOLISAFE_FOLLOW_LINKS": "1"} if wanted else {}),
+            expose_value=False,
+        ),
+    ] = False,
+) -> None: ...
 
 
 def _exit_code(command: Any, args: list[str]) -> int:

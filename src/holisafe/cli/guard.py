@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import typer
 
 from ..errors import ExitCode, InputError
 from ..evaluation.guards import Opening, open_model
-from ..evaluation.image_files import image_files
+from ..evaluation.image_files import image_files, shown_name
 from .attention import attention
 from .guard_eval import evaluate, pairs
 from .guard_model import Device, Pool, Processor, VisionTower
@@ -91,13 +91,11 @@ def predict(
     cannot be read becomes a row with its error, the others go on, and the exit code is 3. Thresholds in the model's
     folder (holisafe guard thresholds) add a verdict, the labels raised, and the label set.
     """
-    from ..images import open_image
-
-    paths = [path for given in images for path in _files(given)]
+    found = {path: opener for given in images for path, opener in _files(given).items()}
     apart = out is not None or any(path.is_dir() for path in images)
     if not apart:
-        for path in paths:  # all of them before the model is loaded
-            open_image(path)
+        for opener in found.values():  # all of them before the model is loaded
+            opener()
 
     from ..guard import labels_of
     from ..guard.thresholds import load_thresholds
@@ -111,25 +109,30 @@ def predict(
     wanted = Wanted(top, stored, threshold)
     read = partial(_read, guarded, its_processor, batch_size, stored.temperature if stored else 1.0)
     if out is not None:
-        failed = _write(paths, out, _made_by(model, how, wanted), read, wanted, batch_size)
+        failed = _write(found, out, _made_by(model, how, wanted), read, wanted)
     elif apart:
-        failed = _show(_each(paths, read, batch_size), as_json, wanted)
+        failed = _show(_each(found, read), as_json, wanted)
     else:
-        shown = zip(paths, read([partial(open_image, path) for path in paths], strict=True), strict=True)
+        shown = zip(found, read(found.values(), strict=True), strict=True)
         failed = _show(shown, as_json, wanted)
     if failed:
-        typer.echo(f"holisafe: {failed:,} of {len(paths):,} images could not be read", err=True)
+        typer.echo(f"holisafe: {failed:,} of {len(found):,} images could not be read", err=True)
         raise typer.Exit(ExitCode.RESUMABLE)
 
 
-def _files(given: Path) -> list[Path]:
-    """An image file itself, or the images anywhere in a folder, by name."""
+def _files(given: Path) -> dict[Path, Callable[[], Image]]:
+    """An image file itself, or the images anywhere in a folder, and how each is opened; says what is left out."""
+    from ..images import open_image
+
     if not given.is_dir():
-        return [given]
-    found = image_files(given)
-    if not found:
-        raise InputError("holds no images", where=given)
-    return found
+        return {given: partial(open_image, given)}
+    images, left_out = image_files(given)
+    others = ", ".join(f"{count:,} {kind}" for kind, count in left_out.most_common(5))
+    if not images:
+        raise InputError("holds no images" + (f", but {others}" if others else ""), where=given)
+    if others:
+        typer.echo(f"holisafe: {given}: left out: {others}", err=True)
+    return images
 
 
 def _read(
@@ -156,32 +159,35 @@ def _read(
 
 
 def _each(
-    paths: Sequence[Path], read: Callable[..., Iterator[Any]], batch_size: int
+    found: Mapping[Path, Callable[[], Image]], read: Callable[..., Iterator[Any]]
 ) -> Iterator[tuple[Path, GuardReading | InputError]]:
-    from ..images import open_image
     from .progress import showing_progress
 
     with showing_progress() as show:
-        readings = read([partial(open_image, path) for path in paths])
-        for done, (path, reading) in enumerate(zip(paths, readings, strict=True), start=1):
-            show("images", done, len(paths))
+        readings = read(found.values())
+        for done, (path, reading) in enumerate(zip(found, readings, strict=True), start=1):
+            show("images", done, len(found))
             yield path, reading
 
 
 def _write(
-    paths: Sequence[Path], out: Path, made_by: str, read: Callable[..., Iterator[Any]], wanted: Wanted, batch_size: int
+    found: Mapping[Path, Callable[[], Image]],
+    out: Path,
+    made_by: str,
+    read: Callable[..., Iterator[Any]],
+    wanted: Wanted,
 ) -> int:
     """Append the rows that are missing; how many of the images have an error."""
     from ..evaluation.readings_file import ReadingsFile, file_hash, row_of
 
     with ReadingsFile(out, made_by) as file:
-        hashes = {path: file_hash(path) for path in dict.fromkeys(paths)}
-        missing = [path for path, sha256 in hashes.items() if not file.has(str(path), sha256)]
-        for path, reading in _each(missing, read, batch_size):
+        hashes = {path: file_hash(path) if path.is_file() else None for path in found}
+        missing = {path: found[path] for path, sha256 in hashes.items() if not file.has(shown_name(path), sha256)}
+        for path, reading in _each(missing, read):
             said = {"error": reading.problem} if isinstance(reading, InputError) else wanted.row(reading)
-            file.append(row_of(str(path), hashes[path], said))
+            file.append(row_of(shown_name(path), hashes[path], said))
         file.finish()
-        failed = sum(file.rows[str(path)]["error"] is not None for path in hashes)
+        failed = sum(file.rows[shown_name(path)]["error"] is not None for path in hashes)
     typer.echo(f"{out}: {len(hashes):,} images, {len(missing):,} of them read now, {failed:,} with an error")
     return failed
 
@@ -212,9 +218,9 @@ def _print_lines(pairs: Iterable[tuple[Path, GuardReading | InputError]], wanted
     for path, reading in pairs:
         if isinstance(reading, InputError):
             failed += 1
-            line: dict[str, Any] = {"image": str(path), "error": reading.problem}
+            line: dict[str, Any] = {"image": shown_name(path), "error": reading.problem}
         else:
-            line = {"image": str(path), **wanted.row(reading)}
+            line = {"image": shown_name(path), **wanted.row(reading)}
         typer.echo(json.dumps(line, ensure_ascii=False))
     return failed
 
@@ -227,7 +233,7 @@ def _print_table(pairs: Iterable[tuple[Path, GuardReading | InputError]], wanted
 
     table, failed = Table("image", "label", "probability", "verdict"), 0
     for path, reading in pairs:
-        name = Text(str(path), overflow="fold")
+        name = Text(shown_name(path), overflow="fold")
         if isinstance(reading, InputError):
             failed += 1
             table.add_row(name, Text(f"error: {reading.problem}"), "", "")

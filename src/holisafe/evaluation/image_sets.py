@@ -111,13 +111,11 @@ def _of_table(path: Path, split: str | None) -> list[LabelledImage]:
 
 
 def _of_folders(path: Path) -> list[LabelledImage]:
-    from ..images import open_image
-
     images = []
     for folder in sorted(child for child in path.iterdir() if child.is_dir()):
-        for file in image_files(folder):
+        for file, opener in image_files(folder).images.items():
             name = file.relative_to(path).as_posix()
-            images.append(LabelledImage(name, _label(folder.name), path.name, name, partial(open_image, file)))
+            images.append(LabelledImage(name, _label(folder.name), path.name, name, opener))
     return images
 
 
