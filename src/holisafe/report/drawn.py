@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ..metrics.intervals import clopper_pearson
+from ..metrics.rates import rate_cell
 from .figures.confusion import confusion, mistakes
 from .figures.radar import radar
 from .figures.rates import Row, rate_plot
@@ -137,8 +137,8 @@ def _confusion(found: View, title: str, name: str) -> View:
 
 
 def _bin(part: View) -> Bin:
-    interval = clopper_pearson(round(part["accuracy"] * part["n"]), part["n"]) if part["n"] else (None, None)
-    return Bin(part["start"], part["stop"], part["confidence"], part["accuracy"], part["n"], *interval)
+    ends = rate_cell(round((part["accuracy"] or 0) * part["n"]), part["n"])
+    return Bin(part["start"], part["stop"], part["confidence"], part["accuracy"], part["n"], ends.low, ends.high)
 
 
 def _view(title: str, svg: str, caption: str) -> View:
