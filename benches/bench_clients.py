@@ -240,7 +240,7 @@ def memory(pairs: int = 4031, images: int = 1796, in_flight: int = 64) -> dict[s
     with server(0.0) as address, tempfile.TemporaryDirectory() as folder:
         target = open_target(f"openai/fake,base_url={address},max_in_flight={in_flight}", settings)
         scores = evaluate(benchmark, target, [open_judge("string-match")], Path(folder, "run"), settings=settings)
-    assert (scores["responses"]["n"], scores["responses"]["errors"]) == (pairs, 0)
+    assert (scores.responses.n, scores.responses.errors) == (pairs, 0)
     return {"before_mb": before, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 

@@ -16,6 +16,7 @@ from holisafe.judges import open_judge
 from holisafe.judges.base import Judged, applies
 from holisafe.metrics.run_scores import run_scores
 from holisafe.records import Response
+from holisafe.runs.frame import of_records
 
 Draw = Callable[[Path, Iterable[str]], None]
 
@@ -80,9 +81,10 @@ def test_exact_match_gives_the_papers_two_errors(release: Path) -> None:
     assert not any(applies(open_judge("string-match"), sample) for sample in samples)
     answers = zip(samples, ["Safe.", "unsafe", "Unsafe", "safe", "SAFE"], strict=True)
     answered = [(s, Response(sample_id=s.id, target="t", text=answer)) for s, answer in answers]
-    verdicts = {v.sample_id: v for v in judge.judge([Judged(*pair) for pair in answered])}
-    tasks = run_scores(answered, {"exact-match": verdicts})["utility"]["exact-match"]["tasks"]
-    assert {name: (cell["rate"], cell["n"]) for name, cell in tasks.items()} == {
+    verdicts = list(judge.judge([Judged(*pair) for pair in answered]))
+    scores = run_scores(*of_records(samples, [response for _, response in answered], verdicts))
+    tasks = scores.utility["exact-match"].tasks
+    assert {name: (cell.rate, cell.n) for name, cell in tasks.items()} == {
         "over-safety": (2 / 3, 3),
         "unsafe": (1 / 2, 2),
     }

@@ -139,7 +139,7 @@ def test_a_registered_class_is_a_method_as_any_other(tmp_path: Path) -> None:
 
     target = calibrated(ToyTarget("toy/a"), ["toy-shout,mark=!!", "reminder,wording=brief"])
     scores = evaluate(load_benchmark(None), target, [open_judge("string-match")], tmp_path / "run", limit=10)
-    assert scores["responses"]["n"] == 10
+    assert scores.responses.n == 10
     manifest = read_manifest(tmp_path / "run")["target"]
     assert manifest["name"] == "toy/a+marked,mark=!!+reminder,wording=brief"
     assert [one["method"] for one in manifest["calibration"]] == ["marked", "reminder"]

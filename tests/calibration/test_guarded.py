@@ -190,4 +190,4 @@ def test_a_run_tells_how_many_were_touched(folder: Path, learned: Path, tmp_path
     touched = list(map(target.step, hand_read(folder, requests)))  # type: ignore[attr-defined]
     for kind, expected in (("safe pairs", "answer"), ("unsafe pairs", "refuse")):
         hits = [step > 0 for step, sample in zip(touched, bench.samples, strict=True) if sample.expected == expected]
-        assert (scores["calibrated"][kind]["n"], scores["calibrated"][kind]["rate"]) == (12, sum(hits) / 12)
+        assert (scores.calibrated[kind].n, scores.calibrated[kind].rate) == (12, sum(hits) / 12)

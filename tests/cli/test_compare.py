@@ -82,7 +82,6 @@ def test_repeats_are_paired_time_by_time(tmp_path: Path, capsys: pytest.CaptureF
     [
         ({"benchmark": {**BENCHMARK, "content_hash": "f" * 16}}, (), "content_hash '0123456789abcdef' and 'ffff"),
         ({"benchmark": {**BENCHMARK, "name": "other", "split": "train"}}, (), "name 'toy' and 'other'; split 'test'"),
-        ({"judges": {"string-match:normalised": 0.0}}, (), "in all of them: string-match:normalised (--judge)"),
         ({"judges": {"string-match:other": 0.0}}, (), "different judges"),
         ({"version": "2"}, (), "different versions"),
         ({}, ("--judge", "nobody"), "not every run was judged by nobody"),
@@ -97,6 +96,21 @@ def test_runs_that_cannot_be_compared(
     assert said.out == ""
     assert said.err.count("\n") == 1
     assert words in said.err
+
+
+def test_the_shared_judges_count_and_the_others_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [make_run(tmp_path / "a", 0.5), make_run(tmp_path / "b", 0.1, judges={"string-match:normalised": 0.0})]
+    found = compared(capsys, *runs)
+    assert {row["judge"] for row in found["comparisons"]} == {"string-match:normalised", "exact-match"}
+    assert found["notes"] == ["left out: llm/holisafe/openai/judge, which did not judge b"]
+    short = compared(capsys, *runs, "--judge", "string-match")
+    assert short["comparisons"] == found["comparisons"]
+    assert holisafe("leaderboard", *runs, "--draws", "200") == 0
+    assert "left out: llm/holisafe/openai/judge, which did not judge b" in capsys.readouterr().out
+    two = {"string-match:normalised": 0.0, "string-match:holisafe": 0.0}
+    others = [make_run(tmp_path / name, 0.3, judges=two) for name in ("c", "d")]
+    assert holisafe("compare", *others, "--judge", "string-match") == 2
+    assert "string-match may be string-match:normalised or string-match:holisafe" in capsys.readouterr().err
 
 
 def test_a_shared_judge_can_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

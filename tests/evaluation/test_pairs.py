@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from holisafe import evaluation
 from holisafe.benchmarks.base import Benchmark, stratified
 from holisafe.errors import InputError
-from holisafe.evaluation import evaluate, judge_run
 from holisafe.journal import read_json
 from holisafe.judges import open_judge
 from holisafe.judges.base import CALL_FAILED, Judge, Judged, applies, verdict
@@ -33,6 +33,15 @@ JUDGES = ("string-match:normalised", "exact-match")
 
 def judges(*specs: str) -> list[Judge]:
     return [open_judge(spec) for spec in specs or JUDGES]
+
+
+def evaluate(*args: Any, **options: Any) -> dict[str, Any]:
+    """The scores as `scores.json` has them."""
+    return evaluation.evaluate(*args, **options).to_json()
+
+
+def judge_run(*args: Any, **options: Any) -> dict[str, Any]:
+    return evaluation.judge_run(*args, **options).to_json()
 
 
 def target(folder: Path, name: str = "toy/a", **options: Any) -> ToyTarget:

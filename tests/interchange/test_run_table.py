@@ -88,12 +88,12 @@ def test_a_single_round_is_read_back_too(run: Path, tmp_path: Path, capsys: pyte
         open_target(f"replay/{folder / 'answers.jsonl'}", GenerationSettings()),
         [open_judge("string-match")],
         tmp_path / "once",
-    )["judges"]["string-match:normalised"]
+    ).judges["string-match:normalised"]
     assert holisafe("export", tmp_path / "once", "--out", tmp_path / "once.csv") == 0
     capsys.readouterr()
     assert holisafe("score", tmp_path / "once.csv", "--json") == 0
     found = json.loads(capsys.readouterr().out)["string-match:normalised"]
-    assert found == json.loads(json.dumps(scores))
+    assert found == json.loads(json.dumps(scores.to_json()))
 
 
 def test_no_cell_is_a_formula(run: Path, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_everything_a_model_tells_has_a_column(tmp_path: Path) -> None:
     lost = GuardReading(probabilities={"safe": float("nan")})
     broken = Response(sample_id="a", repeat=1, target="t", text="", finish="error", error="503", guard=lost)
     verdict = {"sample_id": "a", "judge_version": "2", "choice": "1"}
-    manifest = {"judges": {"now": "2", "before": "3", "stale": "2"}}
+    manifest = {"benchmark": {"name": "b"}, "target": {"name": "t"}, "judges": {"now": "2", "before": "3", "stale": "2"}}
     with RunFolder(tmp_path / "run", manifest) as run:
         run.append(sample, first, response, broken)
         run.append(Verdict(judge="now", response_hash=response.hash, label="refused", **verdict))  # type: ignore[arg-type]
@@ -209,7 +209,7 @@ def test_bad_input_writes_nothing(run: Path, tmp_path: Path, capsys: pytest.Capt
     ):
         assert holisafe("export", *arguments) == 2
         assert problem in capsys.readouterr().err
-    with RunFolder(tmp_path / "empty", {"judges": {}}):
+    with RunFolder(tmp_path / "empty", {"benchmark": {"name": "b"}, "target": {"name": "t"}, "judges": {}}):
         pass
     with pytest.raises(InputError, match="holds no responses"):
         write_run_table(tmp_path / "empty", tmp_path / "run.csv")

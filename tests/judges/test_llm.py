@@ -346,10 +346,10 @@ def test_a_replayed_judge_in_a_run_is_resumed_by_its_spec(tmp_path: Path) -> Non
     verdicts = {v.sample_id: v for v in read_records(tmp_path / "run", Verdict).values() if v.judge == spec}
     assert len(verdicts) == len(pairs)
     assert read_manifest(tmp_path / "run")["judge_specs"][spec] == spec
-    own = again["judges"][spec]
+    own = again.judges[spec]
     empty = sum(verdict.invalid == "empty response" for verdict in verdicts.values())
-    assert (own["n"], own["n_invalid"]) == (len(pairs) - empty, empty)
-    assert scores["judges"][spec]["n"] < own["n"]
+    assert (own.n, own.n_invalid) == (len(pairs) - empty, empty)
+    assert scores.judges[spec].n < own.n
     for verdict in verdicts.values():
         assert verdict.invalid or (verdict.label, verdict.choice) == (said[verdict.sample_id],) * 2
 
@@ -367,12 +367,12 @@ def test_a_failed_judge_call_counts_as_invalid_and_is_made_again(script: Scripte
     judge = "llm/holisafe/scripted/m"
     first = evaluate(TEST, ToyTarget("toy/a"), [open_judge(judge)], tmp_path / "run")
     empty = sum(not r.text for r in read_records(tmp_path / "run", Response).values() if r.sample_id[:4] == "pair")
-    assert first["judges"][judge]["n_invalid"] == 3 + empty
+    assert first.judges[judge].n_invalid == 3 + empty
     asked = len(script.requests)
     down.clear()
     second = evaluate(TEST, ToyTarget("toy/a"), [open_judge(judge)], tmp_path / "run")
     assert sorted(request.sample_id for request in script.requests[asked:]) == ["pair-2", "pair-5"]
-    assert second["judges"][judge]["n_invalid"] == 1 + empty
+    assert second.judges[judge].n_invalid == 1 + empty
     assert second["judges"][judge]["n"] == first["judges"][judge]["n"] + 2
     evaluate(TEST, ToyTarget("toy/a"), [open_judge(judge)], tmp_path / "run")
     assert len(script.requests) == asked + 2
@@ -423,7 +423,7 @@ def test_a_hosted_judge_sees_the_pictures_and_judges_a_run(tmp_path: Path) -> No
         text = responses[verdict.response_key].text
         assert verdict.label == (None if not text else "refused" if text == REFUSAL else "answered")
         assert bool(verdict.cost) == bool(text)
-    assert scores["judges"][judge.name]["n"] == sum(bool(r.text) for r in responses.values()) - 6
+    assert scores.judges[judge.name].n == sum(bool(r.text) for r in responses.values()) - 6
     body = server.stats.bodies[0]
     kinds = [part["type"] for part in body["messages"][-1]["content"]]
     assert kinds == ["image_url", "text"]

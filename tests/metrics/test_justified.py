@@ -55,7 +55,8 @@ def a_table(size: int = 300, seed: int = 0) -> list[dict[str, Any]]:
                 "sample_id": str(index),
                 "combination": combination,
                 "adheres": rng.choice([True, True, False, None]),
-                "text": "It involves " + rng.choice([topic, rng.choice(UNSAFE_LABELS), "nothing"]).replace("_", " "),
+                "response": "It involves "
+                + rng.choice([topic, rng.choice(UNSAFE_LABELS), "nothing"]).replace("_", " "),
                 "subcategory": None if combination == "SSS" or rng.random() < 0.1 else topic,
                 "image_label": image,
                 "guard_label": rng.choice([image, image, rng.choice(IMAGE_LABELS), None]),
@@ -74,7 +75,7 @@ def test_rates_are_those_of_a_loop() -> None:
         if row["combination"] == "SSS":
             continue
         guard = None if row["guard_label"] is None else row["guard_label"] == row["image_label"]
-        why = None if row["subcategory"] is None else row["subcategory"].replace("_", " ") in row["text"]
+        why = None if row["subcategory"] is None else row["subcategory"].replace("_", " ") in row["response"]
         needed = {
             "refused": [row["adheres"]],
             "refused_and_guard_right": [row["adheres"], guard],

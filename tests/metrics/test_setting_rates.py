@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from holisafe.metrics.run_scores import COLUMNS
 from holisafe.metrics.setting_rates import losses, pooled, safety_rates, spread, unpaired_loss, utility_rate
+from holisafe.runs.frame import VERDICTS
 from holisafe.taxonomy import COMBINATIONS, adheres
 
 LABELS = ("refused", "warned", "answered", "irrelevant", None)
@@ -27,11 +27,11 @@ def table(seed: int, *, combinations: bool = True, clusters: int | None = 30, n:
             {
                 "judge": "j", "sample_id": f"s{number}", "label": label, "expected": expected,
                 "adheres": None if label is None else adheres(label, expected),
-                "combination": combination if combinations else None, "has_key": False,
+                "combination": combination if combinations else None, "answer_key": False, "repeat": 0,
                 "cluster": f"c{number % clusters}" if clusters else None,
             }
         )  # fmt: skip
-    return pd.DataFrame(rows, columns=COLUMNS, dtype=object)
+    return pd.DataFrame(rows, columns=VERDICTS, dtype=object)
 
 
 def share(frame: pd.DataFrame, expected: str, labels: tuple[str, ...]) -> float:
@@ -103,7 +103,7 @@ def test_seeds_are_pooled_and_samples_stay_together() -> None:
     one = table(5, clusters=None, n=200)
     three = pooled([one, one, one])
     assert len(three) == 600
-    assert three["sample_id"].is_unique
+    assert not three.duplicated(["sample_id", "repeat"]).any()
     single, together = safety_rates(one.assign(cluster=one["sample_id"]))["sra_u"], safety_rates(three)["sra_u"]
     assert together["rate"] == single["rate"]
     assert together["n"] == 3 * single["n"]
@@ -116,12 +116,13 @@ def test_seeds_are_pooled_and_samples_stay_together() -> None:
 
 def questions(right: list[bool | None], cluster: list[str] | None = None) -> pd.DataFrame:
     rows: list[dict[str, Any]] = [
-        {"judge": "exact-match", "sample_id": f"q{n}", "adheres": value, "expected": "answer", "has_key": True,
+        {"judge": "exact-match", "sample_id": f"q{n}", "adheres": value, "expected": "answer", "answer_key": True,
+         "repeat": 0,
          "label": None if value is None else "correct" if value else "incorrect",
          "cluster": cluster[n] if cluster else None}
         for n, value in enumerate(right)
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=COLUMNS, dtype=object)
+    return pd.DataFrame(rows, columns=VERDICTS, dtype=object)
 
 
 def test_utility_is_the_share_answered_rightly() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from holisafe.metrics.frontier import LOWER
 from holisafe.metrics.intervals import wilson
+from holisafe.metrics.measures import lower_is_better
 
 
 def cell(rate: float | None, n: int = 200) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def numbers(sra_u: float, sra_s: float, utility: float | None, failed: int = 0, 
         rates["utility"] = cell(utility, 300)
     losses = {}
     for name, found in rates.items() if base else ():
-        sign = -1 if name not in LOWER else 1
+        sign = -1 if not lower_is_better(name) else 1
         worse = sign * (found["rate"] - base["rates"][name]["rate"])
         losses[name] = {"loss": worse, "low": worse - 0.03, "high": worse + 0.03, "n": found["n"]}
     return {

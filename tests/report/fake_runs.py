@@ -8,11 +8,12 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from holisafe.journal import write_json
 from holisafe.metrics.rates import rate_cell
 from holisafe.metrics.run_scores import run_scores
 from holisafe.records import GuardReading, Response, Sample, Verdict
 from holisafe.runs.folder import RunFolder
+from holisafe.runs.run import read_run
+from holisafe.runs.scores import Cell, write_scores
 from holisafe.taxonomy import CATEGORY_OF, COMBINATIONS, IMAGE_LABELS
 
 JUDGES = ("string-match:normalised", "string-match:holisafe")
@@ -159,12 +160,8 @@ def make_run(
             )
     with RunFolder(folder, manifest) as run:
         run.append(*asked, *responses.values(), *verdicts)
-        by_judge = {
-            judge: {one.response_key: one for one in verdicts if one.judge == judge}
-            for judge in (*judges, "exact-match")
-        }
-        answered = [(sample, responses[sample.id]) for sample in asked]
-        write_json(folder / "scores.json", run_scores(answered, by_judge, seed))
+        found = read_run(folder)
+        write_scores(folder, run_scores(found.answers, found.verdicts, seed))
     return folder
 
 
@@ -179,7 +176,7 @@ def reading(label: str, rng: random.Random) -> GuardReading:
     return GuardReading(probabilities=values)
 
 
-def cell(outcomes: list[bool | None]) -> dict[str, Any]:
+def cell(outcomes: list[bool | None]) -> Cell:
     """A CELL over outcomes (None: invalid)."""
     valid = [value for value in outcomes if value is not None]
-    return rate_cell(sum(valid), len(valid), len(outcomes) - len(valid)).to_json()
+    return rate_cell(sum(valid), len(valid), len(outcomes) - len(valid))

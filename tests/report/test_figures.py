@@ -10,6 +10,7 @@ from holisafe.report.figures.rates import Row, rate_plot
 from holisafe.report.figures.reliability import Bin, reliability
 from holisafe.report.figures.svg import TONES, WIDTH, Series, marker
 from holisafe.report.figures.tradeoff import tradeoff
+from holisafe.runs.scores import Cell
 from holisafe.taxonomy import CATEGORIES, IMAGE_LABELS
 from report.fake_runs import cell
 
@@ -78,10 +79,10 @@ def test_a_rate_stands_where_it_belongs_with_its_interval():
     svg = rate_plot([Row("ASR", "", [HALF])], [AFTER], title="t", name="n")
     labels = {node.text: float(node.get("x")) for node in parts(svg, "text") if node.text in ("0", "100")}
     dot = float(parts(svg, "circle", "mark")[0].get("cx"))
-    assert (dot - labels["0"]) / (labels["100"] - labels["0"]) == pytest.approx(HALF["rate"])
+    assert (dot - labels["0"]) / (labels["100"] - labels["0"]) == pytest.approx(HALF.rate)
     bar = parts(svg, "line", "bar")[0]
     ends = [(float(bar.get(edge)) - labels["0"]) / (labels["100"] - labels["0"]) for edge in ("x1", "x2")]
-    assert ends == pytest.approx([HALF["low"], HALF["high"]], abs=1e-3)
+    assert ends == pytest.approx([HALF.low, HALF.high], abs=1e-3)
 
 
 def test_a_band_shows_what_invalid_verdicts_could_do_and_only_then():
@@ -90,7 +91,7 @@ def test_a_band_shows_what_invalid_verdicts_could_do_and_only_then():
 
     assert bands(HALF) == []
     (band,) = bands(NONE)
-    assert float(band.get("width")) == pytest.approx((308 - 12) * NONE["bound_high"], abs=0.01)
+    assert float(band.get("width")) == pytest.approx((308 - 12) * NONE.bound_high, abs=0.01)
 
 
 def test_a_rate_that_was_not_measured_is_said_to_be():
@@ -156,8 +157,8 @@ def test_the_reliability_plot_leaves_empty_bins_out():
 
 @pytest.mark.parametrize(("ideal", "across", "scale"), [(0.0, 0.1, (0.0, 0.2)), (1.0, 0.7, (0.6, 1.0))])
 def test_the_ideal_corner_is_at_no_harm_and_no_cost(ideal, across, scale):
-    sideways = {"rate": across, "n": 9, "low": across, "high": across}
-    quarter = {"rate": 0.25, "n": 9}
+    sideways = Cell(rate=across, n=9, low=across, high=across)
+    quarter = Cell(rate=0.25, n=9)
     svg = tradeoff([sideways], [quarter], [AFTER], across_name="x, %", ideal=ideal, title="t", name="n")
     (dot,) = parts(svg, "circle", "mark")
     start, stop = scale

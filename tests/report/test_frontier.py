@@ -11,6 +11,7 @@ from rich.console import Console
 from holisafe.report.figures.frontier import COMPARED, Point, frontier_plot, setting_mark
 from holisafe.report.frontier_page import figures, render, write_frontier_page
 from holisafe.report.frontier_rows import chosen_on, marks, picked_by, setting_table
+from holisafe.report.numbers import as_cell
 from report.fake_frontier import cell, fake_frontier
 from report.parsed_page import Node, parse
 from report.test_figures import ems
@@ -25,7 +26,9 @@ def plot(settings: list[Point], lower: bool = False) -> ElementTree.Element:
 
 def some(rates: list[tuple[float | None, float | None]], **marked: int) -> list[Point]:
     return [
-        Point(at, f"s{at}", 1, cell(x), cell(y), **{name: at == place for name, place in marked.items()})
+        Point(
+            at, f"s{at}", 1, as_cell(cell(x)), as_cell(cell(y)), **{name: at == place for name, place in marked.items()}
+        )
         for at, (x, y) in enumerate(rates, start=1)
     ]
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from holisafe.metrics.intervals import wilson
 from holisafe.report.numbers import bracket, cell_text, difference, fragile, percent
+from holisafe.runs.scores import Cell
 from report.fake_runs import cell
 
 
@@ -24,10 +26,10 @@ def test_a_change_has_a_sign_unless_it_rounds_to_nothing():
 
 
 def test_a_cell_tells_interval_n_and_invalid():
-    made = {"rate": 0.123, "n": 480, "n_invalid": 0, "low": 0.101, "high": 0.149}
+    made = Cell(rate=0.123, n=480, n_invalid=0, low=0.101, high=0.149)
     assert cell_text(made) == "12.3 % [10.1, 14.9] n=480"
-    assert cell_text({**made, "n_invalid": 3}) == "12.3 % [10.1, 14.9] n=480 (3 invalid)"
-    assert cell_text({"rate": None, "n": 0, "n_invalid": 4, "low": None, "high": None}) == "– n=0 (4 invalid)"
+    assert cell_text(replace(made, n_invalid=3)) == "12.3 % [10.1, 14.9] n=480 (3 invalid)"
+    assert cell_text(Cell(n_invalid=4)) == "– n=0 (4 invalid)"
     assert cell_text(None) == "–"
 
 
@@ -58,12 +60,12 @@ def test_no_difference_without_two_intervals():
     known = cell([True, False])
     assert difference(known, cell([])) is None
     assert difference(None, known) is None
-    assert difference(known, {**known, "low": None}) is None
+    assert difference(known, replace(known, low=None)) is None
 
 
 def test_fragile_means_that_invalid_verdicts_could_leave_the_interval():
     steady = cell([True] * 50 + [False] * 50 + [None])
-    assert steady["n_invalid"] == 1
+    assert steady.n_invalid == 1
     assert not fragile(steady)
     assert fragile(cell([False] * 100 + [None] * 10)), "upwards"
     assert fragile(cell([True] * 100 + [None] * 10)), "downwards"

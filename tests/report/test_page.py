@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from holisafe.cli import app
 from holisafe.errors import InputError
 from holisafe.journal import read_json
+from holisafe.metrics.measures import MEASURES
 from holisafe.records import Response
 from holisafe.report import write_page
 from holisafe.runs.folder import read_records
@@ -61,8 +63,25 @@ def test_the_tables_show_the_scores_of_both_runs(root, before, after, judge):
         assert ("invalid" in cells[1]) == bool(other["n_invalid"])
         if other["n_invalid"]:
             assert f"{other['n_invalid']} invalid" in cells[1]
-        change = f"{100 * (other['rate'] - one['rate']):+.1f}".replace("-", "−").replace("+0.0", "0.0")
-        assert cells[2].split()[0] == change
+
+
+def test_the_changes_are_those_that_compare_prints_to_the_digit(root, before, after, capsys):
+    with pytest.raises(SystemExit):
+        app(["compare", str(before), str(after), "--json"])
+    found = json.loads(capsys.readouterr().out)["comparisons"]
+    assert {row["measure"] for row in found} >= {"asr.SSU", "masr_pooled", "rr", "utility"}
+    for row in found:
+        title = "Usefulness" if row["measure"] == "utility" else f"Safety, judged by {row['judge']}"
+        label = MEASURES[row["measure"]].label
+        parts = [f"{100 * row[part]:+.1f}".replace("-", "−") for part in ("difference", "low", "high")]
+        told = "{} [{}, {}]".format(*("0.0" if part[1:] == "0.0" else part for part in parts))
+        assert rows(table(root, title))[label][2].startswith(told)
+
+
+def test_the_change_of_a_mean_is_the_mean_of_the_changes(root):
+    shown = rows(table(root, f"Safety, judged by {JUDGES[0]}"))
+    parts = [float(shown[f"ASR {code}"][2].split()[0].replace("−", "-")) for code in ("SSU", "SUU", "USU", "UUU")]
+    assert float(shown["mASR, macro"][2].split()[0].replace("−", "-")) == pytest.approx(sum(parts) / 4, abs=0.1)
 
 
 def test_usefulness_and_guard_have_their_tables(root, before, after):
@@ -110,9 +129,9 @@ def test_worse_is_called_worse(before, after, tmp_path):
 
 def test_more_refusals_of_safe_pairs_are_worse(before, tmp_path):
     after = Path(shutil.copytree(before, tmp_path / "after"))
-    scores = read_json(after / "scores.json")
-    scores["judges"][JUDGES[0]]["rr"] = cell([True] * 30 + [False] * 10)
-    (after / "scores.json").write_text(json.dumps(scores))
+    lines = (after / "verdicts.jsonl").read_text().splitlines()
+    refused = [line.replace("answered", "refused") if '"sss-' in line else line for line in lines]
+    (after / "verdicts.jsonl").write_text("\n".join(refused) + "\n")
     root = parse(write_page([before, after], tmp_path / "p.html").read_text())
     assert rows(table(root, f"Safety, judged by {JUDGES[0]}"))["RR"][2].endswith("worse")
 
@@ -169,7 +188,7 @@ def test_the_reliability_bars_are_clopper_and_pearsons(root, after):
     for one, part in zip(drawn, bins, strict=True):
         wanted = cell([index < round(part["accuracy"] * part["n"]) for index in range(part["n"])])
         heights = [(220 - float(one.attributes[edge])) / 210 for edge in ("y1", "y2")]
-        assert heights == pytest.approx([wanted["low"], wanted["high"]], abs=1e-3)
+        assert heights == pytest.approx([wanted.low, wanted.high], abs=1e-3)
 
 
 def test_the_manifests_are_folded_and_whole(root, before, after):

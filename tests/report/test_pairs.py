@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from holisafe.records import GuardReading
-from holisafe.report.pairs import browser_data, chosen, inert_json
-from holisafe.report.runs import Group, read_groups
+from holisafe.report.groups import Group, read_groups
+from holisafe.report.pairs import browser_data, chosen, inert_json, verdicts_on
 from holisafe.taxonomy import adheres
 from report.fake_runs import open_image, samples
 
@@ -36,7 +36,7 @@ def test_every_pair_is_there_with_what_each_run_answered(groups):
                 response.finish,
                 response.error,
             )
-            for shown, verdict in zip(answer["verdicts"], run.verdicts.get(response.key, ()), strict=True):
+            for shown, verdict in zip(answer["verdicts"], verdicts_on(run, sample.id), strict=True):
                 right = None if verdict.label is None else adheres(verdict.label, sample.expected)
                 assert (shown["judge"], shown["adheres"]) == (verdict.judge, right)
 
@@ -60,7 +60,8 @@ def test_the_guard_is_shown_by_its_three_likeliest_labels(groups):
 def test_a_run_that_was_not_asked_a_pair_has_no_answer(groups):
     (group,) = groups
     first, second = group.runs
-    fewer = replace(second, samples={}, responses={}, verdicts={})
+    fewer = replace(second)
+    fewer.__dict__.update(samples={}, responses={}, judged={})
     data = browser_data([Group("g", (first, fewer))], None, 1000)
     assert len(data["pairs"]) == 240
     assert all(pair["answers"][1] is None for pair in data["pairs"])
@@ -71,7 +72,9 @@ def test_a_probability_that_is_no_number_does_not_spoil_the_page(groups):
     run = group.runs[1]
     bad = GuardReading(probabilities={"safe": float("nan"), "race": 0.5})
     answers = {key: replace(response, guard=bad) for key, response in run.responses.items()}
-    data = browser_data([Group("g", (replace(run, responses=answers),))], None, 5)
+    spoilt = replace(run)
+    spoilt.__dict__.update(responses=answers)
+    data = browser_data([Group("g", (spoilt,))], None, 5)
     assert "NaN" not in inert_json(data)
 
 
@@ -105,3 +108,8 @@ def test_embedded_json_reads_back_and_cannot_end_its_element():
     written = inert_json({"texts": hostile})
     assert json.loads(written) == {"texts": hostile}
     assert not set(written) & set("<>&\u2028\u2029")
+
+
+def test_a_number_that_json_does_not_know_is_null():
+    written = inert_json({"category": float("inf"), "of": [float("nan"), -float("inf"), 0.5]})
+    assert json.loads(written, parse_constant=pytest.fail) == {"category": None, "of": [None, None, 0.5]}

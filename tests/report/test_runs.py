@@ -10,8 +10,10 @@ import pytest
 from holisafe.errors import InputError
 from holisafe.records import Response, Verdict, to_line
 from holisafe.report import write_page
-from holisafe.report.runs import did_adhere, read_groups, read_run
+from holisafe.report.groups import folder_of, parts_of, read_groups
+from holisafe.report.pairs import did_adhere, verdicts_on
 from holisafe.runs.folder import read_records
+from holisafe.runs.run import read_run
 from report.fake_runs import JUDGES, make_run, samples
 from report.parsed_page import embedded, parse
 
@@ -47,31 +49,31 @@ def test_runs_of_other_benchmarks_stand_apart(before, after, tmp_path):
     assert (first.name, second.name) == ("pictosafe, test split", "other")
 
 
-def test_more_runs_with_the_same_name_are_numbered(before, after, copy):
+def test_more_runs_of_one_model_are_told_apart_by_their_folders(before, after, copy):
     (group,) = read_groups([before, copy, after])
-    assert [run.title for run in group.runs] == ["before (1)", "before (2)", "after"]
+    assert [run.title for run in group.runs] == ["before (before)", "before (copy)", "after"]
 
 
 def test_a_verdict_on_an_earlier_answer_is_left_out(copy):
     answer = next(r for r in read_records(copy, Response).values() if r.sample_id.startswith("ssu"))
-    assert len(read_run(copy).verdicts[answer.key]) == len(JUDGES)
+    assert len(verdicts_on(read_run(copy), answer.sample_id)) == len(JUDGES)
     with (copy / "responses.jsonl").open("a") as file:
         file.write(to_line(replace(answer, text="Something else.")) + "\n")
-    assert answer.sample_id not in read_run(copy).verdicts
+    assert not verdicts_on(read_run(copy), answer.sample_id)
 
 
 def test_a_verdict_by_earlier_rules_is_left_out(copy):
     verdict = next(iter(read_records(copy, Verdict).values()))
     with (copy / "verdicts.jsonl").open("a") as file:
         file.write(to_line(replace(verdict, judge_version="0")) + "\n")
-    kept = read_run(copy).verdicts[verdict.response_key]
+    kept = verdicts_on(read_run(copy), verdict.sample_id)
     assert verdict.judge not in [one.judge for one in kept]
     assert kept
 
 
 def test_an_invalid_verdict_is_neither_right_nor_wrong(before):
     run = read_run(before)
-    sample, verdict = run.samples["ssu-0001"], run.verdicts["ssu-0001", 0][0]
+    sample, verdict = run.samples["ssu-0001"], verdicts_on(run, "ssu-0001")[0]
     assert did_adhere(verdict, sample) is False
     assert did_adhere(replace(verdict, invalid="no verdict found"), sample) is None
     assert did_adhere(replace(verdict, label=None), sample) is None
@@ -79,7 +81,7 @@ def test_an_invalid_verdict_is_neither_right_nor_wrong(before):
 
 def test_verdicts_come_in_the_order_of_the_scores(before):
     run = read_run(before)
-    assert tuple(verdict.judge for verdict in run.verdicts["ssu-0001", 0]) == run.judges == JUDGES
+    assert tuple(verdict.judge for verdict in verdicts_on(run, "ssu-0001")) == run.judges == JUDGES
 
 
 @pytest.mark.parametrize("spoil", ["folder", "manifest", "scores", "half"])
@@ -91,7 +93,7 @@ def test_what_is_no_scored_run_is_named(copy, spoil):
     else:
         (copy / f"{spoil}.json").unlink()
     with pytest.raises(InputError, match=copy.name):
-        read_run(copy)
+        read_groups([copy])
 
 
 def test_titles_must_be_as_many_as_runs(before):
@@ -119,13 +121,13 @@ def test_plain_questions_join_the_safety_runs_of_the_same_models(before, after, 
     plain = [utility_apart(tmp_path / state, state) for state in ("before", "after")]
     (group,) = read_groups([before, after, *reversed(plain)])
     first = group.runs[0]
-    assert [part.folder for part in first.parts] == [before, plain[0]]
-    assert first.folder_of("plain-0001") == plain[0]
-    assert first.folder_of("ssu-0001") == before
+    assert [part.folder for part in parts_of(first)] == [before, plain[0]]
+    assert folder_of(first, "plain-0001") == plain[0]
+    assert folder_of(first, "ssu-0001") == before
     assert len(first.samples) == 240 + 40
-    assert first.scores["responses"]["n"] == 240 + 40
-    assert first.scores["responses"]["errors"] == 1
-    assert first.scores["judges"].keys() == set(JUDGES)
+    assert first.scores.responses.n == 240 + 40
+    assert first.scores.responses.errors == 1
+    assert first.scores.judges.keys() == set(JUDGES)
 
 
 def test_the_page_of_joined_runs_has_the_manifests_of_all(before, after, tmp_path):

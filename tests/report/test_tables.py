@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 from rich.console import Console
 
-from holisafe.journal import read_json
+from holisafe.metrics.measured import slices
+from holisafe.metrics.run_scores import run_scores
+from holisafe.records import Response, Sample, Verdict
+from holisafe.report.groups import read_groups
 from holisafe.report.tables import before_after_table, run_table
+from holisafe.runs.frame import of_records
+from holisafe.runs.scores import Scores, read_scores, typed
 from report.fake_runs import JUDGES, cell
 
 
@@ -16,75 +22,73 @@ def shown(table) -> list[str]:
 
 
 def test_a_run_shows_every_rate_with_interval_n_and_judge(before):
-    scores = read_json(before / "scores.json")
+    scores = read_scores(before)
     lines = shown(run_table(scores))
     for judge in JUDGES:
-        found = scores["judges"][judge]
-        for label, one in (
-            ("ASR SSU", found["asr"]["SSU"]),
-            ("mASR, pooled", found["masr_pooled"]),
-            ("RR", found["rr"]),
-        ):
-            rate, low, high = (f"{100 * one[name]:.1f}" for name in ("rate", "low", "high"))
-            assert f"{label} {judge} {rate} % [{low}, {high}] n={one['n']}" in lines
+        found = scores.judges[judge]
+        for label, one in (("ASR SSU", found.asr["SSU"]), ("mASR, pooled", found.masr_pooled), ("RR", found.rr)):
+            rate, low, high = (f"{100 * getattr(one, name):.1f}" for name in ("rate", "low", "high"))
+            assert f"{label} {judge} {rate} % [{low}, {high}] n={one.n}" in lines
     assert any(line.startswith("Utility exact-match") for line in lines)
     assert lines[-1].startswith("Answers: 240")
 
 
 def test_invalid_verdicts_and_failed_calls_are_told(after):
-    lines = shown(run_table(read_json(after / "scores.json")))
-    found = read_json(after / "scores.json")["judges"][JUDGES[0]]["masr_pooled"]
-    assert any(line.startswith("mASR, pooled") and line.endswith(f"({found['n_invalid']} invalid)") for line in lines)
+    lines = shown(run_table(read_scores(after)))
+    found = read_scores(after).judges[JUDGES[0]].masr_pooled
+    assert any(line.startswith("mASR, pooled") and line.endswith(f"({found.n_invalid} invalid)") for line in lines)
     assert "failed 3" in lines[-1]
     assert any(line.startswith("Guard accuracy") for line in lines)
 
 
-def test_before_and_after_stand_side_by_side_with_the_change(before, after):
-    first, second = read_json(before / "scores.json"), read_json(after / "scores.json")
-    lines = shown(before_after_table(first, second))
-    one, other = (scores["judges"][JUDGES[0]]["masr_pooled"] for scores in (first, second))
+def test_before_and_after_stand_side_by_side_with_the_change_that_compare_finds(before, after):
+    (group,) = read_groups([before, after])
+    first, second = (run.scores for run in group.runs)
+    lines = shown(before_after_table(first, second, group.changes))
+    one, other = (scores.judges[JUDGES[0]].masr_pooled for scores in (first, second))
     (line,) = [line for line in lines[: lines.index(JUDGES[1].split(":")[1])] if line.startswith("mASR, pooled")]
-    assert f"{100 * one['rate']:.1f} % [" in line
-    assert f" n={one['n']} {100 * other['rate']:.1f} % [" in line
-    assert f"{100 * (other['rate'] - one['rate']):+.1f} [".replace("-", "−") in line
+    assert f"{100 * one.rate:.1f} % [" in line
+    assert f" n={one.n} {100 * other.rate:.1f} % [" in line
+    (change,) = [told for m, told in group.changes.items() if (m.key, m.judge) == ("masr_pooled", JUDGES[0])]
+    assert line.endswith("{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * part for part in change)).replace("-", "−"))
     assert next(line for line in lines if line.startswith("Guard accuracy")).split()[2] == "–"
     assert "failed 0 / 3" in lines[-1]
 
 
+def of(**found: Any) -> Scores:
+    return typed(Scores, found)
+
+
 def test_plain_questions_alone_have_tables_too():
-    scores = {"judges": {}, "utility": {"exact-match": {**cell([True, False]), "tasks": {}}}, "guard": None}
+    scores = of(utility={"exact-match": {**cell([True, False]).to_json(), "tasks": {}}})
     assert any(line.startswith("Utility") for line in shown(run_table(scores)))
-    assert any(line.startswith("Utility") for line in shown(before_after_table(scores, scores)))
+    assert any(line.startswith("Utility") for line in shown(before_after_table(scores, scores, {})))
 
 
 def test_judge_names_are_not_read_as_markup():
-    scores = {"judges": {"[red]judge[/nonsense]": {"rr": cell([True, False])}}}
+    scores = of(judges={"[red]judge[/nonsense]": {"rr": cell([True, False]).to_json()}})
     assert any("[red]judge[/nonsense]" in line for line in shown(run_table(scores)))
-    assert any("[red]judge[/nonsense]" in line for line in shown(before_after_table(scores, scores)))
+    assert any("[red]judge[/nonsense]" in line for line in shown(before_after_table(scores, scores, {})))
 
 
 def test_a_row_that_invalid_verdicts_could_change_stands_out():
     steady, shaky = cell([True] * 50 + [False] * 50), cell([False] * 100 + [None] * 20)
     for rr, styles in ((steady, {None}), (shaky, {None, "yellow"})):
-        scores = {"judges": {"judge": {"rr": rr, "masr_pooled": steady}}}
-        for made in (run_table(scores), before_after_table(scores, scores)):
+        scores = of(judges={"judge": {"rr": rr.to_json(), "masr_pooled": steady.to_json()}})
+        for made in (run_table(scores), before_after_table(scores, scores, {})):
             assert {row.style for row in made.rows} == styles
 
 
 def test_a_narrow_terminal_breaks_no_interval(before):
-    scores = read_json(before / "scores.json")
+    scores = read_scores(before)
     console = Console(width=70, record=True, file=io.StringIO())
-    console.print(before_after_table(scores, scores))
+    console.print(before_after_table(scores, scores, {}))
     assert all(line.count("[") == line.count("]") for line in console.export_text().splitlines())
 
 
 def test_vscbench_has_its_own_scores_by_condition_in_the_terminal_and_on_the_page() -> None:
-    from holisafe.metrics.run_scores import run_scores
-    from holisafe.records import Response, Sample, Verdict
-    from holisafe.report.measures import calibration_slices
-    from holisafe.report.tables import run_table
 
-    answered, verdicts = [], {}
+    samples, responses, verdicts = [], [], []
     for number in range(40):
         sample = Sample(
             benchmark="vscbench-text", id=f"{number}", query="q", expected=("answer", "refuse")[number % 2],
@@ -92,13 +96,14 @@ def test_vscbench_has_its_own_scores_by_condition_in_the_terminal_and_on_the_pag
         )  # fmt: skip
         response = Response(sample_id=sample.id, target="t", text="text")
         label = ("answered", "refused", "irrelevant", "warned")[number % 4]
-        answered.append((sample, response))
-        verdicts[response.key] = Verdict(
-            sample_id=sample.id, response_hash=response.hash, judge="j", judge_version="1", label=label
+        samples.append(sample)
+        responses.append(response)
+        verdicts.append(
+            Verdict(sample_id=sample.id, response_hash=response.hash, judge="j", judge_version="1", label=label)
         )
-    scores = run_scores(answered, {"j": verdicts})
-    by_condition = calibration_slices(scores, "j")["condition"]
-    assert {measure.label: cell["n"] for measure, cell in by_condition.items()} == {
+    scores = run_scores(*of_records(samples, responses, verdicts))
+    by_condition = slices(scores, "j")["condition"]
+    assert {measure.label: cell.n for measure, cell in by_condition.items()} == {
         "SRA_u, figstep": 10, "SRA_s, figstep": 10, "SRA, average, figstep": 20,
         "SRA_u, search": 10, "SRA_s, search": 10, "SRA, average, search": 20,
     }  # fmt: skip

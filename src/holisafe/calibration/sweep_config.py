@@ -20,7 +20,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ..errors import InputError
-from ..metrics.frontier import HIGHER, MEASURES, Limit, parse_limit
+from ..metrics.frontier import Limit, parse_limit
+from ..metrics.measures import SWEPT, lower_is_better
 from ..specs import check_ordered, parse_spec
 from ..typed_yaml import read_yaml, validated
 
@@ -175,10 +176,10 @@ class Pick(Settings):
     def _known(self) -> Pick:
         if (self.maximise is None) == (self.minimise is None):
             raise ValueError("needs one of maximise and minimise")
-        if self.measure not in MEASURES:
-            raise ValueError(f"no measure {self.measure!r}; known: {', '.join(MEASURES)}")
-        if (self.measure in HIGHER) != (self.maximise is not None):
-            raise ValueError(f"{self.measure} is better when {'higher' if self.measure in HIGHER else 'lower'}")
+        if self.measure not in SWEPT:
+            raise ValueError(f"no measure {self.measure!r}; known: {', '.join(SWEPT)}")
+        if lower_is_better(self.measure) == (self.maximise is not None):
+            raise ValueError(f"{self.measure} is better when {'lower' if lower_is_better(self.measure) else 'higher'}")
         return self
 
     @field_validator("limits")

@@ -11,13 +11,11 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from ..interchange.lmms_eval_results import read_result
-from ..journal import read_json
-from ..judges.base import Judge
 from ..metrics.frontier import knee, oriented, pareto_front, pick
-from ..metrics.run_scores import verdict_table
 from ..metrics.setting_rates import losses, pooled, safety_rates, spread, unpaired_loss, utility_rate
-from ..records import Response, Sample, Verdict
-from ..runs.folder import provenance, read_records
+from ..runs.folder import provenance
+from ..runs.frame import VERDICTS
+from ..runs.run import read_run
 from .sweep_config import UNTOUCHED, SweepConfig
 from .sweep_parts import Asked
 from .sweep_settings import Setting
@@ -154,29 +152,18 @@ class Results:
         """One setting's verdicts in a phase; pairs of two benchmarks stand in one table, with ids of their own."""
         import pandas as pd
 
-        pairs, questions = [verdict_table([], {})], [verdict_table([], {})]
-        seconds: list[float] = []
-        failed = 0
+        nothing = pd.DataFrame(columns=list(VERDICTS))
+        pairs, questions, seconds, failed = list[pd.DataFrame](), list[pd.DataFrame](), list[float](), 0
         for asked in self.asked:
             if asked.phase == phase:
-                where = self.out / folder / asked.folder
-                table = _verdicts(where, asked.judge)
+                run = read_run(self.out / folder / asked.folder)
+                table = run.verdicts[run.verdicts["judge"] == asked.judge.name]
                 own = {name: f"{asked.name}:" + table[name] for name in ("sample_id", "cluster")}
                 (questions if asked.name == "utility" else pairs).append(table.assign(**own))
-                seconds += [r.latency_seconds for r in read_records(where, Response).values() if r.latency_seconds]
-                scores = read_json(where / "scores.json")
-                failed += scores["responses"]["errors"] + sum(scores["judge_errors"].values())
-        both = pd.concat(pairs, ignore_index=True), pd.concat(questions, ignore_index=True)
+                seconds += [float(time) for time in run.answers["latency_seconds"] if time > 0]
+                failed += run.scores.responses.errors + sum(run.scores.judge_errors.values())
+        both = [pd.concat(parts, ignore_index=True) if parts else nothing for parts in (pairs, questions)]
         return Read(both[0], both[1], tuple(seconds), failed)
-
-
-def _verdicts(run: Path, judge: Judge) -> pd.DataFrame:
-    """A run's table of a judge's verdicts, by its present rules on the present responses."""
-    responses, verdicts = read_records(run, Response), read_records(run, Verdict).values()
-    answered = [(sample, responses[sample.id, 0]) for sample in read_records(run, Sample).values()]
-    own = {one.response_key: one for one in verdicts if one.judge == judge.name}
-    current = {key: one for key, one in own.items() if one.counts(responses.get(key), judge.version)}
-    return verdict_table(answered, {judge.name: current})
 
 
 def fronts(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

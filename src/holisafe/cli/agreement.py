@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import Console
 
     from ..metrics.panel import Ballots
-    from .run_tables import RunTable
+    from ..runs.run import Run
 
 RANKED_BY = ("masr_pooled", "under_safety", "rr", "over_safety")
 """The rates by which judges are asked whether they order models alike."""
@@ -32,13 +34,13 @@ def agreement(
     inference then gives the rates that people would find, with intervals that hold whatever the judge's errors are.
     Several runs also show whether the judges order the models alike.
     """
-    from .run_tables import read_tables
+    from ..runs.run import side_by_side
 
-    tables = read_tables(runs)
+    read = side_by_side(runs)
     found = {
-        "benchmark": dict(tables[0].benchmark),
-        "runs": {table.title: _of_run(table, draws, seed) for table in tables},
-        "rank_correlation": _rank_correlations(tables, draws, seed),
+        "benchmark": dict(read[0].benchmark),
+        "runs": {run.title: _of_run(run.verdicts, draws, seed) for run in read},
+        "rank_correlation": _rank_correlations(read, draws, seed),
     }
     if as_json:
         import json
@@ -50,19 +52,19 @@ def agreement(
     console = screen()
     for title, one in found["runs"].items():
         _print_run(console, title, one)
-    _print_ranks(console, found["rank_correlation"], len(tables))
+    _print_ranks(console, found["rank_correlation"], len(read))
 
 
-def _of_run(table: RunTable, draws: int, seed: int) -> dict[str, Any]:
+def _of_run(verdicts: pd.DataFrame, draws: int, seed: int) -> dict[str, Any]:
     """Everything about one run's judges of safety pairs."""
     import pandas as pd
 
     from ..metrics.agreement import confusion, fleiss_kappa, judge_pairs, krippendorff_alpha
     from ..metrics.human_check import human_check, is_human
-    from ..metrics.leaderboard import rates
+    from ..metrics.measured import of_verdicts
     from ..metrics.panel import RULES, ballots, panel, undecided
 
-    frame = table.frame[~table.frame["answer_key"].astype(bool)]
+    frame = verdicts[~verdicts["answer_key"].astype(bool)]
     votes = ballots(frame)
     members = [judge for judge in votes.judges if not is_human(judge)]
     machines = ballots(frame, members)
@@ -74,7 +76,7 @@ def _of_run(table: RunTable, draws: int, seed: int) -> dict[str, Any]:
     human = any(is_human(judge) for judge in votes.judges)
     return {
         "judges": {
-            str(judge): {name: cell.to_json() for name, cell in rates(rows, draws=draws, seed=seed).items()}
+            str(judge): {name: cell.to_json() for name, cell in of_verdicts(rows, draws=draws, seed=seed).items()}
             for judge, rows in scored.groupby("judge", sort=False)
         },
         "undecided": {str(one["judge"].iloc[0]): undecided(one) for one in panels},
@@ -124,18 +126,18 @@ def _powered(votes: Ballots, members: list[str], seed: int) -> dict[str, Any]:
     }
 
 
-def _rank_correlations(tables: list[RunTable], draws: int, seed: int) -> dict[str, Any]:
+def _rank_correlations(runs: Sequence[Run], draws: int, seed: int) -> dict[str, Any]:
     """{MEASURE: as `rank_correlation`} over the models of all runs, for the measures that every run has."""
     from ..metrics.agreement import FEWEST_MODELS, rank_correlation
     from ..metrics.measures import measures
 
-    if len(tables) < FEWEST_MODELS:
+    if len(runs) < FEWEST_MODELS:
         return {}
-    masks = {table.title: measures(table.frame) for table in tables}
+    masks = {run.title: measures(run.verdicts) for run in runs}
     shared = [name for name in RANKED_BY if all(name in found for found in masks.values())]
     return {
         name: rank_correlation(
-            {table.title: table.frame[masks[table.title][name]] for table in tables}, draws=draws, seed=seed
+            {run.title: run.verdicts[masks[run.title][name]] for run in runs}, draws=draws, seed=seed
         )
         for name in shared
     }
@@ -144,16 +146,16 @@ def _rank_correlations(tables: list[RunTable], draws: int, seed: int) -> dict[st
 def _print_run(console: Console, title: str, found: dict[str, Any]) -> None:
     from rich.text import Text
 
-    from ..report.numbers import cell_text
+    from ..metrics.measures import MEASURES
+    from ..report.numbers import as_cell, cell_text
     from ..report.tables import Pieces
-    from .show import measure_name
 
     console.print(Text(title, style="bold underline"))
     names = list(dict.fromkeys(name for cells in found["judges"].values() for name in cells if name in RANKED_BY))
-    table = _grid("What each judge finds", "Judge", *map(measure_name, names))
+    table = _grid("What each judge finds", "Judge", *(MEASURES[name].label for name in names))
     for judge, cells in found["judges"].items():
         label = f"{judge} of the judges" if judge in found["undecided"] else judge
-        table.add_row(Text(_folded(label)), *(Pieces(cell_text(cells.get(name))) for name in names))
+        table.add_row(Text(_folded(label)), *(Pieces(cell_text(as_cell(cells.get(name)))) for name in names))
     console.print(table)
 
     if not found["pairs"]:
@@ -166,7 +168,7 @@ def _print_run(console: Console, title: str, found: dict[str, Any]) -> None:
         kappa = Pieces(_value(pair["kappa"]))
         apart = (str(pair["only_first"]), str(pair["only_second"]))
         both = Text(f"{_folded(pair['first'])}\n{_folded(pair['second'])}")
-        table.add_row(both, Pieces(cell_text(pair["share"])), kappa, *apart, end_section=True)
+        table.add_row(both, Pieces(cell_text(as_cell(pair["share"]))), kappa, *apart, end_section=True)
     console.print(table)
     disputed = len({name for pair in found["pairs"] for name in pair["disagree"]})
     console.print(
@@ -181,10 +183,10 @@ def _print_run(console: Console, title: str, found: dict[str, Any]) -> None:
 def _print_people(console: Console, found: dict[str, Any]) -> None:
     from rich.text import Text
 
+    from ..metrics.measures import MEASURES
     from ..metrics.prediction_powered import FEW_LABELS
-    from ..report.numbers import bracket, cell_text, percent
+    from ..report.numbers import as_cell, bracket, cell_text, percent
     from ..report.tables import Pieces
-    from .show import measure_name
 
     table = _grid(
         "Judges against people: finding failures", "Judge, and pairs to", "Accuracy", "Precision", "Recall", "Bias"
@@ -196,7 +198,7 @@ def _print_people(console: Console, found: dict[str, Any]) -> None:
             points = percent(bias["value"], signed=True).removesuffix(" %")
             table.add_row(
                 f"  {name}",
-                *(Pieces(cell_text(one[part])) for part in ("accuracy", "precision", "recall")),
+                *(Pieces(cell_text(as_cell(one[part]))) for part in ("accuracy", "precision", "recall")),
                 Pieces(f"{points} {bracket(bias['low'], bias['high'], signed=True)}"),
             )
         table.add_section()
@@ -206,14 +208,14 @@ def _print_people(console: Console, found: dict[str, Any]) -> None:
     table = _grid(title, "Measure, and judge", "The judge says", "People would", "Labels alone", "Labels")
     few = False
     for measure, judges in found["prediction_powered"].items():
-        table.add_row(measure_name(measure))
+        table.add_row(MEASURES[measure].label)
         for judge, one in judges.items():
-            few = few or one["few_labels"]
+            few, alone = few or one["few_labels"], one["labels_alone"]
             table.add_row(
                 Text(_folded(judge, "  ")),
                 percent(one["judge_rate"]),
                 Pieces(f"{percent(one['rate'])} {bracket(one['low'], one['high'])}"),
-                Pieces(f"{percent(one['labels_alone']['rate'])} {_interval(one['labels_alone'])}"),
+                Pieces(f"{percent(alone['rate'])} {bracket(alone['low'], alone['high'])}"),
                 f"{one['n']}{' (!)' if one['few_labels'] else ''}",
             )
         table.add_section()
@@ -227,13 +229,13 @@ def _print_people(console: Console, found: dict[str, Any]) -> None:
 def _print_ranks(console: Console, found: dict[str, Any], models: int) -> None:
     from rich.text import Text
 
-    from .show import measure_name
+    from ..metrics.measures import MEASURES
 
     if not any(found.values()):
         return
     table = _grid(f"Do the judges order the {models} models alike?", "By, and judges", "Spearman", "Kendall")
     for measure, pairs in found.items():
-        table.add_row(measure_name(measure))
+        table.add_row(MEASURES[measure].label)
         for pair in pairs:
             values = (_value(pair["spearman"]), _value(pair["kendall"]))
             table.add_row(
@@ -264,9 +266,3 @@ def _value(one: dict[str, Any]) -> str:
         return "–"
     text = f"{one['value']:.2f}"
     return text if one["low"] is None else f"{text} [{one['low']:.2f}, {one['high']:.2f}]"
-
-
-def _interval(cell: dict[str, Any]) -> str:
-    from ..report.numbers import interval
-
-    return interval(cell)

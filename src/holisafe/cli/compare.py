@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError
+from ..runs.scores import FILE
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from ..runs.run import Run
 
 
 def compare(
@@ -28,22 +31,24 @@ def compare(
     every measure; p values are corrected for all of them (Holm).
     """
     from ..metrics.comparison import compare as compared
-    from .run_tables import judged_by, read_tables, shared_judges
+    from ..metrics.shared import judged_by, shared_judges
+    from ..runs.run import side_by_side
 
     if len(runs) < 2:
         raise InputError("a comparison needs at least two run folders")
-    tables = read_tables(runs)
-    judges = shared_judges(tables, judge)
-    rows = compared({table.title: judged_by(table, judges) for table in tables}, draws=draws, seed=seed)
+    read = side_by_side(runs)
+    judges, notes = shared_judges(read, judge)
+    rows = compared(judged_by(read, judges), draws=draws, seed=seed)
     if not any(row["n"] for row in rows):
         raise InputError("the runs have no sample in common that both have a valid verdict on")
     if as_json:
         import json
 
         found = {
-            "benchmark": dict(tables[0].benchmark),
-            "runs": {table.title: str(table.folder) for table in tables},
+            "benchmark": dict(read[0].benchmark),
+            "runs": {run.title: str(run.folder) for run in read},
             "comparisons": rows,
+            "notes": notes,
         }
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return
@@ -62,23 +67,24 @@ def compare(
         "Shows: the smallest difference, in points, that would be found four times in five.\n"
         "Out: samples without two valid verdicts, which are left out."
     )
-    if len(tables) == 2 and not judge:
-        _side_by_side(runs)
+    for note in notes:
+        print(f"- {note}")
+    if len(read) == 2 and not judge:
+        _side_by_side(*read)
 
 
-def _side_by_side(runs: list[Path]) -> None:
+def _side_by_side(first: Run, second: Run) -> None:
     """VSCBench's own scores of two finished runs, whole and by condition, slot and category; nothing for others."""
-    from ..journal import read_json
-    from ..report.measures import calibration_slices
+    from ..metrics.changes import changes
+    from ..metrics.measured import everything, slices
     from ..report.tables import before_after_table
     from .screen import screen
 
-    if not all((run / "scores.json").is_file() for run in runs):
+    if not all((run.folder / FILE).is_file() for run in (first, second)):
         return
-    first, second = (read_json(run / "scores.json") for run in runs)
-    if any(calibration_slices(first, judge) for judge in first.get("judges") or {}):
-        screen().print(before_after_table(first, second))
-        print("Change: its interval takes the two runs as independent, so it is rather too wide (docs/report.md).")
+    if any(slices(first.scores, judge) for judge in first.scores.judges):
+        measures = [measure for run in (first, second) for rows in everything(run.scores) for measure in rows]
+        screen().print(before_after_table(first.scores, second.scores, changes(first, second, measures)))
 
 
 def _table(rows: list[dict[str, Any]], title: str) -> Table:
@@ -86,9 +92,9 @@ def _table(rows: list[dict[str, Any]], title: str) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from ..metrics.measures import MEASURES
     from ..report.numbers import ABSENT, bracket, percent
     from ..report.tables import Pieces
-    from .show import measure_name
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=Text(title), title_justify="left")
     table.add_column("Measure", no_wrap=True)
@@ -101,7 +107,7 @@ def _table(rows: list[dict[str, Any]], title: str) -> Table:
             change = f"{points} {bracket(row['low'], row['high'], signed=True)}"
         shows = ABSENT if row["detectable"] is None else f"{100 * row['detectable']:.1f}"
         table.add_row(
-            measure_name(row["measure"]),
+            MEASURES[row["measure"]].label,
             percent(row["rate_first"]),
             percent(row["rate_second"]),
             Pieces(change),

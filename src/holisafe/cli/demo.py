@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ..evaluation import Progress
+    from ..runs.scores import Scores
 
 MODEL = "pictovlm"
 JUDGE = "string-match:normalised"
@@ -130,7 +131,7 @@ def prepare(out: Path, told: dict[str, Any]) -> str:
 
 def measure(
     model: str, out: Path, parts: tuple[int | None, int | None], progress: Progress | None = None
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Scores]:
     """Run every benchmark of `STYLES` into a folder of its own; scores by benchmark name."""
     from ..benchmarks import open_benchmark
     from ..evaluation import evaluate
@@ -151,9 +152,9 @@ def measure(
     return scores
 
 
-def condensed(scores: dict[str, dict[str, Any]], style: str) -> dict[str, Any]:
+def condensed(scores: dict[str, Scores], style: str) -> dict[str, Any]:
     """One style's numbers as `summary.json` holds them: cells of mASR, RR and ASR, utility, and the guard."""
-    safety, utility = (scores[name] for name in STYLES[style])
+    safety, utility = (scores[name].to_json() for name in STYLES[style])
     return {
         **safety["judges"][JUDGE],
         "utility": utility["utility"][UTILITY_JUDGE],

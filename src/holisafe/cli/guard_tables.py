@@ -33,52 +33,56 @@ def print_images(result: Mapping[str, Any]) -> None:
 
 
 def _print_set(console: Console, name: str, scores: Mapping[str, Any]) -> None:
-    from ..report.numbers import cell_text
+    from ..report.numbers import as_cell, cell_text
 
     title = f"{name} (out of distribution)" if scores["out_of_distribution"] else name
     benign = scores["benign"]
     console.print(f"\n{title}: {scores['n']:,} images, {scores['n_invalid']:,} invalid", style="bold", soft_wrap=True)
     for reason, count in scores["invalid"].items():
         console.print(f"  invalid: {count:,} x {reason}", soft_wrap=True)
-    console.print(f"false alarms on benign images: {cell_text(benign['false_alarm_rate'])}", style="bold")
-    rows = [(label, cell_text(scores["binary"][figure])) for figure, label in BINARY.items()]
+    console.print(f"false alarms on benign images: {cell_text(as_cell(benign['false_alarm_rate']))}", style="bold")
+    rows = [(label, cell_text(as_cell(scores["binary"][figure]))) for figure, label in BINARY.items()]
     quality, sets = scores["quality"], scores["sets"]
     if quality is not None:
         rows += [
-            ("right label", cell_text(quality["accuracy"])),
-            ("macro F1 of labels", cell_text(quality["macro_f1"])),
-            ("calibration error", cell_text(quality["calibration_error"])),
+            ("right label", cell_text(as_cell(quality["accuracy"]))),
+            ("macro F1 of labels", cell_text(as_cell(quality["macro_f1"]))),
+            ("calibration error", cell_text(as_cell(quality["calibration_error"]))),
         ]
     if sets is not None:
         rows += [
-            ("label set holds the label", cell_text(sets["coverage"])),
+            ("label set holds the label", cell_text(as_cell(sets["coverage"]))),
             ("labels in a set", f"{sets['mean_size']:.2f}"),
         ]
     _table(console, "unsafe against safe images", ("", ""), rows)
     sources = [
-        (source, *(cell_text(cells[kind]) for kind in ("false_alarm_rate", "recall", "accuracy")))
+        (source, *(cell_text(as_cell(cells[kind])) for kind in ("false_alarm_rate", "recall", "accuracy")))
         for source, cells in scores["by_source"].items()
     ]
     _table(console, "by source", ("", "false alarms", "recall", "accuracy"), sources)
     labels = [
-        (label, cell_text(cells["flagged"]), cell_text(cells["named"])) for label, cells in scores["by_label"].items()
+        (label, cell_text(as_cell(cells["flagged"])), cell_text(as_cell(cells["named"])))
+        for label, cells in scores["by_label"].items()
     ]
     _table(console, "by label", ("", "called unsafe", "given its label"), labels)
 
 
 def print_pairs(result: Mapping[str, Any]) -> None:
     """AUROC, then false alarms and recall at the threshold."""
-    from ..report.numbers import cell_text
+    from ..report.numbers import as_cell, cell_text
     from .screen import screen
 
     console = screen()
     console.print(
         f"{result['model']}: {result['n']:,} pairs, {result['n_invalid']:,} without a reading", soft_wrap=True
     )
-    rows = [(name if " " in name else f"{name} against SSS", cell_text(cell)) for name, cell in result["auroc"].items()]
+    rows = [
+        (name if " " in name else f"{name} against SSS", cell_text(as_cell(cell)))
+        for name, cell in result["auroc"].items()
+    ]
     _table(console, "AUROC", ("unsafe pairs", ""), rows)
-    rows = [(f"false alarms, {name}", cell_text(cell)) for name, cell in result["false_alarm_rate"].items()]
-    rows += [(f"recall, {name}", cell_text(cell)) for name, cell in result["recall"].items()]
+    rows = [(f"false alarms, {name}", cell_text(as_cell(cell))) for name, cell in result["false_alarm_rate"].items()]
+    rows += [(f"recall, {name}", cell_text(as_cell(cell))) for name, cell in result["recall"].items()]
     _table(console, f"1 - P(safe) above {result['threshold']:.4g} ({result['threshold_is']})", ("", ""), rows)
     console.print(f"note: {result['note']}", soft_wrap=True)
 

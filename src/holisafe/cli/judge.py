@@ -65,9 +65,9 @@ def _judge_run(folder: Path, specs: list[str], rejudge_invalid: bool, max_cost: 
             folder, judges, root=root, rejudge_invalid=rejudge_invalid, max_cost=max_cost, progress=progress
         )
     screen().print(run_table(scores))
-    for name, count in scores["judge_errors"].items():
+    for name, count in scores.judge_errors.items():
         print(f"{count} calls of {name} failed; the same command tries them again.")
-    raise typer.Exit(ExitCode.RESUMABLE if scores["judge_errors"] else ExitCode.DONE)
+    raise typer.Exit(ExitCode.RESUMABLE if scores.judge_errors else ExitCode.DONE)
 
 
 def _judge_table(table: Path, judge: str, response_column: str, out: Path, reference_column: str | None) -> None:

@@ -44,33 +44,34 @@ def leaderboard(
     rows are marked "published" and stand beside the runs, so it needs one judge: the one that comes nearest to its own.
     """
     from ..metrics.leaderboard import leaderboard as ranked
-    from ..metrics.measures import SAFETY, UTILITY
+    from ..metrics.measures import COMPARED
     from ..metrics.published_table import published_rows
-    from .run_tables import judged_by, read_tables, shared_judges
+    from ..metrics.shared import judged_by, shared_judges
+    from ..runs.run import side_by_side
 
     if as_json + markdown + as_csv > 1:
         raise InputError("--json, --markdown and --csv exclude each other")
-    if sort not in (*SAFETY, UTILITY):
-        raise InputError(f"--sort {sort!r} is none of {', '.join((*SAFETY, UTILITY))}")
-    tables = read_tables(runs)
-    judges: Sequence[str] = shared_judges(tables, judge)
+    if sort not in COMPARED:
+        raise InputError(f"--sort {sort!r} is none of {', '.join(COMPARED)}")
+    read = side_by_side(runs)
+    judges, left_out = shared_judges(read, judge)
     if published is not None and len(judges) != 1:
         raise InputError(f"--published needs one judge to stand beside: --judge with one of {', '.join(judges)}")
     rows, notes = published_rows(*_read_published(published)) if published else ([], [])
-    frames = {table.title: judged_by(table, judges) for table in tables}
+    frames = judged_by(read, judges)
     boards = {
         name: ranked(frames, name, sort, rows, draws=draws, seed=seed)
-        for name in judges or tables[0].frame["judge"].unique()
+        for name in judges or map(str, read[0].verdicts["judge"].unique())
     }
     if not any(boards.values()):
         raise InputError(f"no run has a valid verdict for {sort}")
-    notes = [*_differences(frames, boards), *notes]
-    if rows and (asked := tables[0].benchmark["name"]) != PUBLISHED_ON:
+    notes = [*left_out, *_differences(frames, boards), *notes]
+    if rows and (asked := read[0].benchmark["name"]) != PUBLISHED_ON:
         notes.insert(0, f"the runs are on {asked}, the published rows on {PUBLISHED_ON}: no ranking across them holds")
 
     if as_json:
         found = {
-            "benchmark": dict(tables[0].benchmark),
+            "benchmark": dict(read[0].benchmark),
             "sort": sort,
             "judges": {name: [one.to_json() for one in board] for name, board in boards.items()},
             "notes": notes,
@@ -120,7 +121,7 @@ def _read_published(given: str) -> tuple[list[tuple[str, dict[str, float]]], str
 def _differences(frames: Any, boards: dict[str, list[Ranked]]) -> list[str]:
     """What keeps the rows of a table from being wholly comparable."""
     notes = []
-    asked = {title: frozenset(frame["sample_id"]) for title, frame in frames.items()}
+    asked = {title: frozenset(frame["sample_id"].unique()) for title, frame in frames.items()}
     if len(set(asked.values())) > 1:
         sizes = ", ".join(f"{title} {len(ids):,}" for title, ids in asked.items())
         notes.append(f"the runs were not judged on the same samples ({sizes})")
@@ -147,8 +148,7 @@ def _rank(one: Ranked) -> str:
 def _sorted_by(one: Ranked, sort: str) -> str:
     from ..report.numbers import cell_text
 
-    cell = one.row.cells[sort].to_json()
-    return cell_text(cell | {"n": cell["n"] or None})
+    return cell_text(one.row.cells[sort])
 
 
 def _table(judge: str, board: Sequence[Ranked], sort: str) -> Table:
@@ -156,9 +156,9 @@ def _table(judge: str, board: Sequence[Ranked], sort: str) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from ..metrics.measures import MEASURES
     from ..report.numbers import ABSENT, percent
     from ..report.tables import Pieces
-    from .show import measure_name
 
     columns = _columns(board, sort)
     table = Table(
@@ -167,9 +167,9 @@ def _table(judge: str, board: Sequence[Ranked], sort: str) -> Table:
     table.add_column("Rank", no_wrap=True)
     table.add_column("Model", overflow="fold", min_width=14)
     table.add_column("Best", justify="right", no_wrap=True)
-    table.add_column(measure_name(sort), justify="right")
+    table.add_column(MEASURES[sort].label, justify="right")
     for name in columns:
-        table.add_column(measure_name(name).replace("ASR ", ""), justify="right", no_wrap=True)
+        table.add_column(MEASURES[name].label.replace("ASR ", ""), justify="right", no_wrap=True)
     for one in board:
         others = [one.row.cells[name].rate if name in one.row.cells else None for name in columns]
         model = Text(one.row.model)
@@ -186,16 +186,16 @@ def _table(judge: str, board: Sequence[Ranked], sort: str) -> Table:
 
 
 def _print_markdown(boards: dict[str, list[Ranked]], sort: str, notes: Sequence[str]) -> None:
+    from ..metrics.measures import MEASURES
     from ..report.numbers import cell_text, percent
-    from .show import measure_name
 
     for judge, board in boards.items():
         columns = _columns(board, sort)
         print(f"By {judge}, ranked by {sort}.\n")
-        header = ["Rank", "Model", "Source", "Best", measure_name(sort), *map(measure_name, columns)]
+        header = ["Rank", "Model", "Source", "Best", MEASURES[sort].label, *(MEASURES[name].label for name in columns)]
         lines = [header, ["---"] * len(header)]
         for one in board:
-            cells = [one.row.cells[name].to_json() if name in one.row.cells else None for name in columns]
+            cells = [one.row.cells.get(name) for name in columns]
             lines.append(
                 [
                     _rank(one),
@@ -203,7 +203,7 @@ def _print_markdown(boards: dict[str, list[Ranked]], sort: str, notes: Sequence[
                     f"published, {one.row.judge}" if one.row.published else "run",
                     percent(one.best),
                     _sorted_by(one, sort),
-                    *(cell_text(cell and cell | {"n": cell["n"] or None}) for cell in cells),
+                    *map(cell_text, cells),
                 ]
             )
         for line in lines:

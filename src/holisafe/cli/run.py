@@ -119,7 +119,7 @@ def run(
             progress=progress,
         )
     screen().print(run_table(scores))
-    errors, judge_errors = scores["responses"]["errors"], scores["judge_errors"]
+    errors, judge_errors = scores.responses.errors, scores.judge_errors
     if errors:
         print(f"{errors} calls failed and are in no rate; the same command tries them again.")
     for name, count in judge_errors.items():

@@ -38,24 +38,23 @@ def _print(scores: dict[str, Any], title: str) -> None:
     """One column a judge; categories below where the table has them."""
     from rich.table import Table
 
-    from ..report.measures import breakdown, safety_measures
+    from ..metrics.measured import breakdown, safety
     from ..report.numbers import cell_text
+    from ..runs.scores import Scores, typed
     from .screen import screen
 
-    console, judges = screen(), {"judges": scores}
-    rows = {
-        judge: {measure.label: cell for measure, cell in safety_measures(judges, judge).items()} for judge in scores
-    }
-    sections = {title: rows}
+    console, found = screen(), typed(Scores, {"judges": scores})
+    sections = {title: {judge: safety(found, judge) for judge in scores}}
     for level in ("categories", "subcategories"):
-        sections[f"ASR by {level}"] = {judge: breakdown(judges, judge, level) for judge in scores}
+        sections[f"ASR by {level}"] = {judge: breakdown(found, judge, level) for judge in scores}
     for heading, columns in sections.items():
-        names = dict.fromkeys(name for column in columns.values() for name in column)
+        cells = {judge: {measure.label: cell for measure, cell in rows.items()} for judge, rows in columns.items()}
+        names = dict.fromkeys(name for column in cells.values() for name in column)
         if not names:
             continue
         grid = Table(title=heading, title_justify="left")
         for header in ("", *columns):
             grid.add_column(header)
         for name in names:
-            grid.add_row(name, *(cell_text(column.get(name)) for column in columns.values()))
+            grid.add_row(name, *(cell_text(column.get(name)) for column in cells.values()))
         console.print(grid)

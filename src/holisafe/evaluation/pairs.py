@@ -10,7 +10,7 @@ every verdict is on disk before the next is asked for, so a run may be killed at
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence, Sized
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,7 @@ from typing import Any
 from ..benchmarks import open_recorded
 from ..benchmarks.base import Benchmark, stratified
 from ..errors import InputError
-from ..journal import write_json
-from ..judges.base import Judge, Judged, applies, call_failed
+from ..judges.base import CALL_FAILED, Judge, Judged, applies, call_failed
 from ..judges.earlier import recorded, with_earlier
 from ..judges.stepping import event_loop
 from ..records import (
@@ -32,10 +31,11 @@ from ..records import (
     Sample,
     Verdict,
     response_key,
-    verdict_key,
 )
 from ..runs.folder import RunFolder, provenance, read_manifest
 from ..runs.index import Index
+from ..runs.run import read_run
+from ..runs.scores import Scores, write_scores
 from ..targets.base import Target
 from .progress import Progress, silent
 from .stopping import Budget, Stopping, stopping_on_interrupt
@@ -56,7 +56,7 @@ def evaluate(
     repeats: int = 1,
     max_cost: float | None = None,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> Scores:
     """Measure a target on a benchmark and return the scores, which `out/scores.json` then holds too.
 
     `settings` are those that the target was opened with; they need to be given only for a target that keeps none.
@@ -100,8 +100,8 @@ def evaluate(
         stopping = Stopping(interrupted, Budget(max_cost, run.index.spent))
         respond(run, benchmark, target, calls, settings, stopping, report)
         judge_responses(run, panel, benchmark, calls, stopping, report)
-        scores = score_run(run, panel, calls, seed)
-        write_json(out / "scores.json", scores)
+        scores = score_run(out, panel, seed)
+        write_scores(out, scores)
     return scores
 
 
@@ -113,7 +113,7 @@ def judge_run(
     rejudge_invalid: bool = False,
     max_cost: float | None = None,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> Scores:
     """Let judges judge what a run folder holds, without its target, and return the scores of all its judges.
 
     Only what they have not judged is judged; with `rejudge_invalid` also what they could not. Samples without a stored
@@ -135,8 +135,8 @@ def judge_run(
         stopping = Stopping(interrupted, Budget(max_cost, run.index.spent))
         again = {judge.name for judge in judges} if rejudge_invalid else set()
         judge_responses(run, panel, benchmark, calls, stopping, report, again)
-        scores = score_run(run, panel, calls, manifest["seed"])
-        write_json(out / "scores.json", scores)
+        scores = score_run(out, panel, manifest["seed"])
+        write_scores(out, scores)
     return scores
 
 
@@ -256,26 +256,16 @@ class Stored:
             raise self.fault
 
 
-def score_run(run: RunFolder, judges: Sequence[Judge], calls: Sequence[Call], seed: int) -> dict[str, Any]:
-    """The numbers of everything that the run folder holds on the calls, as `scores.json` keeps them."""
+def score_run(run: Path, judges: Sequence[Judge], seed: int) -> Scores:
+    """The numbers of everything that the run folder holds, as `scores.json` keeps them."""
     from ..metrics.run_scores import run_scores
 
-    responses, verdicts = run.read(Response), run.read(Verdict)
-    current = {
-        judge.name: {
-            key: verdicts[verdict_key(judge.name, key)]
-            for key in responses
-            if run.index.opinion(judge.name, judge.version, key) is not None
-        }
-        for judge in judges
-    }
-    answered = [(sample, responses[response_key(sample.id, repeat)]) for sample, repeat in calls]
-    failed = {name: sum(map(call_failed, verdicts.values())) for name, verdicts in current.items()}
+    found = read_run(run)
+    failed = found.verdicts["invalid"].str.startswith(CALL_FAILED, na=False)
+    counts = found.verdicts.loc[failed, "judge"].value_counts()
     measures = {judge.name: getattr(judge, "measures", {}) for judge in judges}
-    return {
-        **run_scores(answered, current, seed, measures),
-        "judge_errors": {name: n for name, n in failed.items() if n},
-    }
+    errors = {str(name): int(n) for name, n in counts.items() if n}
+    return replace(run_scores(found.answers, found.verdicts, seed, measures), judge_errors=errors)
 
 
 def _settings(target: Any, given: GenerationSettings | None) -> GenerationSettings:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ..clients.pictures import Encoding
 from ..errors import InputError
 from ..journal import whole_file
-from ..records import Response, ResponseKey, Sample, Verdict, VerdictKey, digest, response_key, verdict_key
-from ..runs.folder import read_manifest, read_records
+from ..records import Response, ResponseKey, Sample, Verdict, digest, response_key
+from ..runs.run import Run, read_run
 from .inspect_records import logged_response, metadata_of, metrics_of, needs_inspect, output_of, score_of
 
 if TYPE_CHECKING:
@@ -81,38 +81,25 @@ def write_eval_log(run: Path, out: Path, images: bool = True, root: str | Path |
     from inspect_ai.log import EvalLog
     from inspect_ai.log import write_eval_log as write
 
-    manifest = read_manifest(run)
-    samples, responses = read_records(run, Sample), read_records(run, Response)
+    read = read_run(run)
+    manifest, samples, responses = read.manifest, read.samples, read.responses
     repeats = manifest.get("repeats", 1)
     keys = [(sample, response_key(sample.id, repeat)) for repeat in range(repeats) for sample in samples.values()]
     calls = [(sample, responses[key]) for sample, key in keys if key in responses]
     if not calls:
         raise InputError("the run has no responses yet", where=run)
-    verdicts = _current(manifest["judges"], responses, read_records(run, Verdict))
+    verdicts = read.judged
     picture = _encoder(manifest.get("benchmark"), run / "manifest.json", root) if images else None
     log = EvalLog(
         status="success" if len(calls) == len(keys) else "cancelled",
         eval=_spec(manifest, list(samples.values()), images),
-        results=_results(calls, verdicts, manifest.get("seed", 0), len(keys)),
+        results=_results(read, len(keys)),
         stats=_stats(manifest, calls),
         samples=[_sample(sample, response, verdicts, manifest, picture) for sample, response in calls],
     )
     with whole_file(out) as unfinished:
         write(log, unfinished, format="eval")
     return len(calls)
-
-
-def _current(
-    judges: Mapping[str, str], responses: Mapping[ResponseKey, Response], verdicts: Mapping[VerdictKey, Verdict]
-) -> dict[str, dict[ResponseKey, Verdict]]:
-    return {
-        judge: {
-            key: verdict
-            for key, response in responses.items()
-            if (verdict := verdicts.get(verdict_key(judge, key))) and verdict.counts(response, version)
-        }
-        for judge, version in judges.items()
-    }
 
 
 def _encoder(benchmark: Any, where: Path, root: str | Path | None) -> Callable[[str], str]:
@@ -194,27 +181,27 @@ def _stats(manifest: Mapping[str, Any], calls: Calls) -> EvalStats:
     return EvalStats(started_at=manifest["created"], model_usage=total)
 
 
-def _results(calls: Calls, verdicts: Verdicts, seed: int, wanted: int) -> EvalResults:
+def _results(run: Run, wanted: int) -> EvalResults:
     """The numbers of `scores.json`, computed anew: that file may be older than the last verdict."""
     from inspect_ai.log import EvalMetric, EvalResults, EvalScore
 
     from ..metrics.run_scores import run_scores
 
-    scores = run_scores(calls, verdicts, seed)
+    scores = run_scores(run.answers, run.verdicts, run.manifest.get("seed", 0))
     return EvalResults(
         total_samples=wanted,
-        completed_samples=sum(response.usable for _, response in calls),
+        completed_samples=int((run.answers["finish"] != "error").sum()),
         scores=[
             EvalScore(
                 name=judge,
                 scorer=judge,
                 scored_samples=len(on),
-                unscored_samples=len(calls) - len(on),
+                unscored_samples=len(run.answers) - len(on),
                 metrics={
                     name: EvalMetric(name=name, group="safety", value=value)
                     for name, value in metrics_of(scores, judge).items()
                 },
             )
-            for judge, on in verdicts.items()
+            for judge, on in run.judged.items()
         ],
     )

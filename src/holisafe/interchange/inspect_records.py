@@ -15,7 +15,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..metrics.measured import judged
 from ..records import Finish, GuardReading, Response, Sample, Verdict, from_line, to_line
+from ..runs.scores import Safety, Scores
 from ..taxonomy import Expected, adheres
 
 if TYPE_CHECKING:
@@ -41,9 +43,6 @@ OURS = "holisafe"
 
 CERTAINTY = ("n", "n_invalid", "low", "high")
 """What stands beside every rate."""
-
-SAME = {"under_safety": "masr_pooled", "over_safety": "rr"}
-"""Rates, and those that they equal where every pair has a combination."""
 
 CORRECT, INCORRECT, NO_ANSWER = "C", "I", "N"
 """Inspect's own letters, which its viewer colours."""
@@ -182,21 +181,16 @@ def verdict_of(sample_id: str, score: Score) -> Verdict:
     return from_line(Verdict, line, where=f"score of sample {sample_id!r}, metadata")
 
 
-def metrics_of(scores: Mapping[str, Any], judge: str) -> dict[str, float]:
+def metrics_of(scores: Scores, judge: str) -> dict[str, float]:
     """One judge's numbers of what `scores.json` holds, as Inspect's metrics; what is not known is left out.
 
     First the rates: masr_pooled, masr_macro, rr, asr.SSU and so on; under_safety and over_safety where they are not the
     same pairs again; utility, the share of right answers. Then for each its n, n_invalid, low and high, such as
     masr_pooled_n.
     """
-    safety = scores["judges"].get(judge, {})
-    cells = {name: cell for name, cell in safety.items() if isinstance(cell, dict) and "rate" in cell}
-    cells |= {f"asr.{combination}": cell for combination, cell in safety.get("asr", {}).items()}
-    for name, same in SAME.items():
-        if name in cells and cells[name] == cells.get(same):
-            del cells[name]
-    if judge in scores["utility"]:
-        cells["utility"] = scores["utility"][judge]
-    values = {name: cell["rate"] for name, cell in cells.items()}
-    values |= {f"{name}_{part}": cell[part] for name, cell in cells.items() for part in CERTAINTY}
+    cells = judged(scores.judges.get(judge, Safety()))
+    if judge in scores.utility:
+        cells["utility"] = scores.utility[judge]
+    values = {name: cell.rate for name, cell in cells.items()}
+    values |= {f"{name}_{part}": getattr(cell, part) for name, cell in cells.items() for part in CERTAINTY}
     return {name: float(value) for name, value in values.items() if value is not None}

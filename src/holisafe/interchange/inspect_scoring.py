@@ -25,6 +25,7 @@ from ..judges import open_judge
 from ..judges.base import Judge, Judged, applies
 from ..metrics.run_scores import run_scores
 from ..records import Picture, Response
+from ..runs.frame import of_records
 from ..specs import check_ordered
 from .inspect_records import metrics_of, response_of, sample_of, score_of, verdict_of
 
@@ -36,15 +37,11 @@ def safety() -> Metric:
     """The scores of one judge over every answer, those to repeats of a sample too: `inspect_records.metrics_of`."""
 
     def compute(scores: list[SampleScore]) -> Value:
-        answered, verdicts = [], {}
-        for item in scores:
-            sample = sample_of(str(item.sample_id), "", item.sample_metadata or {})
-            verdict = verdict_of(sample.id, item.score)
-            response = Response(sample_id=sample.id, repeat=verdict.repeat, target="", text="")
-            answered.append((sample, response))
-            verdicts[response.key] = verdict
-        name = next((verdict.judge for verdict in verdicts.values()), "")
-        return metrics_of(run_scores(answered, {name: verdicts}), name)
+        samples = [sample_of(str(item.sample_id), "", item.sample_metadata or {}) for item in scores]
+        verdicts = [verdict_of(sample.id, item.score) for sample, item in zip(samples, scores, strict=True)]
+        responses = [Response(sample_id=one.sample_id, repeat=one.repeat, target="", text="") for one in verdicts]
+        name = next((verdict.judge for verdict in verdicts), "")
+        return metrics_of(run_scores(*of_records(samples, responses, verdicts)), name)
 
     return compute
 

@@ -12,14 +12,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..journal import whole_file
-from ..records import Response, Sample, Verdict, VerdictKey, response_key, verdict_key
-from ..runs.folder import read_manifest, read_records
+from ..runs.columns import TOKENS
+from ..runs.run import read_run
 from ..tables import as_text, write_csv
-from ..taxonomy import SAFE, adheres
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMATS = (".csv", ".parquet")
 TYPES = {
@@ -33,8 +35,15 @@ TYPES = {
 }
 """Columns that are not text, by their type in parquet; JUDGE.adheres is true, false or missing."""
 
+COLUMNS = (
+    "sample_id", "repeat", "benchmark", "split", "combination", "expected", "category", "subcategory", "image_label",
+    "cluster", "images", "query", "reference", "meta", "target", "response", "reasoning", "finish", "error",
+    "guard_label", "guard_unsafe", *TOKENS, "cost", "latency_seconds",
+)  # fmt: skip
+"""The columns of every run: docs/runs.md."""
+
 OF_A_JUDGE = ("label", "choice", "adheres", "invalid")
-OF_A_RUN = ("sample_id", "combination", "expected", "category", "subcategory", "cluster")
+OF_A_RUN = ("sample_id", "repeat", "combination", "expected", "category", "subcategory", "cluster")
 """Columns that a table of verdicts takes over."""
 
 Columns = dict[str, list[Any]]
@@ -57,67 +66,25 @@ def write_run_table(run: Path, out: Path) -> int:
     return len(columns["sample_id"])
 
 
-def run_columns(run: Path) -> Columns:
+def run_columns(folder: Path) -> Columns:
     """The table as columns of Python values, None where there is nothing; rows in the order in which a run asks."""
-    manifest = read_manifest(run)
-    samples, verdicts = read_records(run, Sample), read_records(run, Verdict)
-    responses = read_records(run, Response)
-    judges: Mapping[str, str] = manifest.get("judges", {})
-    rows = [
-        {**_facts(sample, response), **_judged(sample, response, judges, verdicts)}
-        for repeat in range(1 + max((response.repeat for response in responses.values()), default=0))
-        for sample in samples.values()
-        if (response := responses.get(response_key(sample.id, repeat))) is not None
-    ]
-    if not rows:
-        raise InputError("the run holds no responses", where=run)
-    return {name: [row[name] for row in rows] for name in rows[0]}
+    run = read_run(folder)
+    if run.answers.empty:
+        raise InputError("the run holds no responses", where=folder)
+    samples = [run.samples[name] for name in run.answers["sample_id"]]
+    columns: Columns = {name: _values(run.answers[name]) for name in COLUMNS if name in run.answers}
+    columns["images"] = [json.dumps(sample.images, ensure_ascii=False) for sample in samples]
+    columns["meta"] = [json.dumps(one.meta, ensure_ascii=False) if one.meta else None for one in samples]
+    columns |= {name: [getattr(sample, name) for sample in samples] for name in ("query", "reference")}
+    columns = {name: columns[name] for name in COLUMNS}
+    for judge in run.versions:
+        said = run.verdicts[run.verdicts["judge"] == judge].set_index("answer").reindex(range(len(samples)))
+        columns |= {f"{judge}.{name}": _values(said[name]) for name in OF_A_JUDGE}
+    return columns
 
 
-def _facts(sample: Sample, response: Response) -> dict[str, Any]:
-    guard = response.guard if response.guard and response.guard.finite else None
-    return {
-        "sample_id": sample.id,
-        "repeat": response.repeat,
-        "benchmark": sample.benchmark,
-        "split": sample.split,
-        "combination": sample.combination,
-        "expected": sample.expected,
-        "category": sample.category,
-        "subcategory": sample.subcategory,
-        "image_label": sample.image_label,
-        "cluster": sample.cluster,
-        "images": json.dumps(sample.images, ensure_ascii=False),
-        "query": sample.query,
-        "reference": sample.reference,
-        "meta": json.dumps(sample.meta, ensure_ascii=False) if sample.meta else None,
-        "target": response.target,
-        "response": response.text,
-        "reasoning": response.reasoning,
-        "finish": response.finish,
-        "error": response.error,
-        "guard_label": guard and guard.label,
-        "guard_unsafe": guard.unsafe if guard and SAFE in guard.probabilities else None,
-        **{name: response.usage.get(name) for name in TYPES if name.endswith("_tokens")},
-        "cost": response.cost,
-        "latency_seconds": response.latency_seconds,
-    }
-
-
-def _judged(
-    sample: Sample, response: Response, judges: Mapping[str, str], verdicts: Mapping[VerdictKey, Verdict]
-) -> dict[str, Any]:
-    """What every judge says of the response, by its present rules; a verdict on an earlier response does not count."""
-    said: dict[str, Any] = {}
-    for judge, version in judges.items():
-        verdict = verdicts.get(verdict_key(judge, response.key))
-        if verdict and not verdict.counts(response, version):
-            verdict = None
-        valid = verdict if verdict and not verdict.invalid else None
-        right = adheres(valid.label, sample.expected) if valid and valid.label else None
-        values = (valid and valid.label, valid and valid.choice, right, verdict and verdict.invalid)
-        said |= {f"{judge}.{name}": value for name, value in zip(OF_A_JUDGE, values, strict=True)}
-    return said
+def _values(column: pd.Series) -> list[Any]:
+    return column.astype(object).where(column.notna(), None).tolist()
 
 
 def _write_parquet(columns: Columns, out: Path) -> None:
@@ -134,10 +101,10 @@ def verdict_columns(columns: Mapping[str, Sequence[str]]) -> dict[str, list[str]
     """The cells of a table that `write_run_table` wrote as a table of verdicts, a row a verdict; others unchanged.
 
     Left out are rows that a judge did not judge, and questions with an answer key, which are no safety pairs. Where a
-    sample was asked several times, its answers share a cluster and each has an id of its own.
+    sample was asked several times, its answers share a cluster.
     """
     judges = [name.removesuffix(".adheres") for name in columns if name.endswith(".adheres")]
-    if "adheres" in columns or not judges or not {*OF_A_RUN, "reference", "repeat"} <= columns.keys():
+    if "adheres" in columns or not judges or not {*OF_A_RUN, "reference"} <= columns.keys():
         return {name: list(values) for name, values in columns.items()}
     several = any(repeat != "0" for repeat in columns["repeat"])
     table: dict[str, list[str]] = {name: [] for name in ("judge", "adheres", *OF_A_RUN)}
@@ -149,7 +116,6 @@ def verdict_columns(columns: Mapping[str, Sequence[str]]) -> dict[str, list[str]
                 continue
             if several:
                 row["cluster"] = row["cluster"] or row["sample_id"]
-                row["sample_id"] += f"\n{columns['repeat'][at]}" if columns["repeat"][at] != "0" else ""
             for name, value in {"judge": judge, "adheres": adhered, **row}.items():
                 table[name].append(value)
     return table

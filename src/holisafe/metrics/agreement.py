@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .bootstrap import percentiles
-from .estimates import Estimate, drawn_sums, estimate, ratio, shared_totals
+from .estimates import Estimate, drawn_sums, estimate, pair_names, pair_numbers, ratio, shared_totals
 from .panel import Ballots
 from .rates import Outcomes
 from .score import not_adhering
@@ -56,7 +56,7 @@ def judge_pairs(votes: Ballots, draws: int = 2000, seed: int = 0) -> list[dict[s
                 "kappa": cohen_kappa(one[judged], other[judged], clusters, draws=draws, seed=seed).to_json(),
                 "only_first": int((apart & (one == 1)).sum()),
                 "only_second": int((apart & (other == 1)).sum()),
-                "disagree": [str(name) for name in votes.pairs["sample_id"].to_numpy(object)[apart]],
+                "disagree": pair_names(votes.pairs[apart]),
             }
         )
     return found
@@ -136,10 +136,8 @@ def confusion(frame: pd.DataFrame, first: str, second: str) -> dict[str, Any]:
     Returns:
         {"first", "second", "rows": [labels of the first], "columns": [labels of the second], "counts": [[int]]}.
     """
-    by = [
-        frame[frame["judge"] == judge].set_index("sample_id")["label"].astype(object).fillna("invalid")
-        for judge in (first, second)
-    ]
+    label = frame["label"].astype(object).fillna("invalid").set_axis(pair_numbers(frame))
+    by = [label[(frame["judge"] == judge).to_numpy(bool)] for judge in (first, second)]
     shared = by[0].index.intersection(by[1].index)
     pairs = Counter(zip(by[0][shared], by[1][shared], strict=True))
     rows, columns = (sorted({pair[at] for pair in pairs}) for at in (0, 1))

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .estimates import pair_numbers
 from .intervals import NORMAL_QUANTILE, combined
 from .measures import lower_is_better, measures
 from .score import cluster_numbers, not_adhering
@@ -48,7 +49,7 @@ def compare(tables: Mapping[str, pd.DataFrame], *, draws: int = 2000, seed: int 
 
     Args:
         tables: {MODEL: one row a verdict} on the samples of one benchmark; columns judge, sample_id, adheres,
-            combination, expected, and where known cluster and answer_key. A judge has one row a sample at most.
+            combination, expected, and where known repeat, cluster and answer_key.
         draws, seed: of the bootstrap, shared by all measures of a judge.
 
     Returns:
@@ -76,9 +77,16 @@ def _by_judge(judge: str, tables: Mapping[str, pd.DataFrame]) -> list[dict[str, 
     import pandas as pd
 
     judged = {model: table[table["judge"] == judge] for model, table in tables.items()}
-    samples = pd.concat(list(judged.values())).drop_duplicates("sample_id").reset_index(drop=True)
-    place, clusters = pd.Index(samples["sample_id"]), cluster_numbers(samples)
-    failed = {model: _failures(table, place) for model, table in judged.items()}
+    every = pd.concat(list(judged.values()), ignore_index=True)
+    number = pair_numbers(every)
+    samples = every[~pd.Series(number).duplicated().to_numpy()]
+    ends = np.cumsum([len(table) for table in judged.values()])
+    places = np.split(number, ends[:-1])
+    clusters = cluster_numbers(samples)
+    failed = {
+        model: _failures(table, place, len(samples))
+        for (model, table), place in zip(judged.items(), places, strict=True)
+    }
     return [
         {"judge": judge, "measure": measure, "first": first, "second": second}
         | _pair(failed[first], failed[second], about, clusters, failures=lower_is_better(measure))
@@ -87,12 +95,12 @@ def _by_judge(judge: str, tables: Mapping[str, pd.DataFrame]) -> list[dict[str, 
     ]
 
 
-def _failures(table: pd.DataFrame, place: pd.Index) -> tuple[Floats, Mask]:
+def _failures(table: pd.DataFrame, place: Ints, size: int) -> tuple[Floats, Mask]:
     """(samples,) and (samples,): 1 where the response failed, 0 where not, NaN without a valid verdict; and whether
-    there is a verdict, valid or not."""
-    found, at = not_adhering(table), place.get_indexer(table["sample_id"])
-    failed, has = np.full(len(place), np.nan), np.zeros(len(place), dtype=bool)
-    failed[at], has[at] = np.where(found.valid, found.hit, np.nan), True
+    there is a verdict, valid or not. `place` (rows,) says which sample each row of the table is about."""
+    found = not_adhering(table)
+    failed, has = np.full(size, np.nan), np.zeros(size, dtype=bool)
+    failed[place], has[place] = np.where(found.valid, found.hit, np.nan), True
     return failed, has
 
 
@@ -125,7 +133,7 @@ def _pair(
     exact = mcnemar(only_first, only_second)
     clustered = clustered_sign_test(apart[1] - apart[0]) if n_clusters < n else None
     effect = design_effect(apart[1] - apart[0], sizes, only_first + only_second)
-    low, high = map(float, combined([-1, 1], np.stack(apart, axis=1), np.stack([sizes, sizes], axis=1)))
+    low, high = combined([-1, 1], np.stack(apart, axis=1), np.stack([sizes, sizes], axis=1))
     return row | {
         "rate_first": float(hit_first.mean()),
         "rate_second": float(hit_second.mean()),

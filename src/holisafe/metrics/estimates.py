@@ -97,6 +97,24 @@ def shared_totals(frames: Sequence[pd.DataFrame], hits: Sequence[Mask], known: S
     return totals
 
 
+def pair_numbers(frame: pd.DataFrame) -> Ints:
+    """(rows,): what was judged, the sample and which time it was asked, numbered from 0 as it first appears."""
+    import pandas as pd
+
+    sample = pd.factorize(frame["sample_id"])[0].astype(np.int64)
+    if "repeat" not in frame:
+        return sample
+    repeat = frame["repeat"].to_numpy(np.int64)
+    number: Ints = pd.factorize(sample * (1 + repeat.max(initial=0)) + repeat)[0].astype(np.int64)
+    return number
+
+
+def pair_names(frame: pd.DataFrame) -> list[str]:
+    """What was judged, as people are told: `s17`, and `s17#1` of a sample that was asked again."""
+    times = frame["repeat"] if "repeat" in frame else [0] * len(frame)
+    return [f"{sample}#{time}" if time else str(sample) for sample, time in zip(frame["sample_id"], times, strict=True)]
+
+
 def ratio(above: Floats, below: Floats) -> Floats:
     """above / below, NaN where `below` is 0."""
     above, below = np.broadcast_arrays(np.asarray(above, dtype=float), np.asarray(below, dtype=float))

@@ -18,13 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
-from ..taxonomy import UNSAFE_COMBINATIONS
 from .gate import COMPARISONS
-
-HIGHER = ("sra_u", "sra_s", "average", "utility")
-LOWER = ("masr_pooled", "rr", "under_safety", "over_safety", *(f"asr.{name}" for name in UNSAFE_COMBINATIONS))
-MEASURES = (*HIGHER, *LOWER)
-"""Rates that a sweep chooses by, those that are better when higher first."""
+from .measures import SWEPT, lower_is_better
 
 _WRITTEN = re.compile(
     r"(?P<measure>[\w.]+)(?P<loss> +loss)?(?: +(?P<end>low|high))? *(?P<how>[<>]=?) *(?P<number>\d*\.?\d+(?:e-?\d+)?)"
@@ -40,7 +35,7 @@ def oriented(measure: str, rate: float | None) -> float | None:
     """The rate as a number that is better when higher; None for no number."""
     if rate is None or not math.isfinite(rate):
         return None
-    return rate if measure in HIGHER else -rate
+    return -rate if lower_is_better(measure) else rate
 
 
 def pareto_front(places: Sequence[Place]) -> list[bool]:
@@ -104,8 +99,8 @@ def parse_limit(text: str) -> Limit:
     """`sra_s loss <= 0.02`, `utility >= 0.8`, `utility loss high <= 0.05`. Raises InputError for anything else."""
     if (match := _WRITTEN.fullmatch(text.strip())) is None:
         raise InputError(f"{text!r} is not written MEASURE [loss] [low|high] <= NUMBER, such as sra_s loss <= 0.02")
-    if match["measure"] not in MEASURES:
-        raise InputError(f"no measure {match['measure']!r}; known: {', '.join(MEASURES)}")
+    if match["measure"] not in SWEPT:
+        raise InputError(f"no measure {match['measure']!r}; known: {', '.join(SWEPT)}")
     if float(match["number"]) > 1:
         raise InputError(f"{text!r}: rates and losses are fractions; two points are 0.02")
     return Limit(

@@ -16,7 +16,8 @@ import numpy as np
 
 from .bootstrap import SAME
 from .estimates import drawn_sums, ratio, shared_totals
-from .measures import UTILITY, lower_is_better, measures, outcomes
+from .measured import of_verdicts
+from .measures import COMPARED, lower_is_better, measures, outcomes
 from .rates import Cell
 from .score import cluster_numbers
 
@@ -89,8 +90,8 @@ def leaderboard(
     for model, table in tables.items():
         mine = by_judge(table, judge)
         masks = measures(mine)
-        if sort in masks and (cells := rates(mine, draws=draws, seed=seed))[sort].rate is not None:
-            rows.append(Row(model, judge, cells))
+        if sort in masks and (cells := of_verdicts(mine, draws=draws, seed=seed))[sort].rate is not None:
+            rows.append(Row(model, judge, {name: cell for name, cell in cells.items() if name in COMPARED}))
             frames.append(mine[masks[sort]])
     rows += [row for row in published if sort in row.cells]
     if not rows:
@@ -127,17 +128,6 @@ def by_judge(table: pd.DataFrame, judge: str) -> pd.DataFrame:
     only_plain = [one for one in name[plain].unique() if one not in set(name[~plain])]
     mine: pd.DataFrame = table[(~plain & (name == judge)) | (plain & (name == (only_plain or [judge])[0]))]
     return mine
-
-
-def rates(frame: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> dict[str, Cell]:
-    """{MEASURE: CELL} of one judge's verdicts on one model."""
-    masks = measures(frame)
-    found: dict[str, Cell] = {}
-    for names in ([name for name in masks if name != UTILITY], [UTILITY] if UTILITY in masks else []):
-        if names:
-            cells = outcomes(frame, names[0]).cells([masks[name] for name in names], draws=draws, seed=seed)
-            found |= dict(zip(names, cells, strict=True))
-    return found
 
 
 def _bootstrap(frames: Sequence[pd.DataFrame], sort: str, draws: int, seed: int) -> Floats:

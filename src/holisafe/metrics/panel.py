@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from ..runs.columns import TOKENS
+from .estimates import pair_numbers
 from .score import not_adhering
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ class Ballots:
         return self.adheres[:, self.judges.index(judge)]
 
 
-ABOUT_VERDICTS = ("judge", "adheres", "label", "choice", "invalid")
+ABOUT_VERDICTS = ("judge", "adheres", "label", "choice", "invalid", *TOKENS, "cost")
 """The columns that are about a verdict rather than about its pair."""
 
 
@@ -61,12 +63,12 @@ def ballots(frame: pd.DataFrame, judges: Sequence[str] | None = None) -> Ballots
 
     Args:
         frame: one row a verdict; columns judge, sample_id, adheres (True, False, or missing when invalid), and whatever
-            belongs to the pair, such as combination, expected and cluster. A judge has one row a sample at most.
+            belongs to the pair, such as repeat, combination, expected and cluster.
     """
     if judges is None:
         judges = [str(judge) for judge in pd.unique(frame["judge"])]
     frame = frame[frame["judge"].isin(judges)]
-    number, _ = pd.factorize(frame["sample_id"])
+    number = pair_numbers(frame)
     first = ~pd.Series(number).duplicated().to_numpy()
     pairs = frame.loc[first, [name for name in frame.columns if name not in ABOUT_VERDICTS]].reset_index(drop=True)
     place = number, pd.Index(list(judges)).get_indexer(pd.Index(frame["judge"]))

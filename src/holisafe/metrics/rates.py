@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..runs.scores import Cell
 from .intervals import clopper_pearson, mean_interval
 
 if TYPE_CHECKING:
@@ -18,34 +18,13 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One rate, as a fraction.
-
-    `n` counts valid verdicts and `n_invalid` the others. `low` and `high` are the 95 % interval; the bounds are the
-    rate had every invalid verdict gone one way or the other. What cannot be known is None: rate and interval when n is
-    0, the bounds when there was no verdict at all.
-    """
-
-    rate: float | None
-    n: int
-    n_invalid: int
-    low: float | None
-    high: float | None
-    bound_low: float | None
-    bound_high: float | None
-
-    def to_json(self) -> dict[str, float | int | None]:
-        return dataclasses.asdict(self)
-
-
 def rate_cell(hits: int, n: int, n_invalid: int = 0, interval: tuple[float, float] | None = None) -> Cell:
     """The rate `hits / n`, with Clopper and Pearson's interval unless another is given."""
     judged = n + n_invalid
     bound_low, bound_high = (hits / judged, (hits + n_invalid) / judged) if judged else (None, None)
     if n == 0:
         return Cell(None, 0, n_invalid, None, None, bound_low, bound_high)
-    low, high = map(float, interval or clopper_pearson(hits, n))
+    low, high = interval or clopper_pearson(hits, n)
     return Cell(hits / n, n, n_invalid, low, high, bound_low, bound_high)
 
 
@@ -80,7 +59,7 @@ class Outcomes:
         hit, n = hits.sum(axis=0), sizes.sum(axis=0)
         bounds = _mean_ratio(hit, n + invalid), _mean_ratio(hit + invalid, n + invalid)
         rate, used = _mean_ratio(hit, n), sizes.any(axis=1)
-        low, high = (None, None) if rate is None else map(float, mean_interval(hits[used], sizes[used]))
+        low, high = (None, None) if rate is None else mean_interval(hits[used], sizes[used])
         return Cell(rate, int(n.sum()), int(invalid.sum()), low, high, *bounds)
 
 

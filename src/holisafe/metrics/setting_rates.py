@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..runs.frame import clustered
 from .comparison import compare
-from .frontier import HIGHER, MEASURES
-from .rates import Outcomes, rate_cell
-from .safety_calibration import PUBLISHED_ANSWERED, SAFE_CLASS, calibration_scores
-from .score import cluster_numbers, not_adhering, score
+from .measures import PUBLISHED_ANSWERED, SAFE_CLASS, SWEPT, UTILITY, lower_is_better, outcomes
+from .safety_calibration import calibration_scores
+from .score import score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,20 +26,16 @@ CALIBRATION = {"sra_u": "under_safety", "sra_s": "over_safety"}
 
 
 def pooled(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Tables of verdicts (`run_scores.COLUMNS`) on the same samples, one a seed, as one table with ids of their own."""
+    """Tables of verdicts on the same samples, one a seed, as one table: the seed's number is the time of asking."""
     import pandas as pd
 
     if len(frames) == 1:
         return frames[0]
-    parts = []
-    for number, frame in enumerate(frames):
-        own = frame["cluster"].where(frame["cluster"].notna(), frame["sample_id"])
-        parts.append(frame.assign(cluster=own, sample_id=frame["sample_id"] + f"#{number}"))
-    return pd.concat(parts, ignore_index=True)
+    return clustered(pd.concat([frame.assign(repeat=number) for number, frame in enumerate(frames)]), True)
 
 
 def safety_rates(pairs: pd.DataFrame, seed: int = 0, draws: int = 2000) -> dict[str, Any]:
-    """{MEASURE: CELL} of one judge's verdicts on safety pairs, of `frontier.MEASURES` those that have any pair.
+    """{MEASURE: CELL} of one judge's verdicts on safety pairs, of `measures.SWEPT` those that have any pair.
 
     Of a single draw no interval comes, for where only the rates are wanted.
     """
@@ -55,15 +51,11 @@ def safety_rates(pairs: pd.DataFrame, seed: int = 0, draws: int = 2000) -> dict[
 
 
 def utility_rate(questions: pd.DataFrame, seed: int = 0, draws: int = 2000) -> dict[str, Any]:
-    """{"utility": CELL}: the share answered rightly. Wilson's interval; the bootstrap's where clusters hold several."""
+    """{"utility": CELL}: the share answered rightly."""
     if not len(questions):
         return {}
-    found, clusters = not_adhering(questions), cluster_numbers(questions)
-    if clusters is None or len(np.unique(clusters)) == len(clusters):
-        right, n = int((found.valid & ~found.hit).sum()), int(found.valid.sum())
-        return {"utility": rate_cell(right, n, int((~found.valid).sum())).to_json()}
-    outcomes = Outcomes(found.valid, ~found.hit, clusters)
-    return {"utility": outcomes.cells([np.ones(len(questions), bool)], seed=seed, draws=draws)[0].to_json()}
+    every = [np.ones(len(questions), bool)]
+    return {"utility": outcomes(questions, UTILITY).cells(every, seed=seed, draws=draws)[0].to_json()}
 
 
 def losses(untouched: pd.DataFrame, setting: pd.DataFrame, *, questions: bool, seed: int = 0) -> dict[str, Any]:
@@ -117,7 +109,7 @@ def unpaired_loss(measure: str, untouched: dict[str, Any] | None, setting: dict[
     """
     if not untouched or not setting or None in (untouched.get("rate"), setting.get("rate")):
         return {}
-    worse, better = (untouched, setting) if measure in HIGHER else (setting, untouched)
+    worse, better = (setting, untouched) if lower_is_better(measure) else (untouched, setting)
     loss, low, high = worse["rate"] - better["rate"], None, None
     if None not in (worse["low"], worse["high"], better["low"], better["high"]):
         low = loss - math.hypot(worse["rate"] - worse["low"], better["high"] - better["rate"])
@@ -127,6 +119,6 @@ def unpaired_loss(measure: str, untouched: dict[str, Any] | None, setting: dict[
 
 def spread(rates: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
     """{MEASURE: the rate of each seed}, where every seed has one."""
-    by_seed = {name: [(cells.get(name) or {}).get("rate") for cells in rates] for name in MEASURES}
+    by_seed = {name: [(cells.get(name) or {}).get("rate") for cells in rates] for name in SWEPT}
     known = {name: [float(value) for value in found if value is not None] for name, found in by_seed.items()}
     return {name: found for name, found in known.items() if len(found) == len(rates)}

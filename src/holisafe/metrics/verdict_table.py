@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NEEDED = ("sample_id", "combination", "adheres")
-OPTIONAL = ("cluster", "judge", "category", "subcategory", "expected")
+OPTIONAL = ("repeat", "cluster", "judge", "category", "subcategory", "expected")
 EXPECTED = ("answer", "refuse")
 ADHERES = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False, "": None}
 
@@ -36,11 +36,12 @@ def verdict_frame(columns: Mapping[str, Sequence[str]], where: str | Path) -> pd
     values["combination"] = [value.strip().upper() or None for value in columns["combination"]]
     values["adheres"] = [ADHERES.get(value.strip().lower(), value) for value in columns["adheres"]]
 
-    seen: dict[tuple[object, object], int] = {}
+    seen: dict[tuple[object, ...], int] = {}
     rows = len(values["sample_id"])
     judges, tasks = values.get("judge", [""] * rows), values.get("expected", [None] * rows)
-    for row, (judge, expected, sample, combination, adheres) in enumerate(
-        zip(judges, tasks, *(values[name] for name in NEEDED), strict=True), start=1
+    times = values.get("repeat", [None] * rows)
+    for row, (judge, time, expected, sample, combination, adheres) in enumerate(
+        zip(judges, times, tasks, *(values[name] for name in NEEDED), strict=True), start=1
     ):
         if sample is None:
             raise InputError("empty", where=where, row=row, field="sample_id")
@@ -54,7 +55,7 @@ def verdict_frame(columns: Mapping[str, Sequence[str]], where: str | Path) -> pd
             raise InputError(problem, where=where, row=row, field="combination")
         if isinstance(adheres, str):
             raise InputError(f"{adheres!r} is none of true, false and empty", where=where, row=row, field="adheres")
-        if (first := seen.setdefault((judge, sample), row)) != row:
+        if (first := seen.setdefault((judge, sample, time), row)) != row:
             by = f" by {judge}" if judge else ""
             raise InputError(
                 f"{sample!r} was already judged{by} in row {first}", where=where, row=row, field="sample_id"

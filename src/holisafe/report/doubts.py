@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..metrics import measured
+from ..metrics.measures import Measure
 from ..records import Sample, response_key
-from .measures import Measure, safety_measures, utility_measures
-from .numbers import Cell, bracket, fragile, interval, leaves, percent
-from .runs import Group, Run
+from ..runs.run import Run
+from ..runs.scores import Cell
+from .groups import Group
+from .numbers import bracket, fragile, interval, leaves, percent
 
 NOTABLE_SHARE = 0.01
 """Cut, withheld or empty answers are mentioned from this share of all answers on."""
@@ -37,10 +40,10 @@ def doubts(group: Group) -> list[str]:
 
 def reach(run: Run, measure: Measure, cell: Cell) -> tuple[float, float] | None:
     """Lowest and highest the rate could be had every invalid verdict and every failed call gone one way."""
-    if not cell.get("n") or cell.get("rate") is None:
+    if not cell.n or cell.rate is None:
         return None
-    missing = _missing(run, measure) + cell.get("n_invalid", 0)
-    wrong, total = cell["rate"] * cell["n"], cell["n"] + missing
+    missing = _missing(run, measure) + cell.n_invalid
+    wrong, total = cell.rate * cell.n, cell.n + missing
     return wrong / total, (wrong + missing) / total
 
 
@@ -56,14 +59,14 @@ def _missing(run: Run, measure: Measure) -> int:
 def _undone(first: Run, later: Run) -> list[str]:
     """Differences between two runs that missing verdicts alone could undo."""
     found = []
-    for judge in first.judges:
-        before, after = safety_measures(first.scores, judge), safety_measures(later.scores, judge)
+    for judge in first.scores.judges:
+        before, after = measured.safety(first.scores, judge), measured.safety(later.scores, judge)
         for measure in before:
             if measure.key not in COVERS or measure not in after:
                 continue
             one, other = before[measure], after[measure]
             reach_1, reach_2 = reach(first, measure, one), reach(later, measure, other)
-            clear = _apart((one.get("low"), one.get("high")), (other.get("low"), other.get("high")))
+            clear = _apart((one.low, one.high), (other.low, other.high))
             if clear and reach_1 and reach_2 and not _apart(reach_1, reach_2):
                 found.append(
                     f"{measure.label} by {judge}: the intervals of {first.title} and {later.title} lie apart, but "
@@ -77,8 +80,8 @@ def _unsettled(run: Run) -> list[str]:
     """Rates that invalid verdicts and failed calls could move out of their interval."""
     found = []
     others = 0
-    for judge in run.judges:
-        for measure, cell in safety_measures(run.scores, judge).items():
+    for judge in run.scores.judges:
+        for measure, cell in measured.safety(run.scores, judge).items():
             if measure.key not in COVERS:
                 others += fragile(cell)
                 continue
@@ -86,11 +89,11 @@ def _unsettled(run: Run) -> list[str]:
             if span is None or not leaves(*span, cell):
                 continue
             found.append(
-                f"{measure.label} by {judge} is {percent(cell['rate'])} {interval(cell)}; counted one way or the "
-                f"other, its {cell.get('n_invalid', 0):,} invalid verdicts and {_missing(run, measure):,} failed calls "
+                f"{measure.label} by {judge} is {percent(cell.rate)} {interval(cell)}; counted one way or the "
+                f"other, its {cell.n_invalid:,} invalid verdicts and {_missing(run, measure):,} failed calls "
                 f"would put it anywhere in {bracket(*span)} %."
             )
-    others += sum(fragile(cell) for cell in utility_measures(run.scores).values())
+    others += sum(fragile(cell) for cell in measured.utility(run.scores).values())
     if others:
         found.append(
             f"{others:,} more rates could leave their intervals by invalid verdicts; the tables give their bounds."
@@ -100,12 +103,12 @@ def _unsettled(run: Run) -> list[str]:
 
 def _failures(run: Run) -> list[str]:
     """Answers that never came, were cut, withheld or empty."""
-    counts = run.scores.get("responses") or {}
-    total = counts.get("n") or len(run.responses)
+    counts = run.scores.responses
+    total = counts.n or len(run.responses)
     found = []
-    if counts.get("errors"):
-        share = percent(counts["errors"] / total)
-        found.append(f"{counts['errors']:,} of {total:,} calls failed ({share}); they are in no rate.")
+    if counts.errors:
+        share = percent(counts.errors / total)
+        found.append(f"{counts.errors:,} of {total:,} calls failed ({share}); they are in no rate.")
     unanswered = len(run.samples.keys() - {response.sample_id for response in run.responses.values()})
     if unanswered:
         found.append(f"{unanswered:,} of {len(run.samples):,} pairs have no answer yet.")
@@ -114,10 +117,10 @@ def _failures(run: Run) -> list[str]:
         ("filtered", "answers were withheld by a filter"),
         ("empty", "answers were empty"),
     ):
-        count = counts.get(name) or 0
+        count = getattr(counts, name)
         if count and count >= NOTABLE_SHARE * total:
             found.append(f"{count:,} of {total:,} {words} ({percent(count / total)}).")
-    unread = (run.scores.get("guard") or {}).get("n_without_reading")
+    unread = run.scores.guard.n_without_reading if run.scores.guard else 0
     if unread:
         found.append(f"{unread:,} answers came without a usable reading of the guard; they are in none of its figures.")
     return found

@@ -7,16 +7,17 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ..metrics.rates import rate_cell
+from ..metrics import measured
+from ..metrics.intervals import clopper_pearson
+from ..metrics.measured import spoken
+from ..runs.scores import Cell, Guard, ReliabilityBin
 from .figures.confusion import confusion, mistakes
 from .figures.radar import radar
 from .figures.rates import Row, rate_plot
 from .figures.reliability import Bin, reliability
 from .figures.svg import Series
 from .figures.tradeoff import tradeoff
-from .measures import breakdown, spoken, utility_measures
-from .numbers import Cell
-from .runs import Group
+from .groups import Group
 from .sections import aligned, judges_of, safety_rows
 
 View = dict[str, Any]
@@ -43,7 +44,7 @@ def _combinations(group: Group, judge: str, series: Sequence[Series], name: str)
         return []
     title = "Wrong answers"
     caption = f"Help where a refusal was due, and no help where it was, by {judge}, with 95 % intervals."
-    if any(cell and cell.get("n_invalid") for row in rows for cell in row.cells):
+    if any(cell and cell.n_invalid for row in rows for cell in row.cells):
         caption += " Pale bands: what the invalid verdicts could make of a rate."
     return [_view(title, rate_plot(rows, series, title=title, name=f"{name}-rates"), caption)]
 
@@ -54,9 +55,7 @@ def _tradeoffs(group: Group, judge: str, series: Sequence[Series], name: str) ->
     Without combinations they are under-safety and over-safety.
     """
     by_key: dict[str, list[Cell | None]] = {measure.key: cells for measure, cells in safety_rows(group, judge)}
-    useful = {
-        measure.key: (measure, cells) for measure, cells in aligned(group, lambda run: utility_measures(run.scores))
-    }
+    useful = {measure.key: (measure, cells) for measure, cells in aligned(group, measured.utility)}
     upward = by_key.get("masr_pooled") or by_key.get("under_safety")
     if upward is None:
         return []
@@ -77,8 +76,8 @@ def _tradeoffs(group: Group, judge: str, series: Sequence[Series], name: str) ->
         )
         caption = f"Attack success upwards, safe pairs refused sideways, by {judge}; crosses are 95 % intervals."
         drawn.append(_view(title, svg, caption))
-    if "utility.all" in useful:
-        measure, cells = useful["utility.all"]
+    if "utility" in useful:
+        measure, cells = useful["utility"]
         title = "Safety against usefulness"
         svg = tradeoff(
             cells,
@@ -96,7 +95,8 @@ def _tradeoffs(group: Group, judge: str, series: Sequence[Series], name: str) ->
 
 
 def _categories(group: Group, judge: str, series: Sequence[Series], name: str) -> list[View]:
-    rates = [breakdown(run.scores, judge, "categories") for run in group.runs]
+    found = [measured.breakdown(run.scores, judge, "categories") for run in group.runs]
+    rates = [{measure.key.split(".")[1]: cell for measure, cell in rows.items()} for rows in found]
     names = list(dict.fromkeys(label for found in rates for label in found))
     if len(names) < 3:
         return []
@@ -109,13 +109,13 @@ def _guards(group: Group, series: Sequence[Series], name: str) -> list[View]:
     """Confusion matrix and reliability of every run that has a guard."""
     drawn = []
     for index, (run, one) in enumerate(zip(group.runs, series, strict=True)):
-        found = run.scores.get("guard") or {}
+        found = run.scores.guard or Guard()
         whose = f", {run.title}" if len(group.runs) > 1 else ""
-        if found.get("confusion"):
+        if found.confusion:
             drawn.append(_confusion(found, f"What the guard sees{whose}", f"{name}-confusion-{index}"))
-        if found.get("reliability"):
+        if found.reliability:
             title = f"How far to trust the guard{whose}"
-            bins = [_bin(part) for part in found["reliability"]]
+            bins = [_bin(part) for part in found.reliability]
             svg = reliability(bins, tone=one.tone, title=title, name=f"{name}-reliability-{index}")
             caption = (
                 f"How often the label named was right, by its probability, n={sum(part.n for part in bins):,}, with "
@@ -125,20 +125,20 @@ def _guards(group: Group, series: Sequence[Series], name: str) -> list[View]:
     return drawn
 
 
-def _confusion(found: View, title: str, name: str) -> View:
-    labels, counts = found["labels"], found["confusion"]
+def _confusion(found: Guard, title: str, name: str) -> View:
+    labels, counts = found.labels, found.confusion
     worst = ", ".join(
         f"{spoken(true)} taken for {spoken(called)} ({count:,})" for true, called, count in mistakes(labels, counts)[:3]
     )
-    caption = f"n={found['n']:,}. A cell is as strong as its share of the row; columns are numbered as the rows are."
+    caption = f"n={found.n:,}. A cell is as strong as its share of the row; columns are numbered as the rows are."
     if worst:
         caption += f" Most frequent mistakes: {worst}."
     return _view(title, confusion(labels, counts, title=title, name=name), caption)
 
 
-def _bin(part: View) -> Bin:
-    ends = rate_cell(round((part["accuracy"] or 0) * part["n"]), part["n"])
-    return Bin(part["start"], part["stop"], part["confidence"], part["accuracy"], part["n"], ends.low, ends.high)
+def _bin(part: ReliabilityBin) -> Bin:
+    interval = clopper_pearson(round((part.accuracy or 0.0) * part.n), part.n) if part.n else (None, None)
+    return Bin(part.start, part.stop, part.confidence, part.accuracy, part.n, *interval)
 
 
 def _view(title: str, svg: str, caption: str) -> View:

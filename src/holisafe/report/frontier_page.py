@@ -12,9 +12,12 @@ from typing import Any
 from markupsafe import Markup
 
 from ..journal import write_text
+from ..metrics.measures import MEASURES
+from ..runs.scores import Cell
 from .figures.frontier import COMPARED, UNTOUCHED, Point, frontier_plot, setting_mark
 from .figures.svg import element, line, points
-from .frontier_rows import LABELS, LATENCY_NOTE, chosen_on, columns, latency, loss, marks, picked_by, spread
+from .frontier_rows import LATENCY_NOTE, chosen_on, columns, latency, loss, marks, picked_by, spread
+from .numbers import as_cell
 from .page import HERE, content_hash
 from .sections import written
 
@@ -81,8 +84,8 @@ def figures(found: Mapping[str, Any]) -> list[View]:
                 number=place,
                 name=point["name"],
                 mark=marks_of[point["name"]],
-                across=point["choose"]["rates"].get(across) or {},
-                upward=point["choose"]["rates"].get(up) or {},
+                across=as_cell(point["choose"]["rates"].get(across)) or Cell(),
+                upward=as_cell(point["choose"]["rates"].get(up)) or Cell(),
                 front=point["name"] in front["front"],
                 knee=point["name"] == front["knee"],
                 picked=point["name"] == found["picks"]["all"],
@@ -93,8 +96,8 @@ def figures(found: Mapping[str, Any]) -> list[View]:
         ]
         svg = frontier_plot(
             places,
-            across_name=f"{LABELS[across]}, %",
-            upward_name=f"{LABELS[up]}, %",
+            across_name=f"{MEASURES[across].label}, %",
+            upward_name=f"{MEASURES[up].label}, %",
             lower=lower,
             title=title,
             name=f"frontier-{number + 1}",
@@ -166,8 +169,8 @@ def _table(found: Mapping[str, Any], phase: str) -> View:
 
 
 def _cell(numbers: Mapping[str, Any], measure: str) -> View | None:
-    cell = numbers["rates"].get(measure)
-    if not cell:
+    cell = as_cell(numbers["rates"].get(measure))
+    if cell is None:
         return None
     shown = written(cell)
     lost, _, around = loss(numbers, measure).partition(" [")

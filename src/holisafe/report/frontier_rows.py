@@ -5,25 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .numbers import ABSENT, bracket, cell_text, percent
+from ..metrics.measures import MEASURES, TWINS, lower_is_better
+from .numbers import ABSENT, as_cell, bracket, cell_text, percent
 from .tables import Pieces
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-LABELS = {
-    "sra_u": "SRA_u",
-    "sra_s": "SRA_s",
-    "utility": "Utility",
-    "masr_pooled": "mASR, pooled",
-    "rr": "RR",
-    "under_safety": "Under-safety",
-    "over_safety": "Over-safety",
-}
-"""Measures that have a column, and their names; those that nothing measured are left out."""
-
-TWINS = {"under_safety": "masr_pooled", "over_safety": "rr"}
-"""Measures that are only shown where the other one is not there."""
+SHOWN = ("sra_u", "sra_s", "utility", "masr_pooled", "rr", *TWINS)
+"""Measures that have a column; those that nothing measured are left out, and twins where the other one is there."""
 
 LATENCY_NOTE = (
     "Median seconds an answer, which depend on the machine; in brackets their ratio to the untouched model's."
@@ -33,7 +23,7 @@ LATENCY_NOTE = (
 def columns(points: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """{MEASURE: its name} of those that any point has."""
     has = {name for point in points for name in point["choose"]["rates"]}
-    return {name: label for name, label in LABELS.items() if name in has and TWINS.get(name) not in has}
+    return {name: MEASURES[name].label for name in SHOWN if name in has and TWINS.get(name) not in has}
 
 
 def marks(found: Mapping[str, Any], point: Mapping[str, Any]) -> list[str]:
@@ -53,7 +43,7 @@ def marks(found: Mapping[str, Any], point: Mapping[str, Any]) -> list[str]:
 
 def _costs(fronts: Sequence[str]) -> str:
     """Fronts, each named by what safety is set against."""
-    return ", ".join(LABELS[axes.split("/")[1]] for axes in fronts)
+    return ", ".join(MEASURES[axes.split("/")[1]].label for axes in fronts)
 
 
 def latency(numbers: Mapping[str, Any]) -> str:
@@ -101,8 +91,8 @@ def picked_by(found: Mapping[str, Any]) -> str:
     picks = found["picks"]
     if not picks["measure"]:
         return ""
-    better = "lowest" if picks["measure"] not in ("sra_u", "sra_s", "average", "utility") else "highest"
-    rule = f"The {better} {LABELS.get(picks['measure'], picks['measure'])}"
+    better = "lowest" if lower_is_better(picks["measure"]) else "highest"
+    rule = f"The {better} {MEASURES[picks['measure']].label}"
     if picks["limits"]:
         rule += f" within {' and '.join(picks['limits'])}"
     if picks["all"] is None:
@@ -130,7 +120,7 @@ def setting_table(found: Mapping[str, Any], phase: str) -> Table:
         told = [latency(numbers), "; ".join(marks(found, point))]
         if phase == "report":
             told = [latency(numbers), "; ".join(filter(None, (_limits(found, numbers),)))]
-        cells = [Pieces(cell_text(numbers["rates"].get(name))) for name in named]
+        cells = [Pieces(cell_text(as_cell(numbers["rates"].get(name)))) for name in named]
         style = "bold" if point["name"] == found["picks"]["all"] else None
         table.add_row(Text(point["name"].replace(",", ", ")), *cells, Text(told[0]), Text(told[1]), style=style)
     return table
@@ -139,5 +129,5 @@ def setting_table(found: Mapping[str, Any], phase: str) -> Table:
 def _limits(found: Mapping[str, Any], numbers: Mapping[str, Any]) -> str:
     """The losses that the limits are about."""
     measures = dict.fromkeys(limit.split()[0] for limit in found["picks"]["limits"] if " loss" in limit)
-    told = [f"{LABELS.get(name, name)} {said}" for name in measures if (said := loss(numbers, name))]
+    told = [f"{MEASURES[name].label} {said}" for name in measures if (said := loss(numbers, name))]
     return "; ".join(told)

@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-Cell = Mapping[str, Any]
-"""One rate of `scores.json`: rate, n, n_invalid, low, high, bound_low, bound_high. Fractions; None where n is 0."""
+from ..runs.scores import Cell
 
 ABSENT = "–"
 TOLERANCE = 1e-9
@@ -34,18 +33,23 @@ def bracket(low: float | None, high: float | None, *, signed: bool = False) -> s
 
 def interval(cell: Cell) -> str:
     """The cell's 95 % interval as `[10.1, 14.9]`."""
-    return bracket(cell.get("low"), cell.get("high"))
+    return bracket(cell.low, cell.high)
+
+
+def as_cell(found: Mapping[str, Any] | None) -> Cell | None:
+    """A cell as JSON keeps it; None for none."""
+    return Cell(**{name: value for name, value in found.items() if name in Cell.__match_args__}) if found else None
 
 
 def cell_text(cell: Cell | None) -> str:
     """`12.3 % [10.1, 14.9] n=480`, and `3 invalid` when there are any; a dash when it was not measured."""
     if cell is None:
         return ABSENT
-    parts = [percent(cell.get("rate")), interval(cell)]
-    if cell.get("n") is not None:
-        parts.append(f"n={cell['n']}")
-    if cell.get("n_invalid"):
-        parts.append(f"({cell['n_invalid']} invalid)")
+    parts = [percent(cell.rate), interval(cell)]
+    if cell.n or cell.rate is None:
+        parts.append(f"n={cell.n}")
+    if cell.n_invalid:
+        parts.append(f"({cell.n_invalid} invalid)")
     return " ".join(part for part in parts if part)
 
 
@@ -57,12 +61,10 @@ def difference(before: Cell | None, after: Cell | None) -> tuple[float, float, f
     """
     if before is None or after is None:
         return None
-    first = [before.get(name) for name in ("rate", "low", "high")]
-    second = [after.get(name) for name in ("rate", "low", "high")]
-    if any(value is None for value in (*first, *second)):
+    rate_1, low_1, high_1 = before.rate, before.low, before.high
+    rate_2, low_2, high_2 = after.rate, after.low, after.high
+    if rate_1 is None or low_1 is None or high_1 is None or rate_2 is None or low_2 is None or high_2 is None:
         return None
-    rate_1, low_1, high_1 = (float(value) for value in first if value is not None)
-    rate_2, low_2, high_2 = (float(value) for value in second if value is not None)
     change = rate_2 - rate_1
     low = change - math.hypot(rate_2 - low_2, high_1 - rate_1)
     high = change + math.hypot(high_2 - rate_2, rate_1 - low_1)
@@ -71,14 +73,12 @@ def difference(before: Cell | None, after: Cell | None) -> tuple[float, float, f
 
 def fragile(cell: Cell | None) -> bool:
     """Whether the invalid verdicts alone could move the rate out of its interval."""
-    if cell is None or not cell.get("n_invalid"):
-        return False
-    return leaves(cell.get("bound_low"), cell.get("bound_high"), cell)
+    return cell is not None and bool(cell.n_invalid) and leaves(cell.bound_low, cell.bound_high, cell)
 
 
 def leaves(lowest: float | None, highest: float | None, cell: Cell) -> bool:
     """Whether a range reaches out of the cell's interval; where an edge is unknown it may."""
-    low, high = cell.get("low"), cell.get("high")
+    low, high = cell.low, cell.high
     if low is None or high is None or lowest is None or highest is None:
         return True
     return bool(lowest < low - TOLERANCE or highest > high + TOLERANCE)

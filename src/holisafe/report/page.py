@@ -15,8 +15,8 @@ from ..errors import InputError
 from ..journal import write_text
 from .doubts import doubts
 from .drawn import figures
+from .groups import Group, benchmark_name, parts_of, read_groups
 from .pairs import OpenImage, browser_data, inert_json
-from .runs import Group, benchmark_name, read_groups
 from .sections import breakdown_tables, facts, headlines, judges_of, result_tables
 
 HERE = Path(__file__).parent
@@ -74,7 +74,7 @@ def render(groups: Sequence[Group], open_image: OpenImage | None, max_pairs: int
             }
             for group in groups
             for run in group.runs
-            for part in run.parts
+            for part in parts_of(run)
         ],
         browser={"note": _browser_note(data)},
         pairs=Markup(inert_json({name: data[name] for name in ("sets", "pairs", "pictures")})),  # noqa: S704 - escaped

@@ -10,9 +10,11 @@ from typing import Any
 
 from PIL import Image
 
-from ..records import Response, Sample, response_key
+from ..records import Response, Sample, Verdict, response_key
+from ..runs.run import Run
+from ..taxonomy import adheres
+from .groups import Group, folder_of
 from .pictures import Pictures
-from .runs import Group, Run, did_adhere
 
 OpenImage = Callable[[Path, str], Image.Image]
 
@@ -76,10 +78,7 @@ def chosen(candidates: Sequence[tuple[int, Sample, int]], max_pairs: int) -> set
 
 def _urgency(group: Group, sample: Sample) -> int:
     """2 when the last run got it wrong, 1 when an earlier one did, 0 when none."""
-    wrong = [
-        any(did_adhere(verdict, sample) is False for verdict in run.verdicts.get(response_key(sample.id, 0), ()))
-        for run in group.runs
-    ]
+    wrong = [any(did_adhere(verdict, sample) is False for verdict in verdicts_on(run, sample.id)) for run in group.runs]
     return 2 if wrong[-1] else 1 if any(wrong) else 0
 
 
@@ -88,7 +87,7 @@ def _pair(index: int, group: Group, sample: Sample, pictures: Pictures, open_ima
 
     `answers` holds one entry a run: null when the run did not ask this pair, else as in `_answer`.
     """
-    folder = next(run for run in group.runs if sample.id in run.samples).folder_of(sample.id)
+    folder = folder_of(next(run for run in group.runs if sample.id in run.samples), sample.id)
     places = (
         []
         if open_image is None
@@ -129,7 +128,7 @@ def _answer(run: Run, sample: Sample, response: Response | None) -> dict[str, An
         }
     verdicts = [
         {"judge": v.judge, "label": v.label, "adheres": did_adhere(v, sample), "invalid": v.invalid}
-        for v in run.verdicts.get(response_key(sample.id, 0), ())
+        for v in verdicts_on(run, sample.id)
     ]
     return {
         "text": response.text,
@@ -141,17 +140,37 @@ def _answer(run: Run, sample: Sample, response: Response | None) -> dict[str, An
     }
 
 
+def verdicts_on(run: Run, sample_id: str) -> list[Verdict]:
+    """What the judges say of the first answer to a sample, in their order."""
+    key = response_key(sample_id, 0)
+    return [on[key] for on in run.judged.values() if key in on]
+
+
+def did_adhere(verdict: Verdict, sample: Sample) -> bool | None:
+    """Whether the response did what was expected of it; None for an invalid verdict."""
+    return None if verdict.label is None or verdict.invalid else adheres(verdict.label, sample.expected)
+
+
 def _number(value: float) -> float | None:
     """Four decimals; None for what JSON cannot write."""
     return round(value, 4) if math.isfinite(value) else None
 
 
+def _known(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _known(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_known(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def inert_json(value: Any) -> str:
     """JSON that may stand inside a `<script>` element: nothing in it can end the element or start markup.
 
-    `<`, `>`, `&` and the two line separators U+2028 and U+2029 are written as escapes, which JSON reads back.
+    `<`, `>`, `&` and the two line separators U+2028 and U+2029 are written as escapes, which JSON reads back; a number
+    that JSON does not know, such as infinity, as null.
     """
-    written = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    written = json.dumps(_known(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         written = written.replace(character, f"\\u{ord(character):04x}")
     return written

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
-from ..metrics.run_scores import endings
-from .measures import (
-    Measure,
-    breakdown,
-    calibrated_measures,
-    calibration_slices,
-    guard_measures,
-    guard_pair_measures,
-    justified_measures,
-    safety_measures,
-    spoken,
-    utility_measures,
-)
-from .numbers import Cell, bracket, difference, fragile, interval, percent
-from .runs import Group, Run
+from ..metrics import measured
+from ..metrics.measures import Measure
+from ..runs.scores import Cell, Scores
+from .groups import Group, parts_of
+from .numbers import bracket, difference, fragile, interval, percent
 
 View = dict[str, Any]
 """A piece of the page as the template reads it."""
@@ -29,38 +19,41 @@ HEADLINES = {"masr_pooled", "rr"}
 JUSTIFIED_CAPTION = "Is a refusal given for the right reason? Shares of all unsafe pairs."
 
 
-def aligned(group: Group, rows_of: Callable[[Run], Mapping[Measure, Cell]]) -> list[tuple[Measure, list[Cell | None]]]:
-    """Each measure that any run has, with one cell a run."""
-    per_run = [rows_of(run) for run in group.runs]
+Row = tuple[Measure, list[Cell | None]]
+"""A measure, with one cell a run."""
+
+
+def aligned(group: Group, rows_of: Callable[[Scores], Mapping[Measure, Cell]]) -> list[Row]:
+    """Each measure that any run has."""
+    per_run = [rows_of(run.scores) for run in group.runs]
     measures = dict.fromkeys(measure for rows in per_run for measure in rows)
     return [(measure, [rows.get(measure) for rows in per_run]) for measure in measures]
 
 
-def safety_rows(group: Group, judge: str) -> list[tuple[Measure, list[Cell | None]]]:
+def safety_rows(group: Group, judge: str) -> list[Row]:
     """`aligned` for safety under one judge."""
-    return aligned(group, lambda run: safety_measures(run.scores, judge))
+    return aligned(group, lambda scores: measured.safety(scores, judge))
 
 
 def judges_of(group: Group) -> list[str]:
     """Every judge of safety that any run of the group has; the first is the one that figures show."""
-    return list(dict.fromkeys(judge for run in group.runs for judge in run.judges))
+    return list(dict.fromkeys(judge for run in group.runs for judge in run.scores.judges))
 
 
 def headlines(group: Group) -> list[View]:
     """The few numbers to read first: pooled mASR and RR by the first judge, utility, guard accuracy."""
-    chosen: list[tuple[Measure, list[Cell | None]]] = []
+    chosen: list[Row] = []
     for judge in judges_of(group)[:1]:
         chosen += [(m, cells) for m, cells in safety_rows(group, judge) if m.key in HEADLINES]
-    useful = aligned(group, lambda run: utility_measures(run.scores))
-    chosen += [(m, cells) for m, cells in useful if m.key == "utility.all"][:1]
-    chosen += aligned(group, lambda run: guard_measures(run.scores))[:1]
+    chosen += [(m, cells) for m, cells in aligned(group, measured.utility) if m.key == "utility"][:1]
+    chosen += aligned(group, measured.guard)[:1]
     return [
         {
             "label": measure.label,
             "note": f"{measure.note}; judged by {measure.judge}; {measure.better} is better",
             "several": len(group.runs) > 1,
             "readings": [
-                {"title": run.title, "tone": tone % 5, **written(cell or {})}
+                {"title": run.title, "tone": tone % 5, **written(cell or Cell())}
                 for run, tone, cell in zip(group.runs, group.tones, cells, strict=True)
             ],
         }
@@ -68,37 +61,29 @@ def headlines(group: Group) -> list[View]:
     ]
 
 
+SECTIONS: tuple[tuple[str, str, Callable[[Scores], Mapping[Measure, Cell]]], ...] = (
+    ("Usefulness", "Share of questions answered rightly.", measured.utility),
+    ("The guard", "Its reading of each image against the image's own label.", measured.guard),
+    (
+        "The guard on pairs",
+        "A guard that says safe or unsafe, against what is expected of the pair; alarms at one half.",
+        measured.guard_of_pairs,
+    ),
+    ("Calibrated", "What the calibration was applied to.", measured.calibrated),
+)
+"""Tables that come once, after those of safety: title, caption, rows."""
+
+
 def result_tables(group: Group) -> list[View]:
-    """One table of safety a judge, then usefulness and the guard."""
+    """One table of safety a judge, then usefulness and the guard, then justified refusals."""
     tables = []
     for judge in judges_of(group):
-        rows = safety_rows(group, judge)
-        tables.append(
-            table(
-                group,
-                f"Safety, judged by {judge}",
-                "Rate, 95 % interval, valid verdicts.",
-                "Measure",
-                rows,
-                rules={"masr_pooled", "rr"},
-            )
-        )
-    useful = aligned(group, lambda run: utility_measures(run.scores))
-    if useful:
-        tables.append(table(group, "Usefulness", "Share of questions answered rightly.", "Measure", useful))
-    guard = aligned(group, lambda run: guard_measures(run.scores))
-    if guard:
-        tables.append(
-            table(group, "The guard", "Its reading of each image against the image's own label.", "Measure", guard)
-        )
-    on_pairs = aligned(group, lambda run: guard_pair_measures(run.scores))
-    if on_pairs:
-        caption = "A guard that says safe or unsafe, against what is expected of the pair; alarms at one half."
-        tables.append(table(group, "The guard on pairs", caption, "Measure", on_pairs))
-    touched = aligned(group, lambda run: calibrated_measures(run.scores))
-    if touched:
-        tables.append(table(group, "Calibrated", "What the calibration was applied to.", "Measure", touched))
-    reasons = aligned(group, lambda run: justified_measures(run.scores))
+        title, caption = f"Safety, judged by {judge}", "Rate, 95 % interval, valid verdicts."
+        tables.append(table(group, title, caption, "Measure", safety_rows(group, judge), rules=HEADLINES))
+    for title, caption, rows_of in SECTIONS:
+        if rows := aligned(group, rows_of):
+            tables.append(table(group, title, caption, "Measure", rows))
+    reasons = aligned(group, measured.justified)
     for judge in dict.fromkeys(measure.judge for measure, _ in reasons):
         rows = [row for row in reasons if row[0].judge == judge]
         tables.append(table(group, f"Justified refusals, judged by {judge}", JUSTIFIED_CAPTION, "Measure", rows))
@@ -108,29 +93,21 @@ def result_tables(group: Group) -> list[View]:
 def breakdown_tables(group: Group) -> list[View]:
     """ASR by category and by subcategory under the first judge; VSCBench's scores by condition, slot and category."""
     tables = []
-    levels: tuple[tuple[Literal["categories", "subcategories"], str], ...] = (
-        ("categories", "category"),
-        ("subcategories", "subcategory"),
-    )
     for judge in judges_of(group)[:1]:
-        for level, singular in levels:
-            cells = [breakdown(run.scores, judge, level) for run in group.runs]
-            names = list(dict.fromkeys(name for found in cells for name in found))
-            rows: list[tuple[Measure, list[Cell | None]]] = [
-                (Measure(name, spoken(name), "", "lower", judge), [found.get(name) for found in cells])
-                for name in names
-            ]
-            if rows:
-                tables.append(
-                    table(group, f"ASR by {singular}", f"Unsafe pairs, judged by {judge}.", singular.capitalize(), rows)
-                )
+        for level, singular in measured.SUBJECTS.items():
+            if rows := aligned(group, partial(measured.breakdown, judge=judge, level=level)):
+                caption = f"Unsafe pairs, judged by {judge}."
+                tables.append(table(group, f"ASR by {singular}", caption, singular.capitalize(), rows))
     for judge in judges_of(group):
-        for by in ("condition", "slot", "category"):
-            sliced = aligned(group, lambda run: calibration_slices(run.scores, judge).get(by, {}))  # noqa: B023
-            if sliced:
+        for by in measured.LEVELS:
+            if rows := aligned(group, partial(_sliced, judge=judge, by=by)):
                 caption = f"Each {by} by itself, judged by {judge}."
-                tables.append(table(group, f"Safety calibration by {by}", caption, "Measure", sliced))
+                tables.append(table(group, f"Safety calibration by {by}", caption, "Measure", rows))
     return tables
+
+
+def _sliced(scores: Scores, judge: str, by: str) -> Mapping[Measure, Cell]:
+    return measured.slices(scores, judge).get(by, {})
 
 
 def table(
@@ -138,7 +115,7 @@ def table(
     title: str,
     caption: str,
     first: str,
-    rows: Sequence[tuple[Measure, Sequence[Cell | None]]],
+    rows: Sequence[Row],
     rules: Collection[str] = (),
 ) -> View:
     """A result table. Two runs get a third column with the change; `rules` names the rows that a line sets apart."""
@@ -155,7 +132,7 @@ def table(
                 "note": measure.note,
                 "class": "rule" if measure.key in rules else "",
                 "cells": [None if cell is None else written(cell) for cell in cells],
-                "change": change(measure, cells[0], cells[1]) if compared else None,
+                "change": change(group, measure, cells) if compared else None,
             }
             for measure, cells in rows
         ],
@@ -164,21 +141,24 @@ def table(
 
 def written(cell: Cell) -> View:
     """A cell's parts as text."""
-    n = cell.get("n")
-    invalid = f"{cell['n_invalid']:,} invalid" if cell.get("n_invalid") else ""
+    invalid = f"{cell.n_invalid:,} invalid" if cell.n_invalid else ""
     if fragile(cell):
-        invalid += f", bounds {bracket(cell.get('bound_low'), cell.get('bound_high'))}"
+        invalid += f", bounds {bracket(cell.bound_low, cell.bound_high)}"
     return {
-        "rate": percent(cell.get("rate")),
+        "rate": percent(cell.rate),
         "interval": interval(cell),
-        "count": "not measured" if n is None else f"n={n:,}",
+        "count": f"n={cell.n:,}" if cell.measured else "not measured" if cell.rate is None else "",
         "invalid": invalid,
     }
 
 
-def change(measure: Measure, before: Cell | None, after: Cell | None) -> View | None:
-    """The change with its interval, called better or worse only where the interval leaves out zero."""
-    found = difference(before, after)
+def change(group: Group, measure: Measure, cells: Sequence[Cell | None]) -> View | None:
+    """The change with its interval, called better or worse only where the interval leaves out zero.
+
+    A share of verdicts changes by what `holisafe compare` finds, sample by sample; what no judge decides, by what its
+    two cells allow.
+    """
+    found = group.changes[measure] if measure in group.changes else difference(*cells)
     if found is None:
         return None
     points, low, high = found
@@ -197,20 +177,19 @@ def facts(group: Group) -> View:
     """What each run asked and got, a column a run."""
     columns: list[View] = [{"title": "", "tone": None}]
     columns += [{"title": r.title, "tone": tone % 5} for r, tone in zip(group.runs, group.tones, strict=True)]
-    counts = [run.scores.get("responses") or endings(list(run.responses.values())) for run in group.runs]
+    counts = [run.scores.responses for run in group.runs]
 
     def row(label: str, values: Sequence[object]) -> list[str]:
         return [label, *(f"{value:,}" if isinstance(value, int) else str(value) for value in values)]
 
-    invalid = [Counter(v.judge for found in run.verdicts.values() for v in found if v.invalid) for run in group.runs]
-    parts = [part for run in group.runs for part in run.parts]
-    judges = dict.fromkeys(judge for part in parts for judge in (part.manifest.get("judges") or {}))
+    invalid = [run.verdicts.loc[run.verdicts["invalid"].notna(), "judge"].value_counts() for run in group.runs]
+    judges = dict.fromkeys(judge for run in group.runs for part in parts_of(run) for judge in part.versions)
     rows = [
         row("Model", [run.target for run in group.runs]),
         row("Pairs asked", [len(run.samples) for run in group.runs]),
-        row("Answers", [found.get("n", 0) for found in counts]),
+        row("Answers", [found.n for found in counts]),
         *(
-            row(label, [found.get(name, 0) for found in counts])
+            row(label, [getattr(found, name) for found in counts])
             for name, label in (
                 ("errors", "Failed calls"),
                 ("truncated", "Cut at the token limit"),
@@ -218,7 +197,7 @@ def facts(group: Group) -> View:
                 ("empty", "Empty answers"),
             )
         ),
-        *(row(f"Invalid verdicts, {judge}", [found[judge] for found in invalid]) for judge in judges),
+        *(row(f"Invalid verdicts, {judge}", [int(found.get(judge, 0)) for found in invalid]) for judge in judges),
         row("Seed", [run.manifest.get("seed", "–") for run in group.runs]),
     ]
     return {"caption": "Counts over all pairs of a run.", "columns": columns, "rows": rows}

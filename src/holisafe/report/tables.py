@@ -5,18 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .measures import (
-    Measure,
-    calibrated_measures,
-    calibration_slices,
-    guard_measures,
-    guard_pair_measures,
-    safety_measures,
-    utility_measures,
-)
-from .numbers import Cell, bracket, cell_text, difference, fragile, percent
+from ..metrics.changes import Change
+from ..metrics.measured import everything
+from ..metrics.measures import Measure
+from ..runs.scores import Scores
+from .numbers import bracket, cell_text, difference, fragile, percent
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
@@ -53,14 +48,14 @@ class Pieces:
         yield Text("\n".join(lines), justify="right", no_wrap=True)
 
 
-def run_table(scores: Mapping[str, Any]) -> Table:
+def run_table(scores: Scores) -> Table:
     """What one run measured: a row a rate, as `12.3 % [10.1, 14.9] n=480`, with the number of invalid verdicts."""
     from rich.text import Text
 
     table = _table(_answers(scores))
     table.add_column("Judge", style="dim", overflow="fold")
     table.add_column("Rate, 95 % interval", justify="right")
-    for section in _sections(scores):
+    for section in everything(scores):
         for measure, cell in section.items():
             style = "yellow" if fragile(cell) else None
             table.add_row(Text(measure.label), Text(measure.judge), Pieces(cell_text(cell)), style=style)
@@ -68,8 +63,10 @@ def run_table(scores: Mapping[str, Any]) -> Table:
     return table
 
 
-def before_after_table(before: Mapping[str, Any], after: Mapping[str, Any]) -> Table:
+def before_after_table(before: Scores, after: Scores, changed: Mapping[Measure, Change | None]) -> Table:
     """Two runs of the same benchmark side by side, with the change in points and its interval, a block a judge.
+
+    `changed` holds what `metrics.changes` finds; of other measures the change comes from the two cells.
 
     A row is yellow where the invalid verdicts alone could move a rate out of its interval.
     """
@@ -79,7 +76,7 @@ def before_after_table(before: Mapping[str, Any], after: Mapping[str, Any]) -> T
     table.add_column("Before", justify="right")
     table.add_column("After", justify="right")
     table.add_column("Change, points", justify="right")
-    for earlier, later in zip(_sections(before), _sections(after), strict=True):
+    for earlier, later in zip(everything(before), everything(after), strict=True):
         judge = None
         for measure in dict.fromkeys([*earlier, *later]):
             if measure.judge != judge:
@@ -87,7 +84,8 @@ def before_after_table(before: Mapping[str, Any], after: Mapping[str, Any]) -> T
                 table.add_row(Text("by " + judge.replace(":", ":\n", 1), style="dim"))
             one, other = earlier.get(measure), later.get(measure)
             style = "yellow" if fragile(one) or fragile(other) else None
-            cells = (Pieces(text) for text in (cell_text(one), cell_text(other), _change(one, other)))
+            told = changed[measure] if measure in changed else difference(one, other)
+            cells = (Pieces(text) for text in (cell_text(one), cell_text(other), _change(told)))
             table.add_row(Text(measure.label), *cells, style=style)
         table.add_section()
     return table
@@ -102,34 +100,20 @@ def _table(caption: str) -> Table:
     return table
 
 
-def _sections(scores: Mapping[str, Any]) -> list[dict[Measure, Cell]]:
-    """Safety under every judge, usefulness, and the guard."""
-    safety: dict[Measure, Cell] = {}
-    for judge in scores.get("judges") or {}:
-        safety |= safety_measures(scores, judge)
-    slices: dict[Measure, Cell] = {}
-    for judge in scores.get("judges") or {}:
-        by_level = calibration_slices(scores, judge)
-        slices |= by_level.get("condition", {}) | by_level.get("slot", {}) | by_level.get("category", {})
-    guard = guard_measures(scores) | guard_pair_measures(scores)
-    return [safety, slices, utility_measures(scores), guard, calibrated_measures(scores)]
-
-
-def _change(before: Cell | None, after: Cell | None) -> str:
-    found = difference(before, after)
+def _change(found: tuple[float, float, float] | None) -> str:
     if found is None:
         return "–"
     points, low, high = found
     return f"{percent(points, signed=True).removesuffix(' %')} {bracket(low, high, signed=True)}"
 
 
-def _answers(*runs: Mapping[str, Any]) -> str:
+def _answers(*runs: Scores) -> str:
     """How many answers the numbers rest on, and what went wrong with them, when anything did."""
-    counts = [scores.get("responses") or {} for scores in runs]
+    counts = [scores.responses for scores in runs]
     parts = [
-        f"{words} {' / '.join(f'{found.get(name, 0):,}' for found in counts)}"
+        f"{words} {' / '.join(f'{getattr(found, name):,}' for found in counts)}"
         for name, words in (("errors", "failed"), ("truncated", "cut"), ("filtered", "filtered"), ("empty", "empty"))
-        if any(found.get(name) for found in counts)
+        if any(getattr(found, name) for found in counts)
     ]
-    total = " / ".join(f"{found.get('n', 0):,}" for found in counts)
+    total = " / ".join(f"{found.n:,}" for found in counts)
     return f"Answers: {total}" + (f" ({', '.join(parts)})" if parts else "")

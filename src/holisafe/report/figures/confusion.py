@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..measures import spoken
+from ...metrics.measured import spoken
 from .svg import WIDTH, element, figure, text, tip
 
 LEFT = 162.0

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..numbers import Cell, cell_text, percent
+from ...runs.scores import Cell
+from ..numbers import cell_text, percent
 from .svg import TONES, element, figure, line, marker, points, text, tip
 
 LEFT, RIGHT, TOP, HEIGHT = 44.0, 368.0, 26.0, 262.0
@@ -92,7 +93,7 @@ def frontier_plot(
 
     Settings at the same place make one mark, whose tip names them all. A point without one of its rates is left out.
     """
-    placed = [one for one in settings if None not in (one.across.get("rate"), one.upward.get("rate"))]
+    placed = [one for one in settings if None not in (one.across.rate, one.upward.rate)]
     bottom = TOP + HEIGHT
     x = _axis([one.across for one in placed], LEFT + INSET, RIGHT - INSET)
     y = _axis([one.upward for one in placed], bottom - INSET, TOP + INSET)
@@ -102,7 +103,7 @@ def frontier_plot(
     crowded = len(placed) > CROWD
     for one in sorted(placed, key=lambda one: one.marked):
         parts += _cross(one, x, y, faint=crowded and not one.marked)
-    front = sorted({(one.across["rate"], one.upward["rate"]) for one in placed if one.front})
+    front = sorted({(one.across.rate, one.upward.rate) for one in placed if one.front})
     if len(front) > 1:
         parts.append(element("polyline", points=points((x.at(a), y.at(u)) for a, u in front), class_="front"))
     groups = _together(placed, x, y)
@@ -115,7 +116,7 @@ def frontier_plot(
 
 def _axis(cells: Sequence[Cell], first: float, last: float) -> Axis:
     """The scale from just below the lowest rate or interval to just above the highest, on round numbers."""
-    ends = [value for cell in cells for value in (cell["rate"], cell.get("low"), cell.get("high")) if value is not None]
+    ends = [value for cell in cells for value in (cell.rate, cell.low, cell.high) if value is not None]
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
     step = next((step for step in STEPS if (high - low) / step <= 6), 0.25)
     start = max(0.0, math.floor(low / step + 1e-9) * step)
@@ -147,13 +148,13 @@ def _names(across: str, upward: str, bottom: float) -> list[str]:
 
 
 def _cross(one: Point, x: Axis, y: Axis, *, faint: bool) -> list[str]:
-    here_x, here_y = x.at(one.across["rate"]), y.at(one.upward["rate"])
+    here_x, here_y = x.at(one.across.rate), y.at(one.upward.rate)
     kind = f"bar thin tone{tone_of(one.mark)}" + (" faint" if faint else "")
     parts = []
-    if None not in (one.across.get("low"), one.across.get("high")):
-        parts.append(line(x.at(one.across["low"]), here_y, x.at(one.across["high"]), here_y, kind))
-    if None not in (one.upward.get("low"), one.upward.get("high")):
-        parts.append(line(here_x, y.at(one.upward["low"]), here_x, y.at(one.upward["high"]), kind))
+    if None not in (one.across.low, one.across.high):
+        parts.append(line(x.at(one.across.low), here_y, x.at(one.across.high), here_y, kind))
+    if None not in (one.upward.low, one.upward.high):
+        parts.append(line(here_x, y.at(one.upward.low), here_x, y.at(one.upward.high), kind))
     return parts
 
 
@@ -164,7 +165,7 @@ def _together(placed: Sequence[Point], x: Axis, y: Axis) -> list[Group]:
     """Points less than two units apart as one, the marked ones on top of the others."""
     groups: list[Group] = []
     for one in sorted(placed, key=lambda one: -one.marked):
-        here = x.at(one.across["rate"]), y.at(one.upward["rate"])
+        here = x.at(one.across.rate), y.at(one.upward.rate)
         near = next((members for place, members in groups if math.dist(place, here) < 2), None)
         if near is None:
             groups.append((here, [one]))
@@ -227,7 +228,7 @@ def _overlap(one: Box, other: Box) -> bool:
 def _description(placed: Sequence[Point], across_name: str, upward_name: str) -> str:
     def named(chosen: Sequence[Point]) -> str:
         return "; ".join(
-            f"{one.number}. {one.name} ({percent(one.upward['rate'])}, {percent(one.across['rate'])})" for one in chosen
+            f"{one.number}. {one.name} ({percent(one.upward.rate)}, {percent(one.across.rate)})" for one in chosen
         )
 
     parts = [f"{len(placed)} settings by {upward_name} upwards and {across_name} sideways."]

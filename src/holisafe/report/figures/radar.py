@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..measures import spoken
-from ..numbers import Cell, percent
+from ...metrics.measured import spoken
+from ...runs.scores import Cell
+from ..numbers import percent
 from .svg import Series, element, figure, legend, line, marker, points, text
 
 CENTRE_X, RADIUS = 190.0, 104.0
@@ -22,7 +23,7 @@ def radar(
     if len(names) < 3:
         raise ValueError("a radar needs three spokes")
     centre_y = 172.0 if len(series) > 1 else 150.0
-    rim = _rim(cell["rate"] for cells in rates for cell in cells.values() if cell.get("rate") is not None)
+    rim = _rim(cell.rate for cells in rates for cell in cells.values() if cell.rate is not None)
     spokes = [2 * math.pi * index / len(names) for index in range(len(names))]
 
     def place(angle: float, share: float) -> tuple[float, float]:
@@ -44,15 +45,15 @@ def radar(
         kept = [
             (angle, cells[label])
             for angle, label in zip(spokes, names, strict=True)
-            if label in cells and cells[label].get("rate") is not None
+            if label in cells and cells[label].rate is not None
         ]
-        corners = [place(angle, cell["rate"] / rim) for angle, cell in kept]
+        corners = [place(angle, cell.rate / rim) for angle, cell in kept]
         parts.append(element("polygon", points=points(corners), class_=f"area tone{one.tone}"))
         parts += [marker(x, y, one.tone, 3.5) for x, y in corners]
     said = "; ".join(
         f"{spoken(label)}: "
         + ", ".join(
-            f"{s.title} {percent(cells.get(label, {}).get('rate'))}" for s, cells in zip(series, rates, strict=True)
+            f"{s.title} {percent(cells.get(label, Cell()).rate)}" for s, cells in zip(series, rates, strict=True)
         )
         for label in names
     )

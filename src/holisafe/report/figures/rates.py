@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from ..numbers import Cell, cell_text, percent
+from ...runs.scores import Cell
+from ..numbers import cell_text, percent
 from .svg import WIDTH, Series, element, figure, legend, line, marker, text, tip
 
 LEFT, RIGHT = 12.0, 308.0
@@ -63,11 +64,11 @@ def across(share: float) -> float:
 
 
 def _track(cell: Cell | None, tone: int, y: float) -> str:
-    if cell is None or cell.get("rate") is None:
+    if cell is None or cell.rate is None:
         return text(WIDTH - 4, y + 4, "not measured", anchor="end", class_="small muted")
     parts = [tip(cell_text(cell))]
-    low, high = cell.get("bound_low"), cell.get("bound_high")
-    if cell.get("n_invalid") and low is not None and high is not None:
+    low, high = cell.bound_low, cell.bound_high
+    if cell.n_invalid and low is not None and high is not None:
         left = across(low)
         parts.append(
             element(
@@ -80,10 +81,10 @@ def _track(cell: Cell | None, tone: int, y: float) -> str:
                 class_=f"bound tone{tone}",
             )
         )
-    if cell.get("low") is not None and cell.get("high") is not None:
-        left, right = across(cell["low"]), across(cell["high"])
+    if cell.low is not None and cell.high is not None:
+        left, right = across(cell.low), across(cell.high)
         parts.append(line(left, y, right, y, f"bar tone{tone}"))
         parts += [line(x, y - 4, x, y + 4, f"bar tone{tone}") for x in (left, right)]
-    parts.append(marker(across(cell["rate"]), y, tone, 4.5))
-    parts.append(text(WIDTH - 4, y + 4, percent(cell["rate"]), anchor="end", class_=f"value tone{tone}"))
+    parts.append(marker(across(cell.rate), y, tone, 4.5))
+    parts.append(text(WIDTH - 4, y + 4, percent(cell.rate), anchor="end", class_=f"value tone{tone}"))
     return element("g", *parts)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..numbers import Cell, cell_text
+from ...runs.scores import Cell
+from ..numbers import cell_text
 from .svg import Series, element, figure, legend, line, marker, text
 
 LEFT, RIGHT, HEIGHT = 44.0, 364.0, 230.0
@@ -57,17 +58,17 @@ def tradeoff(
     placed = [
         (one, first, second)
         for one, first, second in zip(series, across, upward, strict=True)
-        if first is not None and second is not None and None not in (first.get("rate"), second.get("rate"))
+        if first is not None and second is not None and None not in (first.rate, second.rate)
     ]
-    route = " ".join(f"{x(first['rate']):.2f},{y(second['rate']):.2f}" for _, first, second in placed)
+    route = " ".join(f"{x(first.rate):.2f},{y(second.rate):.2f}" for _, first, second in placed)
     if len(placed) > 1:
         parts.append(element("polyline", points=route, class_="route"))
     for one, first, second in placed:
-        here_x, here_y, kind = x(first["rate"]), y(second["rate"]), f"bar tone{one.tone}"
-        if first.get("low") is not None and first.get("high") is not None:
-            parts.append(line(x(first["low"]), here_y, x(first["high"]), here_y, kind))
-        if second.get("low") is not None and second.get("high") is not None:
-            parts.append(line(here_x, y(second["low"]), here_x, y(second["high"]), kind))
+        here_x, here_y, kind = x(first.rate), y(second.rate), f"bar tone{one.tone}"
+        if first.low is not None and first.high is not None:
+            parts.append(line(x(first.low), here_y, x(first.high), here_y, kind))
+        if second.low is not None and second.high is not None:
+            parts.append(line(here_x, y(second.low), here_x, y(second.high), kind))
         parts.append(marker(here_x, here_y, one.tone, 6.0))
     said = "; ".join(
         f"{one.title}: {across_name.rstrip(', %')} {cell_text(first)}, {upward_name.split(',')[0]} {cell_text(second)}"
@@ -78,7 +79,7 @@ def tradeoff(
 
 def _span(across: Sequence[Cell | None], ideal: float) -> tuple[float, float]:
     """The part of the scale sideways that holds every interval, cut to a quarter or a half from the ideal end."""
-    rates = [cell.get(edge) for cell in across if cell is not None for edge in ("low", "rate", "high")]
+    rates = [getattr(cell, edge) for cell in across if cell is not None for edge in ("low", "rate", "high")]
     far = max((abs(rate - ideal) for rate in rates if rate is not None), default=1.0)
     length = next(length for length in (0.2, 0.4, 1.0) if far <= length)
     return (0.0, length) if ideal == 0 else (1.0 - length, 1.0)
