@@ -104,7 +104,7 @@ def test_a_check_lists_missing_and_broken_pictures_with_their_rows(tiny: Path) -
     expected = {files.index(pictures[n].name) + 1: pictures[n].name for n in (7, 20, 30)}
     assert {fault.row: fault.problem.split(":")[0].rsplit("/", 1)[1] for fault in faults} == expected
     problems = {fault.problem.split(": ", 1)[1].split(" (")[0] for fault in faults}
-    assert problems == {"no such image", "broken image", "not an image"}
+    assert problems == {"no such image", "broken image", "not an image: the file is empty"}
     assert remarks == []
     with pytest.raises(InputError, match=r"figstep|SafeBench-Tiny"):
         open_benchmark("figstep-tiny", tiny).content_hash()

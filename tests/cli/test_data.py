@@ -106,7 +106,7 @@ def test_check_prints_a_line_a_fault_and_their_number(exported: Path, tmp_path: 
         f"{path}, row 4, field 'type': unknown value 'XYZ'",
         f"{path}, row 6, field 'image_safety_label': unknown value 'no label'",
         f"{path}, row 8, field 'image': images/{records[7]['image']}: no such image",
-        f"{path}, row 9, field 'image': images/{records[8]['image']}: not an image",
+        f"{path}, row 9, field 'image': images/{records[8]['image']}: not an image: plain text",
         "4 faults",
     ]
 
