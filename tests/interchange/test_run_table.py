@@ -160,7 +160,11 @@ def test_everything_a_model_tells_has_a_column(tmp_path: Path) -> None:
     lost = GuardReading(probabilities={"safe": float("nan")})
     broken = Response(sample_id="a", repeat=1, target="t", text="", finish="error", error="503", guard=lost)
     verdict = {"sample_id": "a", "judge_version": "2", "choice": "1"}
-    manifest = {"benchmark": {"name": "b"}, "target": {"name": "t"}, "judges": {"now": "2", "before": "3", "stale": "2"}}
+    manifest = {
+        "benchmark": {"name": "b"},
+        "target": {"name": "t"},
+        "judges": {"now": "2", "before": "3", "stale": "2"},
+    }
     with RunFolder(tmp_path / "run", manifest) as run:
         run.append(sample, first, response, broken)
         run.append(Verdict(judge="now", response_hash=response.hash, label="refused", **verdict))  # type: ignore[arg-type]
