@@ -164,7 +164,7 @@ def modality_quadruple(label: str, split: str, style: str, number: int) -> Itera
 
 
 def truth_table_quadruple(
-    block: tuple[Family, Family], name: str, cell: tuple[int, int], split: str, style: str, number: int
+    block: tuple[Family, ...], name: str, cell: tuple[int, int], split: str, style: str, number: int
 ) -> Iterator[Pair]:
     """Two SSU and two SSS: question (row) and object (column) of each family of a block."""
     row, column = cell
