@@ -1,8 +1,12 @@
-"""YAML files typed by pydantic models: whatever is wrong becomes one line that names file and field."""
+"""YAML files typed by pydantic models: whatever is wrong becomes one line that names file and field.
+
+A file may come from a stranger: it is plain data, within limits on bytes, depth and values.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,11 +17,18 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", bound="BaseModel")
 
+LARGEST, DEEPEST, MOST, LONGEST_NUMBER = 2**20, 40, 100_000, 64
+"""Bytes, levels of nesting, values with aliases written out, digits of a number: far more than settings need."""
+
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file's mapping. Raises InputError when the file is missing, no UTF-8, no YAML, or no mapping."""
+    """A YAML file's mapping. Raises InputError when it is missing, no file, no UTF-8, too large, no YAML or no mapping."""
     try:
-        return parse_yaml(path.read_text(encoding="utf-8"), path)
+        if path.exists() and not path.is_file():
+            raise InputError("is not a file", where=path)
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        return parse_yaml(content.decode(), path)
     except (OSError, UnicodeDecodeError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else f"unreadable ({error})"
         raise InputError(reason, where=path) from None
@@ -25,16 +36,72 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def parse_yaml(text: str, where: str | Path) -> dict[str, Any]:
     """The mapping that a YAML text holds. Raises InputError, naming the line where it can, for anything else."""
-    import yaml
-
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise InputError("not YAML", where=where, row=mark.line + 1 if mark else None) from None
+    values = parse_value(text, where)
     if not isinstance(values, dict):
         raise InputError("not a mapping of settings", where=where)
     return values
+
+
+def parse_value(text: str, where: str | Path, field: str | None = None) -> Any:
+    """Any value written in YAML: text, numbers, dates, lists and mappings. Raises InputError as `parse_yaml`."""
+    import yaml
+
+    if len(text) > LARGEST:
+        raise InputError(f"more than the limit of {LARGEST:,} bytes", where=where)
+    try:
+        return yaml.load(text, _loader())  # noqa: S506 - a SafeLoader with limits
+    except yaml.YAMLError as error:
+        mark, said = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        problem = said if isinstance(error, _limit()) else "not YAML"
+        raise InputError(problem, where=where, row=mark.line + 1 if mark else None, field=field) from None
+    except (ValueError, OverflowError, RecursionError) as error:  # impossible dates, endless numbers
+        raise InputError(f"not YAML ({error})", where=where, field=field) from None
+
+
+@cache
+def _limit() -> Any:
+    from yaml import MarkedYAMLError
+
+    return type("LimitError", (MarkedYAMLError,), {})
+
+
+@cache
+def _loader() -> Any:
+    """PyYAML's SafeLoader with the limits: it refuses a text as soon as it is over one of them."""
+    from yaml import AliasEvent, SafeLoader
+
+    class Limited(SafeLoader):
+        def __init__(self, text: str) -> None:
+            super().__init__(text)
+            self.depth = self.values = 0
+            self.sizes: dict[int, int] = {}
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            before, event = self.values, self.peek_event()
+            self.depth, self.values = self.depth + 1, self.values + 1
+            if self.depth > DEEPEST:
+                raise _limit()(None, None, f"more than the limit of {DEEPEST} levels", event.start_mark)
+            node = super().compose_node(parent, index)
+            if isinstance(event, AliasEvent):
+                if id(node) not in self.sizes:
+                    raise _limit()(None, None, f"*{event.anchor} holds itself", event.start_mark)
+                self.values += self.sizes[id(node)]
+            if self.values > MOST:
+                raise _limit()(None, None, f"more than the limit of {MOST:,} values", event.start_mark)
+            self.depth -= 1
+            self.sizes[id(node)] = self.values - before
+            return node
+
+        def compose_scalar_node(self, anchor: Any) -> Any:
+            node = super().compose_scalar_node(anchor)
+            if "\0" in node.value:
+                raise _limit()(None, None, "a character that no text has (NUL)", node.start_mark)
+            numeric = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+            if numeric and len(node.value) > LONGEST_NUMBER:
+                raise _limit()(None, None, f"a number of more than {LONGEST_NUMBER} digits", node.start_mark)
+            return node
+
+    return Limited
 
 
 def validated(model: type[Model], values: Mapping[str, Any], where: str | Path) -> Model:

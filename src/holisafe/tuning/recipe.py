@@ -15,7 +15,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
 from ..errors import InputError
 from ..taxonomy import IMAGE_LABELS
-from ..typed_yaml import parse_yaml, read_yaml, validated
+from ..typed_yaml import parse_value, parse_yaml, read_yaml, validated
 from .examples import PAIR_LABELS
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -268,10 +268,7 @@ class Recipe(Section):
                 inner = _named(inner, section)
             if not equals or not isinstance(inner, dict):
                 raise InputError(f"{setting!r} is not written SECTION.SETTING=VALUE", where="recipe")
-            try:
-                inner[field] = yaml.safe_load(text)
-            except yaml.YAMLError:
-                raise InputError(f"unreadable value {text!r}", where="recipe", field=path) from None
+            inner[field] = parse_value(text, "recipe", path)
         return validated(Recipe, values, "recipe")
 
 
