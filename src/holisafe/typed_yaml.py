@@ -22,7 +22,7 @@ LARGEST, DEEPEST, MOST, LONGEST_NUMBER = 2**20, 40, 100_000, 64
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file's mapping. Raises InputError when it is missing, no file, no UTF-8, too large, no YAML or no mapping."""
+    """A YAML file's mapping. Raises InputError when it is missing, no file, no UTF-8, too large, or no mapping."""
     try:
         if path.exists() and not path.is_file():
             raise InputError("is not a file", where=path)

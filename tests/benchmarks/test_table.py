@@ -230,7 +230,7 @@ def test_a_map_that_does_not_fit_is_named(folder: Path, rows: list[dict[str, Any
     ("content", "problem"),
     [
         ("query: [a", "not YAML"),
-        ("- query", "not lines"),
+        ("- query", "not a mapping"),
         ("ask: query", "no such field"),
         ("query: 3", "not the name"),
     ],

@@ -44,6 +44,7 @@ from ..registry import benchmarks
 from ..tables import identity, is_blank, label, one_of, rows, short, text
 from ..tables.workbook import chosen_sheet
 from ..taxonomy import COMBINATIONS, IMAGE_LABELS, Expected, image_label
+from ..typed_yaml import read_yaml
 from .base import Benchmark
 from .parquet_pictures import ParquetPictures
 from .tables import Place, Table, read_tables
@@ -146,14 +147,7 @@ def _file_and_columns(root: Path) -> tuple[Path, dict[str, str]]:
 
 
 def _from_yaml(path: Path) -> dict[str, str]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"not YAML ({str(error).splitlines()[0]})", where=path) from None
-    if not isinstance(content, dict):
-        raise InputError("not lines of FIELD: COLUMN", where=path)
+    content = read_yaml(path)
     for field, column in content.items():
         if field not in FIELDS:
             raise InputError(f"no such field; known: {', '.join(FIELDS)}", where=path, field=str(field))
