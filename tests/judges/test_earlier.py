@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
-from holisafe.errors import InputError, Notice
+from holisafe.errors import Notice
 from holisafe.judges import open_judge
 from holisafe.judges.earlier import Kept, recorded, with_earlier
-
-HERE = Path("run")
 
 
 def manifest(**specs: str) -> dict[str, Any]:
@@ -20,7 +18,7 @@ def manifest(**specs: str) -> dict[str, Any]:
 
 def test_judges_of_responses_alone_go_on() -> None:
     names = ["string-match:normalised", "exact-match", "multiple-choice", "string-match:holisafe"]
-    panel = with_earlier([open_judge("string-match")], manifest(**{name: name for name in names}), HERE)
+    panel = with_earlier([open_judge("string-match")], manifest(**{name: name for name in names}))
     assert [judge.name for judge in panel] == names
     assert not any(isinstance(judge, Kept) for judge in panel)
 
@@ -45,7 +43,7 @@ def test_any_other_keeps_what_it_said_and_opens_nothing(spec: str, monkeypatch: 
 
     monkeypatch.setattr("holisafe.judges.llm.open_target", refused)
     with pytest.warns(Notice, match="keeps the verdicts it gave"):
-        (kept,) = with_earlier([], manifest(mine=spec), HERE)
+        (kept,) = with_earlier([], manifest(mine=spec))
     assert isinstance(kept, Kept)
     assert (kept.name, kept.version, kept.spec) == ("mine", "1", spec)
 
@@ -53,26 +51,11 @@ def test_any_other_keeps_what_it_said_and_opens_nothing(spec: str, monkeypatch: 
 def test_named_again_it_is_the_users(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("sample_id,label\na,refused\n")
     again = open_judge(f"human:{tmp_path / 'labels.csv'}")
-    assert with_earlier([again], manifest(**{again.name: "human:/elsewhere/labels.csv"}), HERE) == [again]
+    assert with_earlier([again], manifest(**{again.name: "human:/elsewhere/labels.csv"})) == [again]
 
 
 def test_its_own_rates_stay() -> None:
     known = {**manifest(mine="llm/x/openai/m"), "judge_measures": {"mine": {"clear_rate": ["clear"]}}}
     with pytest.warns(Notice):
-        panel = with_earlier([], known, HERE)
-    assert recorded(panel) == known | {"judge_measures": {"mine": {"clear_rate": ("clear",)}}}
-
-
-@pytest.mark.parametrize(
-    "odd",
-    [
-        {"judges": ["string-match"]},
-        {"judges": {"string-match": 1}},
-        {"judges": {"string-match": "1"}, "judge_specs": 3},
-        {"judges": {"x": "1"}, "judge_measures": {"x": {"rate": "word"}}},
-        {"judges": {"x": "1"}, "judge_measures": [1]},
-    ],
-)
-def test_an_odd_manifest_gets_one_line(odd: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"manifest\.json, field"):
-        with_earlier([], odd, HERE)
+        panel = with_earlier([], known)
+    assert recorded(panel) == known | {"judge_measures": {"mine": {"clear_rate": ["clear"]}}}

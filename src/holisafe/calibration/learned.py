@@ -34,6 +34,24 @@ class Learned:
     path: str | None = None
     content: str | None = None
 
+    def fact(self, name: str, kind: Any) -> Any:
+        """A fact that is of this kind. Raises InputError naming the file and the fact: it may be a stranger's."""
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            return TypeAdapter(kind).validate_python(self.facts.get(name))
+        except ValidationError as error:
+            raise InputError(error.errors()[0]["msg"].lower(), where=self.path, field=name) from None
+
+    def numbers(self, name: str, axes: int) -> np.ndarray[Any, Any]:
+        """A tensor of real, finite numbers with so many axes. Raises InputError naming the file and the tensor."""
+        import numpy as np
+
+        found = self.tensors.get(name)
+        if found is None or found.ndim != axes or found.dtype.kind not in "fiu" or not np.isfinite(found).all():
+            raise InputError(f"is not there, or no numbers along {axes} axes", where=self.path, field=name)
+        return found
+
     def save(self, path: Path) -> Path:
         """Write the file whole or not at all. Raises InputError unless it is called *.safetensors."""
         import numpy as np
@@ -55,6 +73,8 @@ def load_learned(path: str | Path, method: str | None = None) -> Learned:
 
     where = Path(path).expanduser()
     try:
+        if where.exists() and not where.is_file():
+            raise InputError("is not a file", where=where)
         body = where.read_bytes()
         tensors = load(body)
         length = int.from_bytes(body[:8], "little")
@@ -62,7 +82,7 @@ def load_learned(path: str | Path, method: str | None = None) -> Learned:
         schema, learnt_by = int(header.pop("schema")), str(header.pop("method"))
     except FileNotFoundError:
         raise InputError("no such file", where=where) from None
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError):
         raise InputError("is no file that `holisafe calibrate fit` wrote", where=where) from None
     if schema > SCHEMA:
         raise InputError("written by a newer holisafe", where=where, field="schema")

@@ -73,7 +73,7 @@ def evaluate(
     _check(benchmark, target, judges, settings)
     content_hash = benchmark.content_hash(lambda done, total: report("images", done, total))
     samples = stratified(benchmark.samples, limit, seed)
-    panel = with_earlier(judges, read_manifest(out) if (out / "manifest.json").exists() else {}, out)
+    panel = with_earlier(judges, read_manifest(out) if (out / "manifest.json").exists() else {})
     manifest = {
         "schema": SCHEMA_VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -125,7 +125,7 @@ def judge_run(
     report = progress or silent
     manifest = read_manifest(out)
     benchmark = open_recorded(manifest.get("benchmark"), out / "manifest.json", root)
-    panel = with_earlier(judges, manifest, out)
+    panel = with_earlier(judges, manifest)
     with RunFolder(out, {**manifest, **recorded(panel)}) as run, stopping_on_interrupt() as interrupted:
         samples = run.read(Sample)
         place = {name: number for number, name in enumerate(samples)}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, Notice
@@ -27,7 +26,7 @@ class Kept:
     name: str
     version: str
     spec: str
-    measures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    measures: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def applies(self, sample: Sample) -> bool:
         del sample
@@ -43,24 +42,27 @@ def recorded(judges: Iterable[Judge]) -> dict[str, dict[str, Any]]:
     return {
         "judges": {judge.name: judge.version for judge in panel},
         "judge_specs": {judge.name: getattr(judge, "spec", judge.name) for judge in panel},
-        "judge_measures": {judge.name: dict(own) for judge in panel if (own := getattr(judge, "measures", {}))},
+        "judge_measures": {
+            judge.name: {rate: list(words) for rate, words in own.items()}
+            for judge in panel
+            if (own := getattr(judge, "measures", {}))
+        },
     }
 
 
-def with_earlier(judges: Sequence[Judge], manifest: Mapping[str, Any], where: Path) -> list[Judge]:
+def with_earlier(judges: Sequence[Judge], manifest: Mapping[str, Any]) -> list[Judge]:
     """The judges of a run's manifest, then the new ones: it keeps them, so that no verdict is lost.
 
-    Raises InputError when two of the new ones share a name, or the manifest names judges as none of ours would.
+    Raises InputError when two of the new ones share a name.
     """
     given: dict[str, Judge] = {}
     for judge in judges:
         if given.setdefault(judge.name, judge) is not judge:
             problem = f"two judges are called {judge.name!r}; give one of them another model name or rubric name"
             raise InputError(problem)
-    versions, specs = _texts(manifest, "judges", where), _texts(manifest, "judge_specs", where)
-    measures = manifest.get("judge_measures", {})
+    versions, specs, measures = (manifest.get(entry, {}) for entry in ("judges", "judge_specs", "judge_measures"))
     earlier = {
-        name: _earlier(Kept(name, version, specs.get(name, name), _rates(measures, name, where)))
+        name: _earlier(Kept(name, version, specs.get(name, name), measures.get(name, {})))
         for name, version in versions.items()
         if name not in given
     }
@@ -82,19 +84,3 @@ def _earlier(kept: Kept) -> Judge:
         stacklevel=2,
     )
     return kept
-
-
-def _texts(manifest: Mapping[str, Any], field: str, where: Path) -> dict[str, str]:
-    found = manifest.get(field) or {}
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        raise InputError("does not give a text for each judge", where=where / "manifest.json", field=field)
-    return found
-
-
-def _rates(measures: Any, name: str, where: Path) -> dict[str, tuple[str, ...]]:
-    own = measures.get(name, {}) if isinstance(measures, dict) else measures
-    if not isinstance(own, dict) or not all(
-        isinstance(words, list) and all(isinstance(word, str) for word in words) for words in own.values()
-    ):
-        raise InputError("does not give words for each rate", where=where / "manifest.json", field="judge_measures")
-    return {rate: tuple(words) for rate, words in own.items()}

@@ -91,6 +91,15 @@ def _adapter() -> TypeAdapter[_Manifest]:
     return TypeAdapter(_Manifest)
 
 
+def check_plain(folder: Path) -> None:
+    """Raise InputError when a run folder, which may be a stranger's, holds a link that leads out of it, a pipe or a
+    device: what is read or written through those is not the run's."""
+    for entry in folder.iterdir():
+        out = entry.is_symlink() and not entry.resolve().is_relative_to(folder.resolve())
+        if out or not (entry.is_file() or entry.is_dir()):
+            raise InputError("is a link out of the run folder, a pipe or a device", where=entry)
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """What a run folder measures. Raises InputError when the folder holds no run, or naming an entry that is none."""
     from pydantic import ValidationError
@@ -98,6 +107,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / FILE
     if not path.is_file():
         raise InputError(f"no run folder (it has no {FILE})", where=folder)
+    check_plain(folder)
     manifest = read_json(path)
     if not isinstance(manifest, dict):
         raise InputError("not a JSON object", where=path)

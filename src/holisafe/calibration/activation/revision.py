@@ -70,16 +70,17 @@ class Revision(Calibrated):
         """Raises InputError where there is no local model, or the file was fitted on one with other shapes."""
         self.model = local_model(target, self.method)
         learned = load_learned(options.file, self.method)
-        self.directions, self.sigma = learned.tensors["directions"], learned.tensors["sigma"]
         shape = _shape(self.model, self.level)
-        if self.directions.shape != shape:
+        axes = len(shape)
+        self.directions, self.sigma = learned.numbers("directions", axes), learned.numbers("sigma", axes - 1)
+        if self.directions.shape != shape or self.sigma.shape != shape[:-1]:
             raise InputError(
                 f"was fitted on {_spoken(self.directions.shape)}; {self.model.name} has {_spoken(shape)}",
                 where=options.file,
             )
-        self.chosen = self.choose(learned.tensors["accuracy"], options)
+        self.chosen = self.choose(learned.numbers("accuracy", axes - 1), options)
         self.strength, self.positions = options.strength, options.positions
-        fitted_on = learned.facts.get("model", {})
+        fitted_on = learned.fact("model", dict[str, Any] | None) or {}
         super().__init__(
             target,
             self.method,

@@ -155,7 +155,7 @@ class _Nearest:
             raise InputError(
                 f"its features are not those of {self.model.name}: fit it again on this model", where=learned.path
             )
-        self.features = _unit(learned.tensors["features"])
+        self.features = _unit(learned.numbers("features", axes=2))
         self.window = 4 * self.model.batch_size
 
     def ranked(self, requests: Sequence[Request]) -> list[list[Demonstration]]:

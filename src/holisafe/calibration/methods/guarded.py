@@ -73,15 +73,15 @@ class Guarded(Calibrated):
         rest = {name: value for name, value in told.items() if name not in own}
         options = read_options(GuardedOptions, own, METHOD)
         learned = load_learned(options.guard, METHOD)
-        self.temperature = float(learned.facts["temperature"])
-        threshold = upper_quantile(learned.tensors["safe"], options.alarms)
+        self.temperature = learned.fact("temperature", Annotated[float, Field(gt=0, allow_inf_nan=False)])
+        safe = learned.numbers("safe", axes=1)
+        threshold = upper_quantile(safe, options.alarms)
         if not math.isfinite(threshold):
             raise InputError(
-                f"{len(learned.tensors['safe'])} safe pairs were read; "
-                f"alarms={options.alarms:g} needs {needed(options.alarms)}",
+                f"{len(safe)} safe pairs were read; alarms={options.alarms:g} needs {needed(options.alarms)}",
                 where=options.guard,
             )
-        fitted_with = learned.facts.get("reader")
+        fitted_with = learned.fact("reader", str | None)
         if fitted_with is not None and options.reader is None:
             problem = f"was fitted with the reader {fitted_with}, which only you can name: reader={fitted_with}"
             raise InputError(problem, where=options.guard)

@@ -10,7 +10,8 @@ the weights that `tau` marks and not their scores: alpha may be chosen when answ
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Annotated
+from math import prod
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -42,6 +43,12 @@ class FitOptions(BaseModel):
     tau: Annotated[float, Field(ge=0, lt=1)] = 0.98
 
 
+class Marked(BaseModel):
+    """What the file tells of a layer."""
+
+    shape: list[int]
+
+
 @calibrations.register(METHOD, summary="negate the weights that serve unsafe inputs", needs="a model on this machine")
 class UnsafeWeights(Calibrated):
     """A target whose marked weights are multiplied by alpha while it answers."""
@@ -50,15 +57,18 @@ class UnsafeWeights(Calibrated):
         options = read_options(UnsafeWeightsOptions, told, METHOD)
         learned = load_learned(options.file, METHOD)
         model = local_model(target, METHOD)
-        fitted_on = learned.facts.get("model", {}).get("fingerprint")
+        fitted_on = (learned.fact("model", dict[str, Any] | None) or {}).get("fingerprint")
         if fitted_on is not None and fitted_on != model.describe()["fingerprint"]:
             raise InputError(f"was fitted on another model than {model.name}", where=options.file)
 
         from ..weight.layers import layers_named
 
-        shapes = {name: found["shape"] for name, found in learned.facts["layers"].items()}
+        shapes = {name: found.shape for name, found in learned.fact("layers", dict[str, Marked]).items()}
         self.layers = layers_named(model.inner, shapes)
-        self.marked = {name: learned.tensors[name] for name in shapes}
+        self.marked = {name: learned.numbers(name, axes=1) for name in shapes}
+        for name, places in self.marked.items():
+            if places.dtype.kind not in "iu" or (places < 0).any() or (places >= prod(shapes[name])).any():
+                raise InputError("names weights that the layer has not", where=options.file, field=name)
         self.alpha = options.alpha
         super().__init__(target, METHOD, told, file=learned.content, alpha=options.alpha)
 

