@@ -7,9 +7,12 @@ PYTHON ?= python3
 DEMO_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
+TOOLS := build/tools
+COMPILE := --quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 TORCH := $(shell grep -i '^torch==' constraints.txt)
 
-.PHONY: setup demo test lint types results
+.PHONY: setup demo test lint types results audit lock release
 setup: $(READY)
 
 # torch goes in first and alone: pip then takes the build that the machine offers (without GPU libraries where there is
@@ -34,6 +37,28 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+
+# Vulnerabilities known of the pins; needs the package index's own database, so it is no part of `make test`, which
+# holds offline that every dependency is pinned, that what is installed is what is pinned, and that it fits together.
+audit: $(TOOLS)
+	$(TOOLS)/bin/pip-audit --no-deps --disable-pip -r constraints.txt
+
+# Renew the hashes after a change of pins.
+lock: $(TOOLS)
+	$(TOOLS)/bin/pip-compile $(COMPILE) -c constraints.txt --extra hub --extra inspect --extra local pyproject.toml -o build/all.lock
+	printf 'build\nsetuptools>=77\nwheel\n' | $(TOOLS)/bin/pip-compile $(COMPILE) - -o build/build.lock
+	$(PYTHON) tools/lock.py build/all.lock requirements.lock build/build.lock build-requirements.lock
+
+$(TOOLS):
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet pip-audit pip-tools
+
+# A wheel and a source archive, built with nothing but what build-requirements.lock names, and their hashes.
+release:
+	rm -rf build/release && $(PYTHON) -m venv build/release
+	build/release/bin/pip install --quiet --require-hashes --no-deps -r build-requirements.lock
+	build/release/bin/python -m build --no-isolation --outdir dist
+	cd dist && sha256sum *.whl *.tar.gz > SHA256SUMS
 
 test: lint types
 	$(BIN)/pytest -n 2

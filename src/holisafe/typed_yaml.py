@@ -52,7 +52,7 @@ def parse_value(text: str, where: str | Path, field: str | None = None) -> Any:
         return yaml.load(text, _loader())  # noqa: S506 - a SafeLoader with limits
     except yaml.YAMLError as error:
         mark, said = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        problem = said if isinstance(error, _limit()) else "not YAML"
+        problem = str(said) if isinstance(error, _limit()) else "not YAML"
         raise InputError(problem, where=where, row=mark.line + 1 if mark else None, field=field) from None
     except (ValueError, OverflowError, RecursionError) as error:  # impossible dates, endless numbers
         raise InputError(f"not YAML ({error})", where=where, field=field) from None
@@ -77,7 +77,7 @@ def _loader() -> Any:
             self.sizes: dict[int, int] = {}
 
         def compose_node(self, parent: Any, index: Any) -> Any:
-            before, event = self.values, self.peek_event()
+            before, event = self.values, self.peek_event()  # type: ignore[no-untyped-call]
             self.depth, self.values = self.depth + 1, self.values + 1
             if self.depth > DEEPEST:
                 raise _limit()(None, None, f"more than the limit of {DEEPEST} levels", event.start_mark)
