@@ -89,9 +89,13 @@ def screen(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
     """A console as wide as the terminal, or PIPED_WIDTH where nobody told another width."""
     from rich.console import Console, ConsoleOptions
     from rich.segment import Segment
+    from rich.text import Text
 
     class Plain(Console):
         """Shows texts as they are; only what rich itself makes of them, colours and cursor, drives the terminal."""
+
+        def render_str(self, text: str, **how: Any) -> Text:
+            return super().render_str(visible(text), **how)
 
         def render(self, renderable: Any, options: ConsoleOptions | None = None) -> Iterator[Segment]:
             for segment in super().render(renderable, options):
