@@ -74,7 +74,7 @@ def load_learned(path: str | Path, method: str | None = None) -> Learned:
     where = Path(path).expanduser()
     try:
         if where.exists() and not where.is_file():
-            raise InputError("is not a file", where=where)
+            raise ValueError("a folder, a pipe or a device")
         body = where.read_bytes()
         tensors = load(body)
         length = int.from_bytes(body[:8], "little")
