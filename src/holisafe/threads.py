@@ -1,7 +1,7 @@
 """How models use the CPU: threads that sleep while they wait, and no more of them than help.
 
 A thread that spins for its neighbours is cheap on an idle machine and ruinous on a busy one: 22 steps of tuning
-PictoVLM took 78 s of CPU beside other work when two threads spun, 15 s when they slept, 14 s with a single one
+PictoVLM took 78 s of CPU beside other work when two threads spun, 15 s when they slept
 (`benches/bench_busy.py`).
 """
 
@@ -19,7 +19,9 @@ SLEEPING = {
 """What the OpenMP runtimes and OpenBLAS read when they are loaded."""
 
 SMALL = 30_000_000
-"""A model of fewer parameters runs as fast on one thread: two cost it a sixth more CPU time."""
+"""A model of fewer parameters has too little to do in one operation for many threads."""
+FEW = 2
+"""What it gets. On a quiet machine two are faster than one; among others two cost it a sixth to a third more CPU time."""
 
 _threads: list[int] = []
 """How many torch came with, and how many were chosen last."""
@@ -33,8 +35,8 @@ def sleep_while_waiting() -> None:
 
 
 def choose_threads(model: Any) -> None:
-    """Let torch work with as many threads as suit a model that is about to run here: one for a small one, else one for
-    every CPU that affinity and the container's quota leave to this process. Of several models the largest decides.
+    """Let torch work with as many threads as suit a model that is about to run here: `FEW` for a small one, else one
+    for every CPU that affinity and the container's quota leave to this process. Of several models the largest decides.
 
     Never more than torch came with, and nothing is changed where the caller decides: with OMP_NUM_THREADS, or with
     `torch.set_num_threads` between two models.
@@ -48,5 +50,6 @@ def choose_threads(model: Any) -> None:
     if elsewhere or "OMP_NUM_THREADS" in os.environ or (_threads and now != last):
         return
     size = sum(parameter.numel() for parameter in model.parameters())
-    _threads[:] = most, max(last, 1 if size < SMALL else min(most, cpu_count()))
+    wanted = min(most, cpu_count())
+    _threads[:] = most, max(last, min(wanted, FEW) if size < SMALL else wanted)
     torch.set_num_threads(_threads[1])
