@@ -1,8 +1,7 @@
 """How models use the CPU: threads that sleep while they wait, and no more of them than help.
 
 A thread that spins for its neighbours is cheap on an idle machine and ruinous on a busy one: 22 steps of tuning
-PictoVLM took 78 s of CPU beside other work when two threads spun, 15 s when they slept
-(`benches/bench_busy.py`).
+PictoVLM took 78 s of CPU beside other work when two threads spun, 15 s when they slept (`benches/bench_busy.py`).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ SLEEPING = {
 SMALL = 30_000_000
 """A model of fewer parameters has too little to do in one operation for many threads."""
 FEW = 2
-"""What it gets. On a quiet machine two are faster than one; among others two cost it a sixth to a third more CPU time."""
+"""What it gets. Two are faster than one on a quiet machine; among others they cost a sixth to a third more CPU time."""
 
 _threads: list[int] = []
 """How many torch came with, and how many were chosen last."""

@@ -46,10 +46,10 @@ def of_sample(logits: Tensor, probabilities: Tensor, valid: Tensor, verdict: str
     """
     if verdict == "worst":
         unsafe = (1 - probabilities[..., safe]).masked_fill(~valid, -1)
-        worst = unsafe.argmax(dim=1)
+        worst = unsafe.argmax(dim=1)  # [B, M] -> [B]
         rows = torch.arange(len(logits), device=logits.device)
-        return logits[rows, worst], probabilities[rows, worst]
+        return logits[rows, worst], probabilities[rows, worst]  # [B, M, K] -> [B, K]
     weights = valid.float() / valid.sum(dim=1, keepdim=True).clamp(min=1)
-    mean = (probabilities * weights.unsqueeze(-1)).sum(dim=1)
+    mean = (probabilities * weights.unsqueeze(-1)).sum(dim=1)  # [B, M, K] x [B, M, 1] -> [B, K]
     mean = torch.where(valid.any(dim=1, keepdim=True), mean, 1 / logits.shape[-1])
     return mean.clamp(min=torch.finfo(mean.dtype).tiny).log().to(logits.dtype), mean

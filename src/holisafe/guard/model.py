@@ -7,6 +7,9 @@ stock architecture, transformers' own key conversion stays on, and stock AutoMod
                                     │ tap on the text decoder: Reader
                                     v
                        features at image positions ─ mean ─> img_safety_head ─> img_safety_*
+
+Letters in shapes: B samples, S positions in a row, H the decoder's width, P parts that are pooled, M images of a sample
+at most, K labels, N packed conversations, L the longest of them.
 """
 
 from __future__ import annotations
@@ -98,11 +101,11 @@ class GuardedModel(Stock):
         fields = self._classify(reading)
         if safety_labels is not None:
             stock_loss = output.get("loss")
-            guard_loss = self._loss(fields, safety_labels)
-            weighted = self.config.safety_loss_lambda * guard_loss
+            of_guard = self._loss(fields, safety_labels)
+            weighted = self.config.safety_loss_lambda * of_guard
             if stock_loss is not None:
                 fields["lm_loss"] = stock_loss
-            fields |= {"safety_loss": guard_loss, "loss": weighted if stock_loss is None else stock_loss + weighted}
+            fields |= {"safety_loss": of_guard, "loss": weighted if stock_loss is None else stock_loss + weighted}
         guarded = guarded_output(output, **fields)
         return guarded.to_tuple() if wants_tuple else guarded
 
@@ -129,6 +132,7 @@ class GuardedModel(Stock):
         parts, asked = parts_of(self.config.safety_pool), sequence(call)
         if asked is None:
             raise RuntimeError("the guard cannot tell the image positions: the call has neither ids nor embeddings")
+        # asked [B, S] or [B, S, H]; every mask [B, S]
         image = self._positions_of(asked, image_token_ids(self.config))
         masks: dict[Positions, Tensor] = {"image": image}
         kinds = {positions for _, positions in parts}
@@ -138,6 +142,7 @@ class GuardedModel(Stock):
             masks["text"] = text_mask(call, image)
         numbers, cut_from = call.get("safety_images"), None
         if (segments := packed_segments(call)) is not None:
+            # each conversation a row of its own: [B, S] -> [N, L]; cut_from [N, L] says where it stood
             spans = packed.segments(segments)
             masks = {kind: packed.split_at(spans, mask) for kind, mask in masks.items()}
             numbers = None if numbers is None else packed.split_at(spans, numbers)
@@ -163,27 +168,29 @@ class GuardedModel(Stock):
         of them."""
         head = getattr(self, HEAD)
         if self.config.safety_unit == "sample":
-            features, valid = reading.image(0)
-            logits = head(features)
+            features, valid = reading.image(0)  # [B, P * H], [B]
+            logits = head(features)  # [B, K]
             return safety_fields(logits, logits.float().softmax(dim=-1), valid.to(logits.device))
         images = [reading.image(number) for number in range(reading.images)]
-        logits = head(torch.stack([features for features, _ in images], dim=1))
-        valid = torch.stack([valid for _, valid in images], dim=1).to(logits.device)
+        logits = head(torch.stack([features for features, _ in images], dim=1))  # [B, M, P * H] -> [B, M, K]
+        valid = torch.stack([valid for _, valid in images], dim=1).to(logits.device)  # [B, M]
         probabilities = logits.float().softmax(dim=-1)
         labels = list(self.config.safety_categories)
         safe = labels.index(taxonomy.SAFE) if taxonomy.SAFE in labels else 0
-        sample = of_sample(logits, probabilities, valid, self.config.safety_verdict, safe)
+        sample = of_sample(logits, probabilities, valid, self.config.safety_verdict, safe)  # [B, K] twice
         return safety_fields(*sample, valid.any(dim=1), logits, probabilities, valid)
 
     def _loss(self, safety: Mapping[str, Tensor], labels: Tensor) -> Tensor:
+        """A number, from labels [B], or [B, <= M] with unit "image"."""
         if labels.dim() < 2 or "img_safety_image_logits" not in safety:
             return guard_loss(safety["img_safety_logits"], safety["img_safety_valid"], labels)
         logits, valid = safety["img_safety_image_logits"], safety["img_safety_image_valid"]
         if len(labels) != len(logits):
             raise ValueError(f"safety_labels must have one row a sample, {len(logits)} in all, not {len(labels)}")
+        # labels [B, any] -> [B, M]
         labels = F.pad(labels, (0, max(0, logits.shape[1] - labels.shape[1])), value=IGNORED)
         labels = labels[:, : logits.shape[1]]
-        return guard_loss(logits.flatten(0, 1), valid.flatten(), labels.flatten())
+        return guard_loss(logits.flatten(0, 1), valid.flatten(), labels.flatten())  # [B * M, K], [B * M] twice
 
     def generate(self, *args: Any, do_safety: bool | None = None, **kwargs: Any) -> Any:
         """As stock, with the guard read in the same prefill: in `last_safety`, one row a sample whatever the beams, and

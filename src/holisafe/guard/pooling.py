@@ -9,6 +9,9 @@
 
 Sums and counts travel apart, so that a prefill cut into chunks, or a conversation of several turns on one cache, adds
 up to the same mean. Only the positions that count are gathered, never the whole of the features.
+
+Letters in shapes: B samples, S positions in a row, H the decoder's width, N positions of the batch that count, n those
+of one sample.
 """
 
 from __future__ import annotations
@@ -81,8 +84,8 @@ def image_mask_from_embeddings(inputs_embeds: Tensor, embedding: nn.Module, toke
     does. Features that were put in beforehand are not recognisable."""
     mask = torch.zeros(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
     for token in token_ids:
-        placeholder = embedding(torch.full((), token, dtype=torch.long, device=inputs_embeds.device))
-        mask = mask | (inputs_embeds == placeholder).all(-1)
+        placeholder = embedding(torch.full((), token, dtype=torch.long, device=inputs_embeds.device))  # [H]
+        mask = mask | (inputs_embeds == placeholder).all(-1)  # [B, S]
     return mask
 
 
@@ -99,16 +102,18 @@ class Places:
 def places(mask: Tensor, numbers: Tensor | None = None) -> Places:
     """Where the mask [B, S] is True. For rows that were cut out of a batch, `numbers` [B, S] says which of its
     positions each one is. On a GPU this waits for the mask, so it is done before the decoder has work."""
-    count = mask.sum(dim=1)
-    index = mask.flatten().nonzero().squeeze(1) if numbers is None else numbers[mask]
+    count = mask.sum(dim=1)  # [B]
+    index = mask.flatten().nonzero().squeeze(1) if numbers is None else numbers[mask]  # [N]
     return Places(index, count, count.tolist())
 
 
 def pool(features: Tensor, at: Places) -> Pooled:
     """features [B, S, H] -> sums and counts, a row a sample. Other positions may hold anything, even NaN."""
-    chosen = features.flatten(0, 1).index_select(0, at.index.to(features.device))
+    chosen = features.flatten(0, 1).index_select(0, at.index.to(features.device))  # [B * S, H] -> [N, H]
     if min(at.counts) == max(at.counts):  # the usual batch, in one operation
-        total = chosen.view(len(at.counts), at.counts[0], features.shape[-1]).sum(dim=1, dtype=torch.float32)
+        alike = chosen.view(len(at.counts), at.counts[0], features.shape[-1])  # [B, n, H]
+        total = alike.sum(dim=1, dtype=torch.float32)  # [B, H]
     else:
+        # B x [n, H], n differing, -> [B, H]
         total = torch.stack([rows.sum(dim=0, dtype=torch.float32) for rows in chosen.split(at.counts)])
     return Pooled(total, at.count.to(features.device))

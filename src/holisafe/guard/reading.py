@@ -4,6 +4,9 @@ call ─ masks ─> Reader ─ places            before the decoder runs
                   │ tap: input, output     each pooled as it passes, then let go
                   v
                Reading ─ + ─ later pieces ─> features of the head
+
+Letters in shapes: B samples, S positions in a row, H the decoder's width, P parts that are pooled, M images of a sample
+at most.
 """
 
 from __future__ import annotations
@@ -75,9 +78,9 @@ class Reading:
         where no part is empty."""
         of_parts = [self._part(index, number) for index in range(len(self.parts))]
         if len(of_parts) == 1:
-            return of_parts[0].mean, of_parts[0].valid
-        features = torch.cat([one.mean for one in of_parts], dim=-1)
-        return features, torch.stack([one.valid for one in of_parts]).all(0)
+            return of_parts[0].mean, of_parts[0].valid  # [B, H], [B]
+        features = torch.cat([one.mean for one in of_parts], dim=-1)  # P x [B, H] -> [B, P * H]
+        return features, torch.stack([one.valid for one in of_parts]).all(0)  # [P, B] -> [B]
 
     def _part(self, index: int, number: int) -> Pooled:
         """The text is every image's; a token that was not there is empty."""
@@ -90,7 +93,7 @@ class Reading:
 
 
 def _newest(old: Pooled, new: Pooled) -> Pooled:
-    there = new.valid
+    there = new.valid  # [B], against sums [B, H] and counts [B]
     return Pooled(torch.where(there.unsqueeze(-1), new.total, old.total), torch.where(there, new.count, old.count))
 
 
@@ -121,8 +124,8 @@ class Reader:
         self.met: Met | None = None
         numbers = None
         if per_image or any(positions == "token" for _, positions in parts):
-            numbers = _image_numbers(masks["image"], image_numbers, before.met if before else None)
-            self.met = Met(numbers[:, -1], masks["image"][:, -1])
+            numbers = _image_numbers(masks["image"], image_numbers, before.met if before else None)  # [B, S]
+            self.met = Met(numbers[:, -1], masks["image"][:, -1])  # [B], [B]
         self.places: dict[int, list[Places]] = {
             index: [pooling.places(mask, cut_from) for mask in _apart(positions, masks[positions], numbers, per_image)]
             for index, (_, positions) in enumerate(parts)
@@ -152,10 +155,10 @@ def _image_numbers(is_image: Tensor, given: Tensor | None, met: Met | None) -> T
     """[B, S]: which image was met last, from 1; 0 before the first."""
     if given is not None:
         return given.to(is_image.device).cummax(1).values
-    inside = met.inside.unsqueeze(1) if met else torch.zeros_like(is_image[:, :1])
-    begins = is_image & ~torch.cat([inside, is_image[:, :-1]], dim=1)
-    numbers = begins.cumsum(1)
-    return numbers + met.images.unsqueeze(1) if met else numbers
+    inside = met.inside.unsqueeze(1) if met else torch.zeros_like(is_image[:, :1])  # [B, 1], the position before
+    begins = is_image & ~torch.cat([inside, is_image[:, :-1]], dim=1)  # [B, S]
+    numbers = begins.cumsum(1)  # [B, S]
+    return numbers + met.images.unsqueeze(1) if met else numbers  # + [B, 1]
 
 
 def _apart(positions: Positions, mask: Tensor, numbers: Tensor | None, per_image: bool) -> list[Tensor]:
@@ -165,7 +168,7 @@ def _apart(positions: Positions, mask: Tensor, numbers: Tensor | None, per_image
     if positions == "token":
         mask = mask & (numbers > 0)
     groups = range(1, max(1, int(numbers.max())) + 1) if per_image else ()
-    chosen = [mask & (numbers == group) for group in groups] or [mask]
+    chosen = [mask & (numbers == group) for group in groups] or [mask]  # M masks [B, S]
     return [_last(one) for one in chosen] if positions == "token" else chosen
 
 
