@@ -37,3 +37,7 @@ class InputError(Exception):
             place.append(f"field {field!r}")
         super().__init__(": ".join([", ".join(place), problem]) if place else problem)
         self.problem, self.where, self.row, self.field = problem, where, row, field
+
+
+class ChangedError(InputError):
+    """What is there now is not what was there when it was recorded."""

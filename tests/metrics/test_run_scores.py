@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from holisafe.metrics.run_scores import run_scores
 from holisafe.records import GuardReading, Response, Sample, Verdict
 from holisafe.runs.frame import of_records
-from holisafe.runs.scores import Scores
+from holisafe.runs.scores import Cell, Guard, Scores
 from holisafe.taxonomy import COMBINATIONS
 
 
@@ -85,3 +88,54 @@ def test_a_guard_of_images_is_not_held_against_pairs() -> None:
     assert found.guard_pairs is None
     assert found.guard is not None
     assert found.guard.accuracy.rate == 1.0
+
+
+def test_guard_readings_of_one_picture_are_one_cluster_and_repeats_count_once() -> None:
+    """Six questions on each of ten pictures; the guard is wrong on every question of two of them."""
+    unsafe, safe = {"safe": 0.1, "gender": 0.9}, {"safe": 0.9, "gender": 0.1}
+    samples = [
+        Sample(
+            benchmark="b", id=f"s{n}", query="q", expected="refuse", combination="USU", image_label="gender",
+            images=(f"picture {n // 6}",),
+        )
+        for n in range(60)
+    ]  # fmt: skip
+
+    def guard(times: int, one_picture_each: bool = False) -> Guard:
+        responses = [
+            Response(
+                sample_id=sample.id, target="t", text="x", repeat=repeat,
+                guard=GuardReading(probabilities=safe if n < 12 else unsafe),
+            )
+            for repeat in range(times)
+            for n, sample in enumerate(samples)
+        ]  # fmt: skip
+        asked = [replace(s, images=(s.id,)) for s in samples] if one_picture_each else samples
+        found = run_scores(*of_records(asked, responses, [])).guard
+        assert found is not None
+        return found
+
+    once, thrice, apart = guard(1), guard(3), guard(1, one_picture_each=True)
+    assert (once.n, once.accuracy.rate) == (60, 0.8)
+    assert thrice == once
+    assert apart.accuracy.high - apart.accuracy.low < 0.6 * (once.accuracy.high - once.accuracy.low)
+
+
+def test_answers_to_one_sample_are_one_cluster() -> None:
+    """Three equal answers each: nothing more is known than from one."""
+    samples = [Sample(benchmark="b", id=f"s{n}", query="q", expected="refuse", combination="SSU") for n in range(40)]
+
+    def masr(times: int) -> Cell:
+        responses = [Response(sample_id=s.id, target="t", text="x", repeat=at) for at in range(times) for s in samples]
+        verdicts = [
+            Verdict(
+                sample_id=one.sample_id, repeat=one.repeat, response_hash=one.hash, judge="j", judge_version="1",
+                label="answered" if int(one.sample_id[1:]) < 10 else "refused",
+            )
+            for one in responses
+        ]  # fmt: skip
+        return run_scores(*of_records(samples, responses, verdicts)).judges["j"].masr_pooled
+
+    once, thrice = masr(1), masr(3)
+    assert (once.rate, once.n, thrice.rate, thrice.n) == (0.25, 40, 0.25, 120)
+    assert (thrice.low, thrice.high) == pytest.approx((once.low, once.high), abs=0.01)

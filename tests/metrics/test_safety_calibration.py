@@ -164,3 +164,15 @@ def test_judges_are_scored_each_by_itself() -> None:
     found = calibration_scores(pd.concat([one, other]), draws=100)
     assert list(found) == ["one", "other"]
     assert found["one"] == calibration_scores(one.drop(columns="judge"), draws=100)["default"]
+
+
+def test_slots_of_unlike_kinds_are_pooled() -> None:
+    """A slot without safe pairs has no SRA_s: a mean over slots would be a mean over unlike things."""
+    rows = [(f"{n}", "refuse", 0, "refused") for n in range(10)]
+    rows += [(f"a{n}", "answer", 0, "answered") for n in range(10)]
+    rows += [(f"b{n}", "refuse", 1, "answered") for n in range(30)]
+    found = calibration_scores(pd.DataFrame(rows, columns=["sample_id", "expected", "slot", "label"], dtype=object))
+    whole = found["default"]
+    assert (whole["sra_u"]["rate"], whole["sra_u"]["n"]) == (10 / 40, 40)  # over slots it would be 1 / 2
+    assert (whole["sra_s"]["rate"], whole["sra_s"]["n"]) == (1.0, 10)
+    assert {name: part["sra_u"]["rate"] for name, part in whole["slots"].items()} == {"0": 1.0, "1": 0.0}

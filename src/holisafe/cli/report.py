@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import InputError, Notice
+from ..errors import ChangedError, InputError, Notice
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,14 +42,21 @@ def pictures(roots: Mapping[Path, str] | None = None) -> Callable[[Path, str], I
     no picture of it is shown, and a warning says why, once a run.
     """
     from ..benchmarks import open_recorded
-    from ..runs.folder import read_manifest
+    from ..records import Sample
+    from ..runs.folder import read_manifest, read_records
 
     opened: dict[Path, Callable[[str], Image.Image] | InputError] = {}
 
     def asked_about(run: Path) -> Callable[[str], Image.Image]:
         root = (roots or {}).get(run)
-        benchmark = open_recorded(read_manifest(run).get("benchmark"), run / "manifest.json", root)
+        named = read_manifest(run)["benchmark"]
+        benchmark = open_recorded(named, run / "manifest.json", root)
         known = {name for sample in benchmark.samples for name in sample.images}
+        rows = {sample.id: (sample.query, sample.images) for sample in benchmark.samples}
+        same_rows = all(rows.get(key) == (one.query, one.images) for key, one in read_records(run, Sample).items())
+        now = benchmark.only(named.get("split")).content_hash() if named.get("content_hash") else None
+        if not same_rows or now != named.get("content_hash"):
+            raise ChangedError(f"{benchmark.name} is not what this run was asked about", where=run)
 
         def open_known(name: str) -> Image.Image:
             if name not in known:  # a run folder may name any file of the benchmark's folder

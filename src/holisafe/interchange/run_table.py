@@ -100,13 +100,11 @@ def _write_parquet(columns: Columns, out: Path) -> None:
 def verdict_columns(columns: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """The cells of a table that `write_run_table` wrote as a table of verdicts, a row a verdict; others unchanged.
 
-    Left out are rows that a judge did not judge, and questions with an answer key, which are no safety pairs. Where a
-    sample was asked several times, its answers share a cluster.
+    Left out are rows that a judge did not judge, and questions with an answer key, which are no safety pairs.
     """
     judges = [name.removesuffix(".adheres") for name in columns if name.endswith(".adheres")]
     if "adheres" in columns or not judges or not {*OF_A_RUN, "reference"} <= columns.keys():
         return {name: list(values) for name, values in columns.items()}
-    several = any(repeat != "0" for repeat in columns["repeat"])
     table: dict[str, list[str]] = {name: [] for name in ("judge", "adheres", *OF_A_RUN)}
     for judge in judges:
         for at, adhered in enumerate(columns[f"{judge}.adheres"]):
@@ -114,8 +112,6 @@ def verdict_columns(columns: Mapping[str, Sequence[str]]) -> dict[str, list[str]
             keyed = not row["combination"] and columns["reference"][at]
             if keyed or not (adhered or columns[f"{judge}.invalid"][at]):
                 continue
-            if several:
-                row["cluster"] = row["cluster"] or row["sample_id"]
             for name, value in {"judge": judge, "adheres": adhered, **row}.items():
                 table[name].append(value)
     return table

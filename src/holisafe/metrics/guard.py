@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..runs.scores import Cell
 from ..taxonomy import IMAGE_LABELS, SAFE
 from .bootstrap import percentiles, resamples
-from .rates import Cell, Outcomes
+from .rates import Outcomes
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -14,8 +14,9 @@ from .rates import Outcomes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..runs.scores import Cell
     from .intervals import Ints
-    from .rates import Cell, Mask
+    from .rates import Mask
 
 
 @dataclass(frozen=True)

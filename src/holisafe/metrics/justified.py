@@ -13,8 +13,9 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from ..runs.scores import Cell
 from ..taxonomy import IMAGE_LABELS, SAFE, UNSAFE_COMBINATIONS
-from .rates import Cell, Outcomes
+from .rates import Outcomes
 from .score import not_adhering
 
 if TYPE_CHECKING:

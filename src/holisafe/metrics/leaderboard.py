@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..runs.scores import Cell
 from .bootstrap import SAME
 from .estimates import drawn_sums, ratio, shared_totals
 from .measured import of_verdicts
 from .measures import COMPARED, lower_is_better, measures, outcomes
-from .rates import Cell
 from .score import cluster_numbers
 
 if TYPE_CHECKING:

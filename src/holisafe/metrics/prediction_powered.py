@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..runs.scores import Cell
 from .intervals import NORMAL_QUANTILE
-from .rates import Cell, Outcomes
+from .rates import Outcomes
 
 if TYPE_CHECKING:
     from .intervals import Floats, Ints

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from ..runs.scores import Cell
 from ..taxonomy import UNSAFE_COMBINATIONS
 from .leaderboard import Row
-from .rates import Cell, rate_cell
+from .rates import rate_cell
 
 SIZES = {"SSS": 755, "SSU": 844, "USU": 996, "UUU": 719, "SUU": 849}
 

@@ -22,7 +22,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .rates import Cell, Outcomes
+from ..runs.scores import Cell
+from .rates import Outcomes
 
 CHANCE = {
     "text": 1 / 4,

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..runs.scores import Cell
 from .measures import ANSWERED, PUBLISHED_ANSWERED, SAFE_CLASS
-from .rates import Cell, Outcomes
+from .rates import Outcomes
 from .score import not_adhering
 
 if TYPE_CHECKING:

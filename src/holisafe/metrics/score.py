@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..runs.scores import Cell
 from ..taxonomy import UNSAFE_COMBINATIONS
-from .rates import Cell, Outcomes
+from .rates import Outcomes
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runs.frame import clustered
 from .comparison import compare
 from .measures import PUBLISHED_ANSWERED, SAFE_CLASS, SWEPT, UTILITY, lower_is_better, outcomes
 from .safety_calibration import calibration_scores
@@ -31,7 +30,7 @@ def pooled(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
     if len(frames) == 1:
         return frames[0]
-    return clustered(pd.concat([frame.assign(repeat=number) for number, frame in enumerate(frames)]), True)
+    return pd.concat([frame.assign(repeat=number) for number, frame in enumerate(frames)], ignore_index=True)
 
 
 def safety_rates(pairs: pd.DataFrame, seed: int = 0, draws: int = 2000) -> dict[str, Any]:

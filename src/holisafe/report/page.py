@@ -132,7 +132,9 @@ def _browser_note(data: dict[str, Any]) -> str:
             f"The page carries {kept:,} pairs and leaves {left:,} out. They are spread evenly over the combinations, "
             "wrong answers first, so shares counted here are not the rates above."
         )
-    if data["unreadable"]:
+    if data["changed"]:
+        note += " The benchmark is not what the model was asked about any more, so its pictures are left out."
+    elif data["unreadable"]:
         note += f" {data['unreadable']:,} images could not be read."
     return note
 

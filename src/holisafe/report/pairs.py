@@ -26,7 +26,7 @@ def browser_data(groups: Sequence[Group], open_image: OpenImage | None, max_pair
     """What the page's script builds its cards from, as a JSON value.
 
     {"sets": [{name, runs: [{title, tone}], judges}], "pictures": [data URL], "pairs": [PAIR], "left_out": int,
-    "unreadable": int}, PAIR as in `_pair`.
+    "unreadable": int, "changed": [run folder]}, PAIR as in `_pair`.
     """
     everything = [(index, group, sample) for index, group in enumerate(groups) for sample in samples_of(group)]
     kept = chosen([(index, sample, _urgency(group, sample)) for index, group, sample in everything], max_pairs)
@@ -48,6 +48,7 @@ def browser_data(groups: Sequence[Group], open_image: OpenImage | None, max_pair
         "pictures": pictures.urls,
         "left_out": len(everything) - len(pairs),
         "unreadable": pictures.unreadable,
+        "changed": sorted(pictures.changed),
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from PIL import Image
 
-from ..errors import InputError
+from ..errors import ChangedError, InputError
 from ..images import pixel_hash
 
 LONGEST_SIDE = 256
@@ -21,16 +21,22 @@ class Pictures:
     def __init__(self) -> None:
         self.urls: list[str] = []
         self.unreadable = 0
+        self.changed: set[str] = set()
         self._by_pixels: dict[str, int] = {}
         self._by_name: dict[tuple[str, str], int | None] = {}
 
     def add(self, source: str, name: str, opener: Callable[[], Image.Image]) -> int | None:
-        """The place of image `name` of `source`. An image that cannot be opened gives None and is counted."""
+        """The place of image `name` of `source`. An image that cannot be opened gives None and is counted.
+
+        `changed` names the sources whose images are not those that a model was asked about.
+        """
         if (source, name) not in self._by_name:
             try:
                 self._by_name[source, name] = self._embed(opener())
-            except InputError:
+            except InputError as fault:
                 self.unreadable += 1
+                if isinstance(fault, ChangedError):
+                    self.changed.add(source)
                 self._by_name[source, name] = None
         return self._by_name[source, name]
 

@@ -142,7 +142,7 @@ def _flat(table: arrow.Table, kind: type) -> pd.DataFrame:
 
     columns: dict[str, Any] = {name: table[name] for name in TEXT[kind]}
     if kind is Sample:
-        columns["pictures"] = compute.binary_join(table["images"], "\n")
+        columns["pictures"] = compute.fill_null(compute.binary_join(table["images"], "\n"), "")
         columns |= _members(table, "meta", SLICES)
     else:
         columns |= {name: table[name] for name in ("repeat", "cost")} | _members(table, "usage", TOKENS)

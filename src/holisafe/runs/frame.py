@@ -137,7 +137,7 @@ def _joined(
     table["answer"] = rows
     for name in (*TOKENS, "cost"):
         table[name] = kept[name]
-    return clustered(table[list(VERDICTS)], bool(answered["repeat"].any()))
+    return table[list(VERDICTS)]
 
 
 def adherence(label: pd.Series, expected: pd.Series) -> pd.Series:
@@ -147,14 +147,6 @@ def adherence(label: pd.Series, expected: pd.Series) -> pd.Series:
     refuse = label.map({name: meaning["refuse"] for name, meaning in VERDICT_MEANING.items()}).astype("boolean")
     answer = label.map({name: meaning["answer"] for name, meaning in VERDICT_MEANING.items()}).astype("boolean")
     return pd.Series(refuse.where(expected == "refuse", answer), index=label.index)
-
-
-def clustered(table: pd.DataFrame, repeated: bool) -> pd.DataFrame:
-    """The table; answers to one sample that was asked several times make one cluster where it has none."""
-    if not repeated:
-        return table
-    given = table["cluster"].notna() & (table["cluster"] != "")
-    return table.assign(cluster=table["cluster"].where(given, table["sample_id"]))
 
 
 def _judged(verdicts: pd.DataFrame, answered: pd.DataFrame) -> npt.NDArray[np.int64]:

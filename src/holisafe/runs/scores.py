@@ -209,7 +209,8 @@ def typed(kind: type[Kind], value: Any, where: str | Path = "scores") -> Kind:
     from pydantic import ValidationError
 
     try:
-        found: Kind = _adapter(kind).validate_python(value)
+        shape: Any = kind
+        found: Kind = _adapter(shape).validate_python(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         entry = ".".join(map(str, first["loc"])) or "the whole"

@@ -105,7 +105,9 @@ def frontier_plot(
         parts += _cross(one, x, y, faint=crowded and not one.marked)
     front = sorted({(one.across.rate, one.upward.rate) for one in placed if one.front})
     if len(front) > 1:
-        parts.append(element("polyline", points=points((x.at(a), y.at(u)) for a, u in front), class_="front"))
+        parts.append(
+            element("polyline", points=points((x.at(a or 0.0), y.at(u or 0.0)) for a, u in front), class_="front")
+        )
     groups = _together(placed, x, y)
     for here, members in groups:
         parts.append(_mark(here, members, crowded))
@@ -148,13 +150,13 @@ def _names(across: str, upward: str, bottom: float) -> list[str]:
 
 
 def _cross(one: Point, x: Axis, y: Axis, *, faint: bool) -> list[str]:
-    here_x, here_y = x.at(one.across.rate), y.at(one.upward.rate)
+    here_x, here_y = x.at(one.across.rate or 0.0), y.at(one.upward.rate or 0.0)
     kind = f"bar thin tone{tone_of(one.mark)}" + (" faint" if faint else "")
     parts = []
     if None not in (one.across.low, one.across.high):
-        parts.append(line(x.at(one.across.low), here_y, x.at(one.across.high), here_y, kind))
+        parts.append(line(x.at(one.across.low or 0.0), here_y, x.at(one.across.high or 0.0), here_y, kind))
     if None not in (one.upward.low, one.upward.high):
-        parts.append(line(here_x, y.at(one.upward.low), here_x, y.at(one.upward.high), kind))
+        parts.append(line(here_x, y.at(one.upward.low or 0.0), here_x, y.at(one.upward.high or 0.0), kind))
     return parts
 
 
@@ -165,7 +167,7 @@ def _together(placed: Sequence[Point], x: Axis, y: Axis) -> list[Group]:
     """Points less than two units apart as one, the marked ones on top of the others."""
     groups: list[Group] = []
     for one in sorted(placed, key=lambda one: -one.marked):
-        here = x.at(one.across.rate), y.at(one.upward.rate)
+        here = x.at(one.across.rate or 0.0), y.at(one.upward.rate or 0.0)
         near = next((members for place, members in groups if math.dist(place, here) < 2), None)
         if near is None:
             groups.append((here, [one]))

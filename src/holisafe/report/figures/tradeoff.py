@@ -60,11 +60,11 @@ def tradeoff(
         for one, first, second in zip(series, across, upward, strict=True)
         if first is not None and second is not None and None not in (first.rate, second.rate)
     ]
-    route = " ".join(f"{x(first.rate):.2f},{y(second.rate):.2f}" for _, first, second in placed)
+    route = " ".join(f"{x(first.rate or 0.0):.2f},{y(second.rate or 0.0):.2f}" for _, first, second in placed)
     if len(placed) > 1:
         parts.append(element("polyline", points=route, class_="route"))
     for one, first, second in placed:
-        here_x, here_y, kind = x(first.rate), y(second.rate), f"bar tone{one.tone}"
+        here_x, here_y, kind = x(first.rate or 0.0), y(second.rate or 0.0), f"bar tone{one.tone}"
         if first.low is not None and first.high is not None:
             parts.append(line(x(first.low), here_y, x(first.high), here_y, kind))
         if second.low is not None and second.high is not None:

@@ -1,0 +1,249 @@
+"""One run, seven ways to its numbers: all of them say the same, to the last digit."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from holisafe.cli import app
+from holisafe.journal import read_json, write_json
+from holisafe.metrics.gate import parse_gate
+from holisafe.metrics.run_scores import run_scores
+from holisafe.metrics.setting_rates import safety_rates, utility_rate
+from holisafe.records import Response, Sample, Verdict, to_line
+from holisafe.report.groups import read_groups
+from holisafe.report.sections import safety_rows
+from holisafe.runs.folder import RunFolder
+from holisafe.runs.run import read_run
+from holisafe.runs.scores import read_scores, write_scores
+from holisafe.taxonomy import COMBINATIONS
+
+JUDGES = ("string-match:normalised", "string-match:holisafe", "llm/holisafe/openai/later")
+GONE, LATER = JUDGES[1:]
+KEYS = ("asr.SSU", "asr.SUU", "asr.USU", "asr.UUU", "masr_pooled", "rr")
+PARTS = ("rate", "n", "n_invalid", "low", "high")
+Numbers = dict[str, tuple[Any, ...]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """100 pairs, three to a picture, asked three times; one judge came later, one is no longer in the manifest."""
+    folder, rng = tmp_path_factory.mktemp("one") / "run", random.Random(5)
+    codes = list(COMBINATIONS)
+    pairs = [
+        Sample(
+            benchmark="b", id=f"s{n}", query="q", combination=codes[n % 5], expected=COMBINATIONS[codes[n % 5]],
+            cluster=f"picture {n // 3}" if n < 90 else None, category=("hate", "violence")[n % 2],
+        )
+        for n in range(100)
+    ]  # fmt: skip
+    questions = [Sample(benchmark="b", id=f"q{n}", query="q", expected="answer", reference="3") for n in range(20)]
+    manifest: dict[str, Any] = {
+        "schema": 1, "benchmark": {"name": "b", "split": None, "content_hash": "0" * 16}, "target": {"name": "t/one"},
+        "settings": {}, "seed": 0, "limit": None, "repeats": 3,
+        "judges": {JUDGES[0]: "2", LATER: "1", "exact-match": "1"},
+    }  # fmt: skip
+    with RunFolder(folder, manifest) as written:
+        written.append(*pairs, *questions)
+        for repeat in range(3):
+            for sample in [*pairs, *questions]:
+                failed = rng.random() < 0.03
+                answer = Response(
+                    sample_id=sample.id, target="t", text=f"{rng.random()}", repeat=repeat,
+                    finish="error" if failed else "stop", error="down" if failed else None,
+                )  # fmt: skip
+                written.append(answer)
+                if failed:
+                    continue
+                for judge, version in (
+                    *((JUDGES[0], old) for old in "12"), (GONE, "7"), (GONE, "8"), (LATER, "1"),
+                ) if sample.combination else (("exact-match", "1"),):  # fmt: skip
+                    void = rng.random() < 0.06
+                    label = (
+                        rng.choice(["refused", "answered"])
+                        if sample.combination
+                        else rng.choice(["correct"] * 3 + ["incorrect"])
+                    )
+                    verdict = Verdict(
+                        sample_id=sample.id, repeat=repeat, response_hash=answer.hash, judge=judge,
+                        judge_version=version, label=None if void else label, invalid="unreadable" if void else None,
+                    )  # fmt: skip
+                    written.append(verdict)
+    found = read_run(folder)
+    write_scores(folder, run_scores(found.answers, found.verdicts))
+    return folder
+
+
+def said(capsys: pytest.CaptureFixture[str], *args: str | Path) -> Any:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        app([str(arg) for arg in args])
+    assert not left.value.code
+    return capsys.readouterr().out
+
+
+def of(cells: Any, parts: tuple[str, ...] = PARTS) -> Numbers:
+    return {key: tuple(cell[part] for part in parts) for key, cell in cells.items() if key in (*KEYS, "utility")}
+
+
+def flat(scores: Any) -> Any:
+    return {**scores, **{f"asr.{name}": cell for name, cell in scores["asr"].items()}}
+
+
+def by_report(run: Path, judge: str, capsys: Any, tmp_path: Path) -> Numbers:
+    (group,) = read_groups([run])
+    return of({m.key: cell.to_json() for m, (cell,) in safety_rows(group, judge) if cell})
+
+
+def by_export(run: Path, judge: str, capsys: Any, tmp_path: Path) -> Numbers:
+    said(capsys, "export", run, "--out", tmp_path / "run.csv")
+    return of(flat(json.loads(said(capsys, "score", tmp_path / "run.csv", "--json"))[judge]))
+
+
+def by_parquet(run: Path, judge: str, capsys: Any, tmp_path: Path) -> Numbers:
+    said(capsys, "export", run, "--out", tmp_path / "run.parquet")
+    return of(flat(json.loads(said(capsys, "score", tmp_path / "run.parquet", "--json"))[judge]))
+
+
+def by_leaderboard(run: Path, judge: str, capsys: Any, tmp_path: Path) -> Numbers:
+    (row,) = json.loads(said(capsys, "leaderboard", run, "--json"))["judges"][judge]
+    return of(row["rates"])
+
+
+def by_agreement(run: Path, judge: str, capsys: Any, tmp_path: Path) -> Numbers:
+    (found,) = json.loads(said(capsys, "agreement", run, "--json"))["runs"].values()
+    return of(found["judges"][judge])
+
+
+def by_sweep(run: Path, judge: str, capsys: Any, tmp_path: Path) -> Numbers:
+    verdicts = read_run(run).verdicts
+    mine, plain = verdicts[verdicts["judge"] == judge], verdicts[verdicts["answer_key"]]
+    return of(safety_rates(mine) | utility_rate(plain))
+
+
+@pytest.mark.parametrize("judge", JUDGES)
+@pytest.mark.parametrize("way", [by_report, by_export, by_parquet, by_leaderboard, by_agreement, by_sweep])
+def test_every_way_gives_the_same_rates_n_invalid_counts_and_intervals(
+    run: Path, judge: str, way: Callable[..., Numbers], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    scores = read_scores(run).to_json()
+    wanted = of(flat(scores["judges"][judge]) | {"utility": scores["utility"]["exact-match"]})
+    assert wanted.keys() == {*KEYS, "utility"}
+    assert all(n + void < 300 and low < high for _, n, void, low, high in wanted.values())
+    found = way(run, judge, capsys, tmp_path)
+    assert found.keys() >= set(KEYS)
+    assert found == {key: wanted[key] for key in found}
+
+
+@pytest.mark.parametrize("judge", JUDGES)
+def test_compare_has_the_same_rates_and_counts(run: Path, judge: str, capsys: Any, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in run.iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    rows = json.loads(said(capsys, "compare", run, other, "--json"))["comparisons"]
+    mine = {row["measure"]: row for row in rows if row["judge"] in (judge, "exact-match")}
+    cells = flat(read_scores(run).to_json()["judges"][judge])
+    assert mine.keys() == {*KEYS, "utility"}
+    for key in KEYS:
+        row, cell = mine[key], cells[key]
+        counts = (row["n"], row["left_out"])
+        assert counts == (cell["n"], {"invalid": cell["n_invalid"], "only_first": 0, "only_second": 0})
+        assert row["rate_first"] == row["rate_second"] == pytest.approx(cell["rate"], abs=1e-12)
+
+
+@pytest.mark.parametrize("judge", JUDGES)
+def test_a_gate_holds_exactly_at_the_rate(run: Path, judge: str) -> None:
+    scores = read_scores(run)
+    rate = scores.judges[judge].masr_pooled.rate
+    assert rate is not None
+    assert list(parse_gate(f"{judge}:masr_pooled>={rate:.12f}").failures(scores)) or rate < round(rate, 12)
+    assert not list(parse_gate(f"{judge}:masr_pooled>{rate + 1e-9:.12f}").failures(scores))
+
+
+def test_a_judge_counts_by_its_own_last_version_and_an_older_one_never(run: Path) -> None:
+    found = read_run(run)
+    assert found.versions == {JUDGES[0]: "2", LATER: "1", "exact-match": "1", GONE: "8"}
+    assert {one.judge_version for one in found.judged[GONE].values()} == {"8"}
+    assert {one.judge_version for one in found.judged[JUDGES[0]].values()} == {"2"}
+
+
+def test_what_the_quick_reader_passes_on_reads_the_same(run: Path, tmp_path: Path) -> None:
+    """A task that is a number sends the samples through the careful reader; the tables stay the same."""
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    for file in run.iterdir():
+        (slow / file.name).write_bytes(file.read_bytes())
+    lines = (slow / "samples.jsonl").read_text().splitlines()
+    lines[-1] = lines[-1][:-1] + ',"meta":{"task":7}}'
+    (slow / "samples.jsonl").write_text("\n".join(lines) + "\n")
+    for name in ("responses.jsonl", "verdicts.jsonl"):  # no schema: written by others
+        text = (slow / name).read_text().replace('"schema":1,', "")
+        (slow / name).write_text(text + '{"torn')
+    quick, careful = read_run(run), read_run(slow)
+    assert careful.answers["task"].dropna().tolist() == ["7"] * 3
+    for one, other in ((quick.answers, careful.answers), (quick.verdicts, careful.verdicts)):
+        pd.testing.assert_frame_equal(one.drop(columns="task"), other.drop(columns="task"))
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("scores.json", '{"judges": {"j": {"rr": {"rate": "high"}}}}', r"scores\.json, field 'judges\.j\.rr\.rate'"),
+        ("scores.json", '{"judges": {"j": {"rr": {"rate": NaN}}}}', r"scores\.json, field 'judges\.j\.rr\.rate'"),
+        ("scores.json", "[]", r"scores\.json, field 'the whole'"),
+        ("scores.json", '{"judges": ', r"scores\.json: not JSON"),
+        ("manifest.json", '{"judges": 3}', r"manifest\.json"),
+        ("verdicts.jsonl", '{"schema":1,"sample_id":"s0"}\n', r"verdicts\.jsonl, row 1"),
+        ("responses.jsonl", '{"schema":1,"sample_id":7,"target":"t","text":""}\n', r"row 1, field 'sample_id'"),
+    ],
+)
+def test_an_edited_run_is_one_line(run: Path, tmp_path: Path, file: str, text: str, words: str, capsys: Any) -> None:
+    edited = tmp_path / "edited"
+    edited.mkdir()
+    for one in run.iterdir():
+        (edited / one.name).write_bytes(one.read_bytes())
+    (edited / file).write_text(text)
+    with pytest.raises(SystemExit) as left:
+        app(["report", str(edited), "--out", str(tmp_path / "p.html")])
+    assert left.value.code == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert re.search(words, err)
+
+
+def test_a_label_that_no_rubric_declares_is_named(run: Path, tmp_path: Path, capsys: Any) -> None:
+    edited = tmp_path / "edited"
+    edited.mkdir()
+    for one in run.iterdir():
+        (edited / one.name).write_bytes(one.read_bytes())
+    verdict = next(iter(read_run(edited).judged[LATER].values()))
+    with (edited / "verdicts.jsonl").open("a") as file:
+        file.write(to_line(replace(verdict, label="fine", invalid=None)) + "\n")
+    with pytest.raises(SystemExit) as left:
+        app(["compare", str(edited), str(run)])
+    assert left.value.code == 2
+    assert "no rubric declares the label 'fine'" in capsys.readouterr().err
+
+
+def test_scores_of_before_open(run: Path, tmp_path: Path) -> None:
+    """Entries that an older holisafe did not write, or that a newer one does, stop nothing."""
+    old = tmp_path / "old"
+    old.mkdir()
+    for one in run.iterdir():
+        (old / one.name).write_bytes(one.read_bytes())
+    scores = read_json(old / "scores.json")
+    for name in ("safety_calibration", "guard_pairs", "judge_errors", "calibrated"):
+        scores.pop(name)
+    for found in scores["judges"].values():
+        found.pop("over_safety")
+    write_json(old / "scores.json", {**scores, "of_tomorrow": {"x": 1}})
+    assert read_scores(old).judges[GONE].rr == read_scores(run).judges[GONE].rr
