@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from ..records import SCHEMA_VERSION, Finish, Response, Sample, Verdict
+from ..records import SCHEMA_VERSION, Finish, Record, Response, Sample, Verdict
 from ..taxonomy import Expected
 from .folder import FILES, read_records
 
@@ -44,7 +44,7 @@ KNOWN = {"expected": get_args(Expected), "finish": get_args(Finish)}
 DEFAULTS = {"split": "test", "finish": "stop", "repeat": 0}
 
 
-def read_columns(folder: Path, kind: type[Sample] | type[Response] | type[Verdict]) -> pd.DataFrame:
+def read_columns(folder: Path, kind: type[Record]) -> pd.DataFrame:
     """One kind's records, a row a record; text as pandas' own strings, missing where there is none.
 
     Samples also have `pictures`, the names of the images joined by line ends, and SLICES as text. Responses have
@@ -188,8 +188,6 @@ def _as_pandas(column: arrow.ChunkedArray) -> pd.Series:
     import pandas as pd
     import pyarrow as arrow
 
-    if arrow.types.is_boolean(column.type):
-        return column.to_pandas(types_mapper={arrow.bool_(): pd.BooleanDtype()}.get)
-    if arrow.types.is_integer(column.type):
-        return column.to_pandas(types_mapper={arrow.int64(): pd.Int64Dtype()}.get)
-    return column.to_pandas()
+    kinds = {arrow.bool_(): pd.BooleanDtype(), arrow.int64(): pd.Int64Dtype()}
+    whole: pd.Series = column.to_pandas(types_mapper=kinds.get)
+    return whole

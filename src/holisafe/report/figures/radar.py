@@ -47,7 +47,7 @@ def radar(
             for angle, label in zip(spokes, names, strict=True)
             if label in cells and cells[label].rate is not None
         ]
-        corners = [place(angle, cell.rate / rim) for angle, cell in kept]
+        corners = [place(angle, (cell.rate or 0.0) / rim) for angle, cell in kept]
         parts.append(element("polygon", points=points(corners), class_=f"area tone{one.tone}"))
         parts += [marker(x, y, one.tone, 3.5) for x, y in corners]
     said = "; ".join(
