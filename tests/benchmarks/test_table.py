@@ -157,6 +157,59 @@ def test_parquet_may_hold_the_pictures(folder: Path) -> None:
     assert check("table", folder / "p.parquet") == ([], [])
 
 
+def test_parquet_may_hold_several_pictures(folder: Path) -> None:
+    """In columns of their own, in a list, and in a struct."""
+    colours = ("red", "blue")
+    red, blue = ({"bytes": as_png(Image.new("RGB", (5, 5), name)), "path": f"{name}.png"} for name in colours)
+    for columns in (
+        {"image_2": blue, "image_1": red},
+        {"images": [red, blue]},
+        {"image": {"left": red, "right": blue}},
+    ):
+        path = write(folder / "p.parquet", [{"query": "?", "combination": "UUU", **columns}])
+        benchmark = open_benchmark("table", path)
+        assert [sample.images for sample in benchmark.samples] == [("red.png", "blue.png")]
+        assert [benchmark.open_image(f"{name}.png").getpixel((2, 2)) for name in colours] == [(255, 0, 0), (0, 0, 255)]
+    path = write(folder / "p.parquet", [{"query": "?", "combination": "UUU", "left": red, "right": blue}])
+    with pytest.raises(InputError, match="field 'image': not read, though they look like pictures: left, right"):
+        open_benchmark("table", path)
+    (both,) = open_benchmark("table", f"{path}?image=left,right").samples
+    assert both.images == ("red.png", "blue.png")
+
+
+def test_columns_that_look_like_pictures_are_named(folder: Path) -> None:
+    row = {"query": "?", "combination": "UUU", "img_path": "pictures/one.png", "note": "see one.png"}
+    path = write(folder / "p.csv", [row])
+    with pytest.raises(InputError) as caught:
+        open_benchmark("table", path)
+    assert caught.value.problem == (
+        "not read, though they look like pictures: img_path; 'p.csv?image=img_path' reads them, 'p.csv?image==' asks without"
+    )
+    assert open_benchmark("table", f"{path}?image=img_path").samples[0].images == ("pictures/one.png",)
+    without = open_benchmark("table", f"{path}?image==")
+    assert (without.samples[0].images, len(without.remarks)) == ((), 1)
+    (found, remarks) = check("table", write(folder / "p.csv", [row | {"image": "pictures/two.png"}]))
+    assert (found, [remark.partition(";")[0] for remark in remarks]) == (
+        [],
+        ["not read, though they look like pictures: img_path"],
+    )
+
+
+def test_a_sheet_is_chosen_and_named_and_no_name_is_a_remark(folder: Path) -> None:
+    row = {"query": "?", "combination": "UUU", "cluster": "nan"}
+    with pd.ExcelWriter(folder / "p.xlsx") as book:
+        pd.DataFrame({"read me": []}).to_excel(book, sheet_name="README", index=False)
+        pd.DataFrame([row, row]).to_excel(book, sheet_name="Data", index=False)
+        pd.DataFrame([{"other": 1}]).to_excel(book, sheet_name="More", index=False)
+    sheets = "the sheets are: README, Data, More"
+    assert open_benchmark("table", folder / "p.xlsx").remarks == (
+        f"sheet 'Data' is read; {sheets}",
+        "2 samples are one cluster, 'nan': is that a name?",
+    )
+    with pytest.raises(InputError, match=f"no such column; the table has: other; sheet 'More' is read; {sheets}"):
+        open_benchmark("table", f"{folder / 'p.xlsx'}?sheet=More")
+
+
 def test_own_labels_are_kept(folder: Path) -> None:
     row = {
         "query": "?",

@@ -226,3 +226,24 @@ def test_xstests_labels_of_one_model_do_not_judge_another(shared: Path) -> None:
         )
     assert with_labels == {"its labels are of another response": 450 - same, None: same}
     assert same < 5
+
+
+def test_labels_that_match_no_sample_are_counted_and_named(tmp_path: Path) -> None:
+    """A spreadsheet has taken the zeros away, and somebody has typed a space."""
+    (tmp_path / "t.csv").write_text("id,query,combination\n" + "".join(f"00{n},how {n},UUU\n" for n in range(1, 5)))
+    (tmp_path / "r.json").write_text(
+        json.dumps([{"id": f"00{n}", "response": "Sure"} for n in range(1, 5)] + [{"id": "x", "response": ""}])
+    )
+    labels = [{"sample_id": name, "label": "answered"} for name in ("1", "2", "003 ", "004")]
+    (tmp_path / "h.json").write_text(json.dumps(labels))
+    target = open_target(f"replay/{tmp_path}/r.json", GenerationSettings())
+    judge = open_judge(f"human:{tmp_path}/h.json")
+    scores = evaluate(open_benchmark("table", tmp_path / "t.csv"), target, [judge], tmp_path / "run")
+    assert scores.remarks == [
+        f"replay/{tmp_path}/r.json: 1 of 5 answers match no sample: 'x'",
+        "human:h.json: 3 of 4 labels match no sample: '1', '2', '003 '; 3 only for zeros or spaces, as '1' for '001'",
+    ]
+    (tmp_path / "h.json").write_text(json.dumps(labels[:3]))
+    with pytest.raises(InputError, match="all of its 3 labels match no sample: '1', '2', '003 '; 3 only for zeros or"):
+        evaluate(open_benchmark("table", tmp_path / "t.csv"), target, [open_judge(judge.spec)], tmp_path / "other")
+    assert not (tmp_path / "other").exists()

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -78,6 +79,9 @@ NUMBERED = re.compile(r"(?:image|img|picture)s?[ _-]?(\d+)", re.IGNORECASE)
 
 LONGEST_PATH = 4096
 
+NO_NAMES = ("nan", "none", "null", "na", "n/a", "<na>")
+"""Clusters that are more likely no names, but what some program wrote where there was none."""
+
 
 @benchmarks.register(
     NAME,
@@ -117,6 +121,10 @@ def load(root: Path | None) -> Benchmark:
         return pictures.file(name) if name in pictures else benchmark.image_file(name)
 
     problem, faults, remarks = unread.problem(path), benchmark.faults, benchmark.remarks
+    nameless = Counter(sample.cluster for sample in benchmark.samples if str(sample.cluster).lower() in NO_NAMES)
+    remarks += tuple(
+        f"{number:,} samples are one cluster, {word!r}: is that a name?" for word, number in nameless.items()
+    )
     if problem and "image" in fields:
         remarks = (*remarks, problem)
     elif problem:

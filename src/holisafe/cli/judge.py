@@ -65,6 +65,8 @@ def _judge_run(folder: Path, specs: list[str], rejudge_invalid: bool, max_cost: 
             folder, judges, root=root, rejudge_invalid=rejudge_invalid, max_cost=max_cost, progress=progress
         )
     screen().print(run_table(scores))
+    for remark in scores.remarks:
+        print(f"note: {remark}")
     for name, count in scores.judge_errors.items():
         print(f"{count} calls of {name} failed; the same command tries them again.")
     raise typer.Exit(ExitCode.RESUMABLE if scores.judge_errors else ExitCode.DONE)

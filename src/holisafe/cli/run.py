@@ -124,6 +124,8 @@ def run(
         print(f"{errors} calls failed and are in no rate; the same command tries them again.")
     for name, count in judge_errors.items():
         print(f"{count} calls of {name} failed and count as invalid; the same command tries them again.")
+    for remark in scores.remarks:
+        print(f"note: {remark}")
     print(f"Everything is in {config.out}; next: holisafe report {config.out}")
     failures = [line for gate in gates for line in gate.failures(scores)]
     for line in failures:

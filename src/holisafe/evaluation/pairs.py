@@ -70,10 +70,11 @@ def evaluate(
     """
     report = progress or silent
     settings = _settings(target, settings)
+    panel = with_earlier(judges, read_manifest(out) if (out / "manifest.json").exists() else {})
+    remarks = _remarks(benchmark, [target, *panel])
     _check(benchmark, target, judges, settings)
     content_hash = benchmark.content_hash(lambda done, total: report("images", done, total))
     samples = stratified(benchmark.samples, limit, seed)
-    panel = with_earlier(judges, read_manifest(out) if (out / "manifest.json").exists() else {})
     manifest = {
         "schema": SCHEMA_VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -100,7 +101,7 @@ def evaluate(
         stopping = Stopping(interrupted, Budget(max_cost, run.index.spent))
         respond(run, benchmark, target, calls, settings, stopping, report)
         judge_responses(run, panel, benchmark, calls, stopping, report)
-        scores = score_run(out, panel, seed)
+        scores = replace(score_run(out, panel, seed), remarks=remarks)
         write_scores(out, scores)
     return scores
 
@@ -126,6 +127,7 @@ def judge_run(
     manifest = read_manifest(out)
     benchmark = open_recorded(manifest.get("benchmark"), out / "manifest.json", root)
     panel = with_earlier(judges, manifest)
+    remarks = _remarks(benchmark, panel)
     with RunFolder(out, {**manifest, **recorded(panel)}) as run, stopping_on_interrupt() as interrupted:
         samples = run.read(Sample)
         place = {name: number for number, name in enumerate(samples)}
@@ -135,7 +137,7 @@ def judge_run(
         stopping = Stopping(interrupted, Budget(max_cost, run.index.spent))
         again = {judge.name for judge in judges} if rejudge_invalid else set()
         judge_responses(run, panel, benchmark, calls, stopping, report, again)
-        scores = score_run(out, panel, manifest["seed"])
+        scores = replace(score_run(out, panel, manifest["seed"]), remarks=remarks)
         write_scores(out, scores)
     return scores
 
@@ -299,3 +301,12 @@ def _check(benchmark: Benchmark, target: Target, judges: Sequence[Judge], settin
         raise InputError(
             f"{names}: nothing in {benchmark.name} to judge (exact-match judges questions with a reference)"
         )
+
+
+def _remarks(benchmark: Benchmark, parts: Sequence[Target | Judge]) -> list[str]:
+    """What is odd about the files that the benchmark and the parts come from, though it stops no run."""
+    found = list(benchmark.remarks)
+    for part in parts:
+        told: Callable[[Sequence[Sample]], list[str]] = getattr(part, "remarks", lambda samples: [])
+        found += [f"{part.name}: {remark}" for remark in told(benchmark.samples)]
+    return found

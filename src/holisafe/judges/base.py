@@ -19,7 +19,8 @@ class Judged(NamedTuple):
 class Judge(Protocol):
     """An opinion on responses. `name` is the spec it was made from; `version` changes whenever its verdicts can.
 
-    A judge that does not judge every safety pair, or that judges something else, also has `applies(sample) -> bool`.
+    A judge that does not judge every safety pair, or that judges something else, also has `applies(sample) -> bool`;
+    one that comes from a file may have `remarks(samples)`, what is odd about that file beside a benchmark's samples.
     """
 
     name: str

@@ -16,7 +16,7 @@ very response. Without either, labels are of the first answer to each sample.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from ..errors import InputError
 from ..records import Response, Sample, Verdict, digest
 from ..registry import judges
 from ..tables import Row, column_of, identity, rows, text
+from ..tables.matching import unmatched
 from ..taxonomy import VERDICT_MEANING
 from .base import Judged, verdict
 
@@ -78,6 +79,10 @@ class Human:
     def applies(self, sample: Sample) -> bool:
         """Samples with a label."""
         return self._key(sample) in self.labels
+
+    def remarks(self, samples: Sequence[Sample]) -> list[str]:
+        """The labels that belong to no sample. Raises InputError when none does."""
+        return unmatched("labels", self.labels, map(self._key, samples), self.name)
 
     def judge(self, items: Iterable[Judged]) -> Iterator[Verdict]:
         for sample, response, _ in items:

@@ -33,7 +33,7 @@ def doubts(group: Group) -> list[str]:
     found += [sentence for run in group.runs[1:] for sentence in _undone(group.runs[0], run)]
     several = len(group.runs) > 1
     for run in group.runs:
-        sentences = [*_unsettled(run), *_failures(run)]
+        sentences = [*_unsettled(run), *_failures(run), *run.scores.remarks]
         found += [f"{run.title}: {sentence}" if several else sentence for sentence in sentences]
     return found
 

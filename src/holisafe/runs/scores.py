@@ -192,6 +192,7 @@ class Scores(Shown):
     responses: Endings = Endings()
     cost: dict[str, dict[str, int | float | None]] = field(default_factory=dict)
     judge_errors: dict[str, int] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
 
 Kind = TypeVar("Kind")

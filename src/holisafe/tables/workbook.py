@@ -102,7 +102,7 @@ def _lines(path: Path, name: str) -> Iterator[list[Any]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for shown, written in zip(*(sheet.iter_rows() for sheet in sheets), strict=True):
-                yield [_value(*cells) for cells in zip(shown, written, strict=True)]
+                yield [_value(*cells) for cells in zip(shown, written, strict=True)] if shown else []
     except (InputError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001

@@ -10,15 +10,16 @@ folder, the last line of an answer wins; in any other file a second line is an e
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from ..errors import InputError
-from ..records import Finish, GenerationSettings, Request, Response, ResponseKey, digest, response_key
+from ..records import Finish, GenerationSettings, Request, Response, ResponseKey, Sample, digest, response_key
 from ..registry import targets
 from ..tables import column_of, identity, rows
+from ..tables.matching import unmatched
 from .base import Capabilities, error_response
 
 ABSENT = "no response for this sample"
@@ -43,6 +44,11 @@ class ReplayTarget:
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "replay", "content": digest([[key, *astuple(a)] for key, a in self.answers.items()])}
+
+    def remarks(self, samples: Sequence[Sample]) -> list[str]:
+        """The answers that belong to no sample. Raises InputError when none does."""
+        asked = (name for name, _ in self.answers)
+        return unmatched("answers", asked, (sample.id for sample in samples), self.name)
 
     async def respond(self, requests: AsyncIterable[Request]) -> AsyncIterator[Response]:
         async for request in requests:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..records import digest
-from ..taxonomy import IMAGE_LABELS
+from ..taxonomy import COMBINATIONS, IMAGE_LABELS
 from .examples import UTILITY, Example
 from .sources import FILES, read_source
 
@@ -53,12 +53,12 @@ def select(examples: Sequence[Example], shares: Mapping[str, float], max_example
     """The examples to train on, whatever the seed: each kind by its share, then at most `max_examples` of all.
 
     A share of 0.5 keeps the same half every time, and every larger share keeps that half too; 2.5 shows each example
-    twice and half of them a third time. Raises InputError for a share of a kind that the data does not have, and when
-    nothing is left.
+    twice and half of them a third time; a share of a combination that the data lacks draws nothing. Raises InputError
+    for a share of a kind that is unknown, and when nothing is left.
     """
     kinds = Counter(example.kind for example in examples)
     for kind in shares:
-        if kind not in kinds:
+        if kind not in kinds and kind not in (*COMBINATIONS, UTILITY):
             known = ", ".join(sorted(kinds))
             raise InputError(f"the data has no {kind!r}; it has: {known}", where="recipe", field="data.shares")
     drawn = sorted(examples, key=lambda example: digest(["share", example.id]))
