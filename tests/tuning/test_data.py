@@ -143,7 +143,8 @@ def test_shares_nest_and_do_not_depend_on_the_order_of_the_data() -> None:
 
 
 def test_shares_of_what_is_not_there_and_shares_that_leave_nothing() -> None:
-    with pytest.raises(InputError, match="has no 'UUU'; it has: SSS"):
-        select(examples_of(SSS=3), {"UUU": 1})
+    with pytest.raises(InputError, match="has no 'SUS'; it has: SSS"):
+        select(examples_of(SSS=3), {"SUS": 1})
+    assert len(select(examples_of(SSS=3), {"UUU": 0.5})) == 3, "a combination that the data lacks draws nothing"
     with pytest.raises(InputError, match="no example"):
         select(examples_of(SSS=3), {"SSS": 0})

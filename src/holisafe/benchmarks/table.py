@@ -121,7 +121,7 @@ def load(root: Path | None) -> Benchmark:
         return pictures.file(name) if name in pictures else benchmark.image_file(name)
 
     problem, faults, remarks = unread.problem(path), benchmark.faults, benchmark.remarks
-    nameless = Counter(sample.cluster for sample in benchmark.samples if str(sample.cluster).lower() in NO_NAMES)
+    nameless = Counter(sample.cluster for sample in benchmark.samples if (sample.cluster or "").lower() in NO_NAMES)
     remarks += tuple(
         f"{number:,} samples are one cluster, {word!r}: is that a name?" for word, number in nameless.items()
     )
