@@ -80,6 +80,17 @@ def test_a_file_that_says_the_same_is_sent_as_it_is(kind: str) -> None:
     assert Encoding(jpeg_quality=80).encoded(file(kind, image)).data != bare.getvalue()
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])
+def test_the_size_in_which_a_file_is_sent_is_known_without_sending_it(kind: str) -> None:
+    turned = {} if kind == "BMP" else {"exif": TURNED}
+    for picture in (file(kind, noise((40, 30))), file(kind, noise((40, 30)), **turned)):
+        for encoding in (Encoding(), Encoding(max_side=20)):
+            assert encoding.sent_size(picture) == decoded(encoding.encoded(picture).url()).size
+    header_alone = Picture("x", lambda: pytest.fail("decoded"), file(kind, noise((40, 30))).file)
+    if kind != "BMP":
+        assert Encoding().sent_size(header_alone) == (40, 30)
+
+
 CONVERTED = {
     "turned": ("JPEG", noise((40, 30)), {"exif": TURNED}),
     "alpha": ("PNG", noise((40, 30)).convert("RGBA").rotate(20), {}),

@@ -35,7 +35,7 @@ class Estimate(NamedTuple):
 
 
 def estimate(requests: Iterable[Request], options: ChatOptions) -> Estimate:
-    """Estimate the calls that these options make of the requests. Opens every picture once, for its size.
+    """Estimate the calls that these options make of the requests. Looks at every picture once, for its size.
 
     A reasoning budget counts as half used in the typical case. Retries are not foreseen. Raises whatever opening a
     picture raises.
@@ -49,7 +49,7 @@ def estimate(requests: Iterable[Request], options: ChatOptions) -> Estimate:
             for picture in message.pictures:
                 key = (picture.name, origin(picture))
                 if key not in sizes:
-                    sizes[key] = options.encoding.size(*picture.open().size)
+                    sizes[key] = options.encoding.sent_size(picture)
                 given += picture_tokens(*sizes[key], options.detail)
         generation = options.generation(request.settings)
         longest, thought = generation["max_new_tokens"], generation["reasoning_tokens"] or 0

@@ -61,6 +61,14 @@ class Encoding(NamedTuple):
         scale = self.max_side / longest
         return max(1, round(width * scale)), max(1, round(height * scale))
 
+    def sent_size(self, picture: Picture) -> tuple[int, int]:
+        """The size in which a picture is sent; it is decoded only where its file's header does not tell."""
+        own = picture.file()
+        form = None if own is None else plain(own)
+        if form is None:
+            return self.size(*picture.open().size)
+        return self.size(*(form.size if orientation(form.exif) < 5 else form.size[::-1]))
+
     def encoded(self, picture: Picture) -> Encoded:
         """The picture as it is sent. Raises whatever opening it raises."""
         own = picture.file() if self.own and self.jpeg_quality is None else None
