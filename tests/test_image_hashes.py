@@ -95,7 +95,7 @@ def test_a_file_that_has_just_changed_is_not_kept(tmp_path: Path, kept: Path, mo
     assert file.reads == 2
 
 
-def test_a_file_that_changes_while_it_is_read_is_not_kept(tmp_path: Path, kept: Path) -> None:
+def test_a_file_that_changes_while_it_is_read_is_read_again(tmp_path: Path, kept: Path) -> None:
     file = Counted(noise(tmp_path / "x.png"))
     read = file.read
 

@@ -65,7 +65,7 @@ class KeptHashes:
             return known
         with decoded(file.read(), file.path) as image:
             value = pixel_hash(image)
-        if before is not None and before == _identity(file) and _settled(file.path):
+        if before is not None and _settled(file.path):
             with self._lock:
                 self._found[before] = value
         return value

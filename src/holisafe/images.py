@@ -79,10 +79,7 @@ def _blobs(home: Path) -> Iterator[Path]:
     """Where the hub's cache keeps the files that `.../snapshots/COMMIT/...` links to."""
     for folder in (home, *home.parents):
         if folder.parent.name == "snapshots":
-            blobs = folder.parent.parent / "blobs"
-            if not blobs.is_symlink():
-                yield blobs
-            return
+            yield folder.parent.parent / "blobs"
 
 
 class Room:
