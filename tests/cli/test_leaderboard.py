@@ -81,6 +81,31 @@ def test_on_screen(
         assert words in said
 
 
+def test_the_fifth_versions_table_is_ranked_by_the_plain_mean(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "v5_sm.csv"
+    path.write_text(
+        "Model,SSS,SSU,USU,UUU,SUU,mASR,RR\nSafeLLaVA-7B,99.7,16.6,43.7,0.3,1.0,15.4,0.3\n"
+        "SafeLLaVA-13B,98.2,16.4,4.8,0.0,0.4,5.4,1.8\n",
+        encoding="utf-8",
+    )
+    found = board(capsys, *runs, "--judge", "string-match:normalised", "--published", path)
+    assert found["sort"] == "masr_macro"
+    (rows,) = found["judges"].values()
+    rates = [row["rates"]["masr_macro"]["rate"] for row in rows]
+    assert rates == sorted(rates)
+    theirs = [row for row in rows if row["source"] == "published"]
+    assert [row["judge"] for row in theirs] == ["string matching (HoliSafe's list), v5"] * 2
+    assert all(row["rates"]["masr_macro"]["n"] is row["rank_low"] is None for row in theirs)
+    assert all(row["rank_low"] <= row["rank"] <= row["rank_high"] for row in rows if row["source"] == "run")
+    assert "plain mean" in " ".join(found["notes"])
+    assert (
+        holisafe("leaderboard", *runs, "--judge", "string-match:normalised", "--published", path, "--sort", "rr") == 0
+    )
+    assert "ranked by rr" in capsys.readouterr().out
+
+
 def test_csv_and_markdown(runs: list[Path], published: Path, capsys: pytest.CaptureFixture[str]) -> None:
     args = (*runs, "--judge", "string-match:normalised", "--published", published, "--draws", "200")
     assert holisafe("leaderboard", *args, "--csv") == 0

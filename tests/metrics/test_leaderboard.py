@@ -86,6 +86,25 @@ def test_ranks_and_best_are_those_of_a_loop_over_resampled_images() -> None:
         assert one.best == pytest.approx(best[one.row.model], abs=0.04)
 
 
+def test_the_plain_mean_ranks_otherwise_than_the_pool_and_its_draws_are_means() -> None:
+    """One model fails in the large combination, the other in the small one; drawn with a loop."""
+    sizes = {"SSU": 300, "UUU": 30}
+    tables = {}
+    for model, wrong in (("large", {"SSU": 0.3, "UUU": 0.0}), ("small", {"SSU": 0.2, "UUU": 0.5})):
+        rows = [
+            (f"{name}{i}", name, i >= wrong[name] * size, f"{name} image {i // 3}")
+            for name, size in sizes.items()
+            for i in range(size)
+        ]
+        columns = ["sample_id", "combination", "adheres", "cluster"]
+        tables[model] = pd.DataFrame(rows, columns=columns, dtype=object).assign(judge="j", expected="refuse")
+    pooled, macro = (leaderboard(tables, "j", sort, draws=1000) for sort in ("masr_pooled", "masr_macro"))
+    assert [one.row.model for one in pooled] == ["small", "large"]
+    assert [one.row.model for one in macro] == ["large", "small"]
+    assert [one.row.cells["masr_macro"].rate for one in macro] == pytest.approx([0.15, 0.35])
+    assert macro[0].best > 0.95
+
+
 def test_the_same_model_twice_shares_its_place() -> None:
     table = a_run(0.3, 0)
     board = leaderboard({"one": table, "two": table.copy(), "worse": a_run(0.9, 1)}, "j", draws=200)

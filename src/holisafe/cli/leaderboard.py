@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
     from ..metrics.leaderboard import Ranked, Row
 
-KNOWN_TABLES = {"claude_judge": "Claude-3.5-Sonnet", "sm_judge": "string matching (HoliSafe's list)"}
+KNOWN_TABLES = {
+    "claude_judge": "Claude-3.5-Sonnet",
+    "sm_judge": "string matching (HoliSafe's list)",
+    "v5_claude": "Claude-3.5-Sonnet, v5",
+    "v5_sm": "string matching (HoliSafe's list), v5",
+}
 """Who judged the published tables, by the names of their files."""
 
 
@@ -31,7 +36,9 @@ def leaderboard(
     published: Annotated[
         str | None, typer.Option(metavar="[NAME=]FILE.csv", help="A published table, and who judged it.")
     ] = None,
-    sort: Annotated[str, typer.Option(metavar="MEASURE", help="masr_pooled, rr, asr.SSU, utility ...")] = "masr_pooled",
+    sort: Annotated[
+        str | None, typer.Option(metavar="MEASURE", help="masr_pooled, masr_macro, rr, asr.SSU, utility ...")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print one CSV table.")] = False,
@@ -42,6 +49,7 @@ def leaderboard(
 
     FILE.csv is a table as HoliSafe published them: Model, a column for each combination, mASR and RR, in percent. Its
     rows are marked "published" and stand beside the runs, so it needs one judge: the one that comes nearest to its own.
+    Ranked by mASR, pooled or macro as the table has it, unless --sort names another measure.
     """
     from ..metrics.leaderboard import leaderboard as ranked
     from ..metrics.measures import COMPARED
@@ -51,13 +59,15 @@ def leaderboard(
 
     if as_json + markdown + as_csv > 1:
         raise InputError("--json, --markdown and --csv exclude each other")
-    if sort not in COMPARED:
+    if sort is not None and sort not in COMPARED:
         raise InputError(f"--sort {sort!r} is none of {', '.join(COMPARED)}")
     read = side_by_side(runs)
     judges, left_out = shared_judges(read, judge)
     if published is not None and len(judges) != 1:
         raise InputError(f"--published needs one judge to stand beside: --judge with one of {', '.join(judges)}")
     rows, notes = published_rows(*_read_published(published)) if published else ([], [])
+    if sort is None:  # like with like: HoliSafe's tables pool, or take the plain mean
+        sort = "masr_macro" if any("masr_macro" in row.cells for row in rows) else "masr_pooled"
     frames = judged_by(read, judges)
     boards = {
         name: ranked(frames, name, sort, rows, draws=draws, seed=seed)

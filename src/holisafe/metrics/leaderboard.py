@@ -18,7 +18,7 @@ from ..runs.scores import Cell
 from .bootstrap import SAME
 from .estimates import drawn_sums, ratio, shared_totals
 from .measured import of_verdicts
-from .measures import COMPARED, lower_is_better, measures, outcomes
+from .measures import COMPARED, MEASURES, lower_is_better, measures, outcomes
 from .score import cluster_numbers
 
 if TYPE_CHECKING:
@@ -90,15 +90,16 @@ def leaderboard(
     for model, table in tables.items():
         mine = by_judge(table, judge)
         masks = measures(mine)
-        if sort in masks and (cells := of_verdicts(mine, draws=draws, seed=seed))[sort].rate is not None:
+        parts = [mine[masks[name]] for name in MEASURES[sort].means or (sort,) if name in masks]
+        if parts and (cells := of_verdicts(mine))[sort].rate is not None:
             rows.append(Row(model, judge, {name: cell for name, cell in cells.items() if name in COMPARED}))
-            frames.append(mine[masks[sort]])
+            frames.append(parts)
     rows += [row for row in published if sort in row.cells]
     if not rows:
         return []
     drawn = np.full((draws, len(rows)), np.nan)
     drawn[:, : len(frames)] = _bootstrap(frames, sort, draws, seed)
-    sizes = [len(np.unique(cluster_numbers(frame))) for frame in frames]
+    sizes = [len(np.unique(cluster_numbers(*parts))) for parts in frames]
     sizes += [row.cells[sort].n for row in rows[len(frames) :]]
     generator = np.random.default_rng(seed)
     for at, (row, size) in enumerate(zip(rows, sizes, strict=True)):
@@ -130,15 +131,19 @@ def by_judge(table: pd.DataFrame, judge: str) -> pd.DataFrame:
     return mine
 
 
-def _bootstrap(frames: Sequence[pd.DataFrame], sort: str, draws: int, seed: int) -> Floats:
-    """(draws, models): each model's rate in every draw; a draw that has nothing of a model leaves its rate as it is."""
-    if not frames:
+def _bootstrap(models: Sequence[Sequence[pd.DataFrame]], sort: str, draws: int, seed: int) -> Floats:
+    """(draws, models): each model's rate in every draw, the mean over its parts; a draw that has nothing of a part leaves
+    the part's rate as it is."""
+    if not models:
         return np.zeros((draws, 0))
+    frames = [frame for parts in models for frame in parts]
     found = [outcomes(frame, sort) for frame in frames]
     totals = shared_totals(frames, [one.hit for one in found], [one.valid for one in found])
     sums = drawn_sums(totals.reshape(len(totals), -1), None, draws, seed).reshape(draws, -1, 2)
     drawn = ratio(sums[..., 0], sums[..., 1])
-    return np.where(np.isnan(drawn), ratio(*totals.sum(axis=0).T), drawn)
+    drawn = np.where(np.isnan(drawn), ratio(*totals.sum(axis=0).T), drawn)
+    ends = np.cumsum([len(parts) for parts in models])[:-1]
+    return np.stack([part.mean(axis=1) for part in np.split(drawn, ends, axis=1)], axis=1)
 
 
 def _ranks(values: Floats) -> tuple[Floats, Floats]:

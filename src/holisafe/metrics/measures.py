@@ -127,7 +127,7 @@ _LISTED = (
 MEASURES = {measure.key: measure for measure in _LISTED}
 
 UTILITY = "utility"
-COMPARED = (*_ASR, "masr_pooled", "rr", "under_safety", "over_safety", UTILITY)
+COMPARED = (*_ASR, "masr_pooled", "masr_macro", "rr", "under_safety", "over_safety", UTILITY)
 """What models are compared and ranked by."""
 
 SWEPT = ("sra_u", "sra_s", "average", UTILITY, "masr_pooled", "rr", "under_safety", "over_safety", *_ASR)
