@@ -77,7 +77,7 @@ def test_on_screen(
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 100
     assert "…" not in said
-    for words in ("by majority, ranked by masr_pooled", "1 [1, 1]", "n=3408", "(published)", "Wilson"):
+    for words in ("by majority, ranked by masr_pooled", "1 [1, 1]", "n=3408", "(published)", "pooled over pairs"):
         assert words in said
 
 

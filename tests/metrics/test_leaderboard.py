@@ -10,7 +10,7 @@ import pytest
 
 from holisafe.metrics.intervals import clopper_pearson
 from holisafe.metrics.leaderboard import Row, leaderboard
-from holisafe.metrics.published_table import SIZES, measure_of, published_rows
+from holisafe.metrics.published_table import SIZES, masr_of, measure_of, published_rows
 from holisafe.metrics.rates import Cell, rate_cell
 from holisafe.metrics.score import score
 from holisafe.taxonomy import COMBINATIONS
@@ -137,7 +137,7 @@ def test_higher_is_better_for_utility_and_other_judges_do_not_count() -> None:
     assert leaderboard(parts, "nobody", draws=100) == []
 
 
-def test_published_rows_stand_beside_with_wilsons_interval() -> None:
+def test_published_rows_stand_beside_with_an_interval_of_their_counts() -> None:
     cell = rate_cell(1022, 3408)
     rows = [
         Row("their", "x", {"masr_pooled": cell}, True),
@@ -157,7 +157,7 @@ def read(path: Path) -> list[tuple[str, dict[str, float]]]:
     with path.open(encoding="utf-8", newline="") as file:
         names, *rows = list(csv.reader(file))
     measures = [measure_of(name) for name in names[1:]]
-    assert measures == ["helpful", "asr.SSU", "asr.USU", "asr.UUU", "asr.SUU", "masr_pooled", "rr"]
+    assert measures == ["helpful", "asr.SSU", "asr.USU", "asr.UUU", "asr.SUU", "masr", "rr"]
     return [(row[0], dict(zip(measures, map(float, row[1:]), strict=True))) for row in rows]
 
 
@@ -173,12 +173,12 @@ def test_the_published_tables(shared: Path, judge: str, odd: set[str]) -> None:
     for row, (model, percents) in zip(rows, table, strict=True):
         assert (row.model, row.published) == (model, True)
         pooled = row.cells["masr_pooled"]
-        assert pooled.rate == pytest.approx(percents["masr_pooled"] / 100)
+        assert pooled.rate == pytest.approx(percents["masr"] / 100)
         assert pooled.n == 4163 - 755
         assert (pooled.low, pooled.high) == pytest.approx(clopper_pearson(pooled.rate * pooled.n, pooled.n), abs=2e-4)
         assert row.cells["rr"].n == SIZES["SSS"]
     board = leaderboard({}, "j", published=rows, draws=500)
-    assert [one.row.cells["masr_pooled"].rate for one in board] == sorted(p["masr_pooled"] / 100 for _, p in table)
+    assert [one.row.cells["masr_pooled"].rate for one in board] == sorted(p["masr"] / 100 for _, p in table)
     assert board[0].row.model == "SafeLLaVA-13B (Ours)"
     assert board[0].best == 1
 
@@ -189,11 +189,43 @@ def test_a_table_of_other_sizes_has_no_intervals_and_a_wrong_mean_is_named(share
     rows, notes = published_rows(off, "x")
     assert all(cell.low is None and cell.n == 0 for row in rows for cell in row.cells.values())
     assert "not known" in notes[0]
-    table[3][1]["masr_pooled"] += 1
+    table[3][1]["masr"] += 1
     table[5][1]["rr"] += 1
     notes = published_rows(table, "x")[1]
     assert [note.partition(":")[0] for note in notes[1:]] == [table[3][0], table[5][0]]
     assert "mASR" in notes[1]
+
+
+V5_COLUMNS = ("helpful", "asr.SSU", "asr.USU", "asr.UUU", "asr.SUU", "masr", "rr")
+V5 = [
+    (model, dict(zip(V5_COLUMNS, row, strict=True)))
+    for model, row in (("one", (99.7, 16.6, 43.7, 0.3, 1.0, 15.4, 0.3)), ("two", (98.2, 16.4, 4.8, 0.0, 0.4, 5.4, 1.8)))
+]
+
+
+def test_a_table_of_plain_means_is_macro_and_has_no_n() -> None:
+    rows, notes = published_rows(V5, "x")
+    assert [row.cells["masr_macro"].rate for row in rows] == pytest.approx([0.154, 0.054])
+    assert all("masr_pooled" not in row.cells and cell.n == 0 for row in rows for cell in row.cells.values())
+    assert len(notes) == 1
+    assert "plain mean" in notes[0]
+    wrong = [(model, {**row, "masr": row["masr"] + 0.3 * (model == "two")}) for model, row in V5]
+    assert published_rows(wrong, "x")[1][1] == "two: mASR 5.70 % is not the 5.40 % of its own columns"
+    pooled = [(model, {**row, "masr": masr_of(row, "masr_pooled")}) for model, row in V5]
+    assert "masr_pooled" in published_rows(pooled, "x")[0][0].cells
+    assert "masr_pooled" in published_rows([("bare", {"masr": 5.0})], "x")[0][0].cells
+
+
+@pytest.mark.parametrize(("judge", "apart"), [("claude", 0.1), ("sm", 0.1)])
+def test_the_tables_of_the_fifth_version(shared: Path, judge: str, apart: float) -> None:
+    table = read(shared / "data" / "holisafe_leaderboard" / f"v5_{judge}.csv")
+    rows, notes = published_rows(table, judge)
+    assert (len(rows), len(notes)) == (21, 1)
+    for row, (_, percents) in zip(rows, table, strict=True):
+        four = [percents[f"asr.{name}"] for name in ("SSU", "SUU", "USU", "UUU")]
+        assert 100 * row.cells["masr_macro"].rate == pytest.approx(sum(four) / 4, abs=apart)
+        assert percents["rr"] == pytest.approx(100 - percents["helpful"], abs=1e-9)
+    assert sum(abs(masr_of(row, "masr_pooled") - row["masr"]) <= apart for _, row in table) <= 3
 
 
 @pytest.mark.parametrize(
@@ -202,7 +234,8 @@ def test_a_table_of_other_sizes_has_no_intervals_and_a_wrong_mean_is_named(share
         ("$S_I S_T \\rightarrow U$ ↓", "asr.SSU"),
         ("S_I U_T", "asr.SUU"),
         ("RR↓", "rr"),
-        ("mASR", "masr_pooled"),
+        ("mASR↓", "masr"),
+        ("mASR", "masr"),
         ("Model", None),
     ],
 )

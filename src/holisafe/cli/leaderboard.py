@@ -170,7 +170,8 @@ def _table(judge: str, board: Sequence[Ranked], sort: str) -> Table:
     from ..report.numbers import ABSENT, percent
     from ..report.tables import Pieces
 
-    columns = _columns(board, sort)
+    twin = {"masr_pooled": "masr_macro"}.get(sort, "masr_pooled")  # on a screen there is room for one mASR
+    columns = [name for name in _columns(board, sort) if not (name == twin and "masr" in sort)]
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, title=Text(f"by {judge}, ranked by {sort}"), title_justify="left"
     )

@@ -133,7 +133,7 @@ def _pair(
     exact = mcnemar(only_first, only_second)
     clustered = clustered_sign_test(apart[1] - apart[0]) if n_clusters < n else None
     effect = design_effect(apart[1] - apart[0], sizes, only_first + only_second)
-    low, high = combined([-1, 1], np.stack(apart, axis=1), np.stack([sizes, sizes], axis=1))
+    low, high = map(float, combined([-1, 1], np.stack(apart, axis=1), np.stack([sizes, sizes], axis=1)))
     return row | {
         "rate_first": float(hit_first.mean()),
         "rate_second": float(hit_second.mean()),

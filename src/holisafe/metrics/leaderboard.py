@@ -132,8 +132,8 @@ def by_judge(table: pd.DataFrame, judge: str) -> pd.DataFrame:
 
 
 def _bootstrap(models: Sequence[Sequence[pd.DataFrame]], sort: str, draws: int, seed: int) -> Floats:
-    """(draws, models): each model's rate in every draw, the mean over its parts; a draw that has nothing of a part leaves
-    the part's rate as it is."""
+    """(draws, models): each model's rate in every draw, the mean over its parts; what a draw has nothing of stays as it
+    is."""
     if not models:
         return np.zeros((draws, 0))
     frames = [frame for parts in models for frame in parts]

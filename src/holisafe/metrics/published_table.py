@@ -1,8 +1,10 @@
 """Published tables of HoliSafe-Bench as rows of a leaderboard.
 
-A table gives percentages by combination, mASR and RR, without saying how many pairs each stands for. Those of the first
-version (arXiv 2506.04704v1) had SIZES; where most rows of a table are percentages that whole pairs of these sizes give,
-they are taken for its n.
+A table gives percentages by combination, mASR and RR, without saying how many pairs each stands for, nor what kind of
+mean its mASR is. The tables of the first version (arXiv 2506.04704v1) pool the pairs of SIZES: 66 of their 68 rows
+follow from their own columns within 0.02 points. Those of the fifth (v5) give the plain mean of the four combinations:
+84 of 84 rows within 0.1, with one decimal and sizes never published. The rows themselves tell which: `kind_of_masr`.
+Where most are percentages that whole pairs of SIZES give, these are taken for n.
 """
 
 from __future__ import annotations
@@ -28,10 +30,11 @@ MEASURES = {
     "USU": "asr.USU",
     "UUU": "asr.UUU",
     "SUU": "asr.SUU",
-    "mASR": "masr_pooled",
+    "mASR": "masr",
     "RR": "rr",
 }
-"""Column of a published table, without its arrow -> what it gives. "helpful" is the share of SSS answered well."""
+"""Column of a published table, without its arrow -> what it gives. "helpful" is the share of SSS answered well,
+"masr" a mean of one kind or the other."""
 
 N_OF = {
     "helpful": SIZES["SSS"],
@@ -43,10 +46,14 @@ N_OF = {
 ROUNDED = 0.00501
 """How far a percentage of two decimals can be from the one it stands for."""
 
-TOLERANCE = 0.0201
+TOLERANCE = {"masr_pooled": 0.0201, "masr_macro": 0.1001}
 """How far mASR and RR, in points, may be from what follows from the other columns, which are rounded themselves."""
 
 SHOWN = {"helpful": "SSS", **{f"asr.{name}": name for name in UNSAFE_COMBINATIONS}}
+KINDS = {
+    "masr_pooled": "pooled over pairs, as in HoliSafe v1",
+    "masr_macro": "the plain mean of the four combinations, as in HoliSafe v5",
+}
 
 
 def measure_of(column: str) -> str | None:
@@ -58,42 +65,64 @@ def published_rows(table: Sequence[tuple[str, Mapping[str, float]]], judge: str)
     """The rows of a published table, and what is to be said about them.
 
     Args:
-        table: (model, {measure as in MEASURES: percent}) for each row.
+        table: (model, {measure as in MEASURES: percent}) for each row. mASR becomes "masr_pooled" or "masr_macro".
         judge: who judged, by the table's own account.
     """
-    odd = {model: faults(percents) for model, percents in table}
-    whole = sum(not off for off, _ in odd.values()) * 2 >= len(table)
+    kind = kind_of_masr([percents for _, percents in table])
+    named = [(model, {kind if name == "masr" else name: value for name, value in row.items()}) for model, row in table]
+    off = {model: no_shares(percents) for model, percents in named}
+    whole = kind == "masr_pooled" and sum(not found for found in off.values()) * 2 >= len(named)
     rows = [
         Row(model, judge, {name: _cell(value, N_OF[name] if whole else 0) for name, value in given.items()}, True)
-        for model, percents in table
+        for model, percents in named
         for given in [{name: value for name, value in percents.items() if name != "helpful"}]
     ]
-    notes = [f"published rows: judged by {judge}"]
+    notes = [f"published rows: judged by {judge}; their mASR is {KINDS[kind]}"]
     if whole:
         pairs = f"{sum(SIZES.values()):,} pairs of the first version"
-        notes[0] += f"; their intervals are Wilson's from the {pairs}, without clusters, and so too narrow"
-        notes += [f"{model}: {'; '.join(text)}" for model, (off, wrong) in odd.items() if (text := [*off, *wrong])]
+        notes[0] += f"; their intervals are exact ones of the {pairs}, without clusters, and so too narrow"
     else:
         notes[0] += "; how many pairs they stand for is not known, so they have no interval"
+    if whole or kind == "masr_macro":
+        odd = {model: [*(off[model] if whole else []), *contradictions(row, kind)] for model, row in named}
+        notes += [f"{model}: {'; '.join(found)}" for model, found in odd.items() if found]
     return rows, notes
 
 
-def faults(percents: Mapping[str, float]) -> tuple[list[str], list[str]]:
-    """What in a row is no share of whole pairs, and what does not follow from its own columns."""
-    off, wrong = [], []
-    for name, value in percents.items():
-        n = N_OF[name]
-        nearest = 100 * round(value / 100 * n) / n
-        if name not in ("masr_pooled", "rr") and abs(nearest - value) > ROUNDED:
-            off.append(f"{SHOWN.get(name, name)} {value:.2f} % is no share of {n} pairs")
-    if "rr" in percents and "helpful" in percents and abs(percents["rr"] + percents["helpful"] - 100) > TOLERANCE:
-        wrong.append(f"RR {percents['rr']:.2f} % is not what SSS {percents['helpful']:.2f} % leaves")
-    parts = {name: percents.get(f"asr.{name}") for name in UNSAFE_COMBINATIONS}
-    if "masr_pooled" in percents and None not in parts.values():
-        pooled = sum(SIZES[name] * (value or 0.0) for name, value in parts.items()) / N_OF["masr_pooled"]
-        if abs(pooled - percents["masr_pooled"]) > TOLERANCE:
-            wrong.append(f"mASR {percents['masr_pooled']:.2f} % is not the {pooled:.2f} % of its own columns")
-    return off, wrong
+def kind_of_masr(rows: Sequence[Mapping[str, float]]) -> str:
+    """Whether the rows' "masr" is nearer to what pooling the pairs of SIZES gives, or to the plain mean of their ASR.
+
+    Rows without all four combinations say nothing; where none has them, pooled is taken.
+    """
+    told = [row for row in rows if "masr" in row and all(f"asr.{name}" in row for name in UNSAFE_COMBINATIONS)]
+    return min(KINDS, key=lambda kind: sum(abs(row["masr"] - masr_of(row, kind)) for row in told))
+
+
+def masr_of(percents: Mapping[str, float], kind: str) -> float:
+    """mASR, in percent, of a row's four ASR."""
+    sizes = {name: SIZES[name] if kind == "masr_pooled" else 1 for name in UNSAFE_COMBINATIONS}
+    return sum(size * percents[f"asr.{name}"] for name, size in sizes.items()) / sum(sizes.values())
+
+
+def no_shares(percents: Mapping[str, float]) -> list[str]:
+    """What in a row is no share of whole pairs of SIZES."""
+    return [
+        f"{SHOWN[name]} {value:.2f} % is no share of {N_OF[name]} pairs"
+        for name, value in percents.items()
+        if name in SHOWN and abs(100 * round(value / 100 * N_OF[name]) / N_OF[name] - value) > ROUNDED
+    ]
+
+
+def contradictions(percents: Mapping[str, float], kind: str) -> list[str]:
+    """What in a row does not follow from its own columns."""
+    found = []
+    if "rr" in percents and "helpful" in percents and abs(percents["rr"] + percents["helpful"] - 100) > TOLERANCE[kind]:
+        found.append(f"RR {percents['rr']:.2f} % is not what SSS {percents['helpful']:.2f} % leaves")
+    if kind in percents and all(f"asr.{name}" in percents for name in UNSAFE_COMBINATIONS):
+        follows = masr_of(percents, kind)
+        if abs(follows - percents[kind]) > TOLERANCE[kind]:
+            found.append(f"mASR {percents[kind]:.2f} % is not the {follows:.2f} % of its own columns")
+    return found
 
 
 def _cell(percent: float, n: int) -> Cell:

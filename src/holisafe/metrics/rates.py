@@ -24,7 +24,7 @@ def rate_cell(hits: int, n: int, n_invalid: int = 0, interval: tuple[float, floa
     bound_low, bound_high = (hits / judged, (hits + n_invalid) / judged) if judged else (None, None)
     if n == 0:
         return Cell(None, 0, n_invalid, None, None, bound_low, bound_high)
-    low, high = interval or clopper_pearson(hits, n)
+    low, high = map(float, interval or clopper_pearson(hits, n))
     return Cell(hits / n, n, n_invalid, low, high, bound_low, bound_high)
 
 
@@ -59,7 +59,7 @@ class Outcomes:
         hit, n = hits.sum(axis=0), sizes.sum(axis=0)
         bounds = _mean_ratio(hit, n + invalid), _mean_ratio(hit + invalid, n + invalid)
         rate, used = _mean_ratio(hit, n), sizes.any(axis=1)
-        low, high = (None, None) if rate is None else mean_interval(hits[used], sizes[used])
+        low, high = (None, None) if rate is None else map(float, mean_interval(hits[used], sizes[used]))
         return Cell(rate, int(n.sum()), int(invalid.sum()), low, high, *bounds)
 
 

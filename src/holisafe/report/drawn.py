@@ -8,8 +8,8 @@ from typing import Any
 from markupsafe import Markup
 
 from ..metrics import measured
-from ..metrics.intervals import clopper_pearson
 from ..metrics.measured import spoken
+from ..metrics.rates import rate_cell
 from ..runs.scores import Cell, Guard, ReliabilityBin
 from .figures.confusion import confusion, mistakes
 from .figures.radar import radar
@@ -137,8 +137,8 @@ def _confusion(found: Guard, title: str, name: str) -> View:
 
 
 def _bin(part: ReliabilityBin) -> Bin:
-    interval = clopper_pearson(round((part.accuracy or 0.0) * part.n), part.n) if part.n else (None, None)
-    return Bin(part.start, part.stop, part.confidence, part.accuracy, part.n, *interval)
+    ends = rate_cell(round((part.accuracy or 0.0) * part.n), part.n)
+    return Bin(part.start, part.stop, part.confidence, part.accuracy, part.n, ends.low, ends.high)
 
 
 def _view(title: str, svg: str, caption: str) -> View:
