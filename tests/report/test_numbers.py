@@ -48,12 +48,8 @@ def test_no_interval_no_brackets():
     ],
 )
 def test_the_interval_of_a_difference_is_the_published_one(first, second, low, high):
-    (hits_1, n_1), (hits_2, n_2) = first, second
-    cells = [
-        dict(zip(("rate", "low", "high"), (hits / n, *wilson(hits, n)), strict=True)) for hits, n in (first, second)
-    ]
-    found = difference(*cells)
-    assert found == pytest.approx((hits_2 / n_2 - hits_1 / n_1, low, high), abs=1e-4)
+    cells = [Cell(hits / n, n, 0, *map(float, wilson(hits, n))) for hits, n in (first, second)]
+    assert difference(*cells) == pytest.approx((cells[1].rate - cells[0].rate, low, high), abs=1e-4)
 
 
 def test_no_difference_without_two_intervals():
