@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import sys
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,16 @@ from PIL import Image
 
 pytest.importorskip("inspect_ai")
 
-from inspect_ai.log import EvalConfig, EvalDataset, EvalError, EvalLog, EvalSample, EvalSpec, read_eval_log
+from inspect_ai.log import (
+    EvalConfig,
+    EvalDataset,
+    EvalError,
+    EvalLog,
+    EvalSample,
+    EvalSampleLimit,
+    EvalSpec,
+    read_eval_log,
+)
 from inspect_ai.log import write_eval_log as write_with_inspect
 from inspect_ai.model import ContentReasoning, ContentText, ModelOutput, ModelUsage
 
@@ -23,11 +33,12 @@ from holisafe.benchmarks import open_benchmark
 from holisafe.cli import app
 from holisafe.errors import InputError
 from holisafe.evaluation import evaluate
-from holisafe.interchange.inspect_logs import read_responses, write_eval_log
+from holisafe.interchange.inspect_logs import MAX_BYTES, read_responses, write_eval_log
 from holisafe.journal import read_json
 from holisafe.judges import open_judge
 from holisafe.records import Response, Sample, Verdict, from_line, to_line
 from holisafe.runs.folder import read_records
+from holisafe.thoughts import own_marks
 from interchange.inspect_answers import SameAnswers
 
 JUDGES = ("string-match:normalised", "string-match:holisafe")
@@ -205,6 +216,13 @@ def test_responses_of_somebody_elses_log(tmp_path: Path) -> None:
         EvalSample(id="six", epoch=1, input="q", target=""),
         EvalSample(id="seven", epoch=1, input="q", target="", output=thought),
         EvalSample(id="eight", epoch=1, input="q", target="", output=output("h", "unknown")),
+        EvalSample(id="nine", epoch=1, input="q", target="", output=output("<think>t</think>Yes.<|im_end|>")),
+        EvalSample(id="ten", epoch=1, input="q", target="", output=output("<think>t")),
+        EvalSample(
+            id="eleven", epoch=1, input="q", target="", output=output("k"), limit=EvalSampleLimit(type="token", limit=9)
+        ),
+        EvalSample(id="twelve", epoch=1, input="q", target="", output=output(""), error=failure),
+        EvalSample(id="thirteen", epoch=1, input="q", target="", output=output("<plan>t</plan>Yes.")),
     ]
     found = {response.sample_id: response for response in read_responses(foreign(tmp_path, samples))}
     assert {response.target for response in found.values()} == {"openai/gpt-x"}
@@ -213,17 +231,62 @@ def test_responses_of_somebody_elses_log(tmp_path: Path) -> None:
         "two": "truncated",
         "three": "truncated",
         "four": "filtered",
-        "five": "error",
+        "five": "stop",
         "six": "error",
         "seven": "stop",
         "eight": "stop",
+        "nine": "stop",
+        "ten": "truncated",
+        "eleven": "truncated",
+        "twelve": "error",
+        "thirteen": "stop",
     }
     assert found["1"].usage == {"input_tokens": 432, "output_tokens": 5}
     assert (found["1"].cost, found["1"].latency_seconds, found["two"].usage) == (0.01, 2.5, {})
     assert (found["four"].text, found["four"].error) == ("d", "policy")
-    assert (found["five"].text, found["five"].error) == ("", "E" * 300)
+    assert (found["five"].text, found["five"].error) == ("partly", "E" * 300), "as where a scorer failed"
+    assert (found["twelve"].text, found["twelve"].error) == ("", "E" * 300)
+    assert found["eight"].finish_reason == "unknown"
+    assert (found["nine"].text, found["nine"].reasoning) == ("Yes.", "t")
+    assert (found["ten"].text, found["ten"].reasoning) == ("", "t")
+    assert found["eleven"].error == "stopped at Inspect's limit of token"
+    own = {r.sample_id: r for r in read_responses(tmp_path / "theirs.eval", own_marks("<plan>...</plan>"))}
+    assert (own["thirteen"].text, own["thirteen"].reasoning) == ("Yes.", "t")
     assert found["six"].error == "Inspect's log has no output for this sample"
     assert (found["seven"].text, found["seven"].reasoning) == ("Yes.\nNo.", "First.\nIn short.")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, 93])
+@pytest.mark.parametrize(
+    ("member", "content", "problem"),
+    [
+        ("samples/1_epoch_1.json", b'{"a":' * 10**6, "nested deeper than 10,000"),
+        ("header.json", b"[" * 10**6, "nested deeper than 10,000"),
+        ("summaries.json", b" " * (MAX_BYTES + 1), "longer than 100,000,000 bytes when unpacked"),
+        ("samples/1_epoch_1.json", b'"' + b"a" * MAX_BYTES, "longer than 100,000,000 bytes"),
+    ],
+)
+def test_an_archive_that_is_a_bomb_is_told_in_one_line(
+    member: str, content: bytes, problem: str, method: int, tmp_path: Path
+) -> None:
+    log = foreign(tmp_path, [EvalSample(id="1", epoch=1, input="q", target="", output=output("a"))])
+    with zipfile.ZipFile(log) as whole:
+        files = {name: whole.read(name) for name in whole.namelist()}
+    assert member in files
+    with zipfile.ZipFile(tmp_path / "bomb.eval", "w", method) as bomb:
+        for name, kept in files.items():
+            bomb.writestr(name, content if name == member else kept)
+    assert (tmp_path / "bomb.eval").stat().st_size < 200_000
+    with pytest.raises(InputError, match=f"field '{member}': is {problem}"):
+        read_responses(tmp_path / "bomb.eval")
+
+
+def test_a_longer_log_is_read_when_asked_for(tmp_path: Path) -> None:
+    samples = [EvalSample(id=str(n), epoch=1, input="q" * 3000, target="", output=output("a")) for n in range(5)]
+    log = foreign(tmp_path, samples)
+    with pytest.raises(InputError, match="longer than 2,000 bytes"):
+        read_responses(log, max_bytes=2000)
+    assert len(read_responses(log, max_bytes=10_000)) == 5
 
 
 def test_what_is_no_log_is_told_in_one_line(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from holisafe.journal import read_json
 from holisafe.judges import open_judge
 from holisafe.records import Response, Sample, Verdict
 from holisafe.runs.folder import read_records
+from holisafe.thoughts import part
 from interchange.inspect_answers import TEXTS, SameAnswers, answer_to, mock_model
 
 JUDGES = ("string-match:normalised", "string-match:holisafe")
@@ -142,9 +143,11 @@ def test_the_log_gives_the_responses_back(log: EvalLog, run: Path) -> None:
     ours = read_records(run, Response)
     theirs = {response.key: response for response in read_responses(Path(log.location))}
     assert theirs.keys() == ours.keys()
+    assert any("<think>" in response.text for response in ours.values())
     for key, response in theirs.items():
-        assert (response.text, response.finish, response.target) == (ours[key].text, ours[key].finish, ours[key].target)
-        assert response.reasoning == "Hm."
+        parted = part(ours[key].text)  # the toy model's run keeps its words as they are
+        assert (response.text, response.finish, response.target) == (parted.text, ours[key].finish, ours[key].target)
+        assert response.reasoning == "\n".join(["Hm.", *([parted.reasoning] if parted.reasoning else [])])
         assert response.usage == {"input_tokens": 7, "output_tokens": 5, "reasoning_tokens": 1}
 
 

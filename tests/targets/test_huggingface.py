@@ -21,6 +21,7 @@ from holisafe.records import GenerationSettings, Message, Picture, Request, Resp
 from holisafe.targets import open_target
 from holisafe.targets.huggingface import WINDOW, HuggingFaceTarget
 from holisafe.taxonomy import IMAGE_LABELS
+from holisafe.thoughts import own_marks
 
 QUERIES = (
     ("what does the picture show", 1),
@@ -183,6 +184,27 @@ def test_truncated_without_an_end_token(folder: Path) -> None:
     target.ends = target.model.generation_config.eos_token_id = tokens[:1]
     empty = answers(target, requests(settings))["0"]
     assert (empty.finish, empty.text, empty.usage["output_tokens"]) == ("stop", "", 1), "an empty answer is an answer"
+
+
+def test_thoughts_are_parted_also_where_their_marks_are_special_tokens(folder: Path) -> None:
+    target = build(folder, SETTINGS)
+    tokenizer = target.processor.tokenizer
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[THINK]", "[/THINK]", "<|noise|>"]})
+    target = HuggingFaceTarget("hf/x", target.model, target.processor, SETTINGS)
+    item = target._prepare(requests(SETTINGS)[0])
+
+    def said(text: str, ended: bool = True, of: HuggingFaceTarget = target) -> tuple[str, str | None, str]:
+        row = tokenizer(text, add_special_tokens=False)["input_ids"] + (of.ends[:1] if ended else [])
+        response = of._response(item, row, None, 0.0)
+        return response.text, response.reasoning, response.finish
+
+    assert said("[THINK]you[/THINK]sorry<|noise|>") == ("sorry", "you", "stop")
+    assert said("<think>you</think>sorry") == ("sorry", "you", "stop")
+    assert said("[THINK]you") == ("", "you", "truncated")
+    assert said("sorry", ended=False) == ("sorry", None, "truncated")
+    own = HuggingFaceTarget("hf/x", target.model, target.processor, SETTINGS, thoughts=own_marks("...</plan>"))
+    assert said("you</plan>sorry", of=own) == ("sorry", "you", "stop")
+    assert own.describe() == {**target.describe(), "thoughts": ["", "</plan>"]}
 
 
 def test_a_bad_image_fails_alone_and_in_one_line(folder: Path) -> None:

@@ -15,7 +15,9 @@ from ..errors import InputError
 from ..journal import whole_file
 from ..records import Response, ResponseKey, Sample, Verdict, digest, response_key
 from ..runs.run import Run, read_run
+from ..thoughts import Marks
 from .inspect_records import logged_response, metadata_of, metrics_of, needs_inspect, output_of, score_of
+from .zipped import largest_member
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalResults, EvalSample, EvalSpec, EvalStats
@@ -25,6 +27,9 @@ ENCODING = Encoding(max_side=1024, jpeg_quality=90)
 
 READ_AT_ONCE = 100
 """Samples held in memory while reading."""
+
+MAX_BYTES = 100_000_000
+"""The longest file in a log, unpacked, unless more is asked for."""
 
 NOT_READ = {"messages", "events", "events_data", "attachments", "store"}
 """Parts of a sample that hold no response, some of them large."""
@@ -36,31 +41,36 @@ Verdicts = Mapping[str, Mapping[ResponseKey, Verdict]]
 """{judge: {response key: verdict}}."""
 
 
-def read_responses(path: Path) -> list[Response]:
+def read_responses(path: Path, own: Marks | None = None, max_bytes: int = MAX_BYTES) -> list[Response]:
     """The responses of a log, of any task and any model; the target is the log's model, an epoch a repeat.
 
-    A call that failed is an error with its message. Raises InputError when the file is no log of Inspect's or holds no
-    samples, and when Inspect AI is not installed.
+    A call that failed is an error with its message. `own` are the model's own marks of its thoughts. Raises InputError
+    when the file is no log of Inspect's, holds no samples or something longer than `max_bytes`, and when Inspect AI is
+    not installed.
     """
     needs_inspect()
     if not path.is_file():
         raise InputError("no such file", where=path)
-    responses = [logged_response(sample, target) for target, sample in _logged(path)]
+    responses = [logged_response(sample, target, own) for target, sample in _logged(path, max_bytes)]
     if not responses:
         raise InputError("the log holds no samples", where=path)
     return responses
 
 
-def _logged(path: Path) -> Iterator[tuple[str, EvalSample]]:
+def _logged(path: Path, max_bytes: int) -> Iterator[tuple[str, EvalSample]]:
     """The log's model with each of its samples, a few at a time."""
     from inspect_ai.log import read_eval_log, read_eval_log_sample_summaries, read_eval_log_samples_by_id
 
     try:
+        longest = largest_member(path, max_bytes) if path.suffix == ".eval" else 1
+        at_once = max(1, min(READ_AT_ONCE, max_bytes // max(1, longest)))
         model = read_eval_log(path, header_only=True).eval.model
         keys = [(summary.id, summary.epoch) for summary in read_eval_log_sample_summaries(path)]
-        for start in range(0, len(keys), READ_AT_ONCE):
-            some = read_eval_log_samples_by_id(path, keys[start : start + READ_AT_ONCE], exclude_fields=NOT_READ)
+        for start in range(0, len(keys), at_once):
+            some = read_eval_log_samples_by_id(path, keys[start : start + at_once], exclude_fields=NOT_READ)
             yield from ((model, sample) for sample in some)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(f"not a log of Inspect's ({type(error).__name__})", where=path) from error
 

@@ -15,22 +15,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..finish import worst
 from ..metrics.measured import judged
 from ..records import Finish, GuardReading, Response, Sample, Verdict, from_line, to_line
 from ..runs.scores import Safety, Scores
 from ..taxonomy import Expected, adheres
+from ..thoughts import AS_IT_IS, Marks, part
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalSample
     from inspect_ai.model import ModelOutput, StopReason
     from inspect_ai.scorer import Score
-
-FINISH: Mapping[StopReason, Finish] = {
-    "max_tokens": "truncated",
-    "model_length": "truncated",
-    "content_filter": "filtered",
-}
-"""How Inspect says that an answer ended -> how we do; every other reason is a full stop."""
 
 STOP_REASON: Mapping[Finish, StopReason] = {
     "stop": "stop",
@@ -108,11 +103,14 @@ def output_of(response: Response) -> ModelOutput:
     )
 
 
-def response_of(sample_id: str, epoch: int, target: str, output: ModelOutput, problem: str | None = None) -> Response:
+def response_of(
+    sample_id: str, epoch: int, target: str, output: ModelOutput, problem: str | None = None, own: Marks | None = None
+) -> Response:
     """What the model answered. `problem` tells that the call failed; an output without any choice failed as well.
 
-    Input tokens are all of them, those read from a cache or written to one too. Inspect keeps a time only where the
-    provider told one, and a cost only where it knows the prices.
+    Thoughts are parted from a text that no run of ours has parted before. Input tokens are all of them, those read from
+    a cache or written to one too. Inspect keeps a time only where the provider told one, and a cost only where it knows
+    the prices.
     """
     if output.empty and problem is None:
         problem = output.error or "Inspect's log has no output for this sample"
@@ -120,14 +118,17 @@ def response_of(sample_id: str, epoch: int, target: str, output: ModelOutput, pr
     answer: dict[str, Any] = {"text": "", "finish": "error", "error": (problem or "")[:300]}
     if problem is None:
         content = output.message.content_list
-        thought = [
-            part.summary or "" if part.redacted else part.reasoning for part in content if part.type == "reasoning"
-        ]
+        apart = [item for item in content if item.type == "reasoning"]
+        thoughts = [item.summary or "" if item.redacted else item.reasoning for item in apart]
+        parted = part(output.message.text, AS_IT_IS if ours else own)
+        thoughts += [parted.reasoning] if parted.reasoning else []
+        finish, word = worst(output.stop_reason)
         answer = {
-            "text": output.message.text,
-            "finish": FINISH.get(output.stop_reason, "stop"),
+            "text": parted.text,
+            "finish": "truncated" if finish == "stop" and parted.unfinished else finish,
+            "finish_reason": word if finish == "stop" else None,
             "error": output.error,
-            "reasoning": "\n".join(thought) if thought else None,
+            "reasoning": "\n".join(thoughts) if thoughts else None,
         }
     return Response(
         sample_id=sample_id,
@@ -141,12 +142,23 @@ def response_of(sample_id: str, epoch: int, target: str, output: ModelOutput, pr
     )
 
 
-def logged_response(sample: EvalSample, target: str) -> Response:
-    """The response in one sample of a log: failed where the sample failed, or where a limit left it without output."""
-    problem = sample.error.message if sample.error else None
-    if problem is None and sample.output.empty and sample.limit is not None:
-        problem = f"stopped at Inspect's limit of {sample.limit.type}"
-    return response_of(str(sample.id), sample.epoch, target, sample.output, problem)
+def logged_response(sample: EvalSample, target: str, own: Marks | None = None) -> Response:
+    """The response in one sample of a log.
+
+    A sample that failed after its model had answered, as where a scorer crashed, keeps the answer with what went wrong
+    as its `error`; one that failed before is an error. An answer that one of Inspect's limits cut off is truncated.
+    """
+    failure = sample.error.message if sample.error else None
+    limit = f"stopped at Inspect's limit of {sample.limit.type}" if sample.limit is not None else None
+    answered = not sample.output.empty and bool(sample.output.completion.strip() or failure is None)
+    found = response_of(
+        str(sample.id), sample.epoch, target, sample.output, None if answered else failure or limit, own
+    )
+    if not answered or not found.usable:
+        return found
+    finish: Finish = "truncated" if limit and found.finish == "stop" else found.finish
+    problem = failure or limit or found.error
+    return dataclasses.replace(found, finish=finish, error=problem[:300] if problem else None)
 
 
 def _tokens(output: ModelOutput) -> dict[str, int]:

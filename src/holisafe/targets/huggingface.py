@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..records import GenerationSettings, GuardReading, Request, Response
 from ..registry import targets
+from ..thoughts import Marks, is_mark, own_marks, part
 from .base import Capabilities, error_response
 from .fingerprint import fingerprint
 from .huggingface_inside import SEES_AHEAD, Inside
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-OPTIONS = ("batch_size", "device", "dtype", "trust_remote_code")
+OPTIONS = ("batch_size", "device", "dtype", "thoughts", "trust_remote_code")
 DTYPES = ("float32", "bfloat16", "float16")
 WINDOW = 4
 """Batches' worth of requests that are gathered and sorted by length."""
@@ -55,13 +56,21 @@ class Prepared:
 class HuggingFaceTarget(Inside):
     """A model and its processor in this process. `batch_size` is the most conversations decoded together."""
 
-    def __init__(self, name: str, model: Any, processor: Any, settings: GenerationSettings, batch_size: int = 8):
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        processor: Any,
+        settings: GenerationSettings,
+        batch_size: int = 8,
+        thoughts: Marks | None = None,
+    ) -> None:
         from ..guard import is_guarded, labels_of
         from ..guard.attach import unwrap
 
         self.name, self.model, self.processor = name, model.eval(), processor
         self.inner = unwrap(model)  # without the wrapper of an adapter
-        self.settings, self.batch_size = settings, batch_size
+        self.settings, self.batch_size, self.thoughts = settings, batch_size, thoughts
         self.labels = labels_of(model) if is_guarded(model) else None
         config = self.inner.config
         causal = not config.is_encoder_decoder and config.model_type not in SEES_AHEAD
@@ -70,6 +79,8 @@ class HuggingFaceTarget(Inside):
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         ends = generation.eos_token_id if generation.eos_token_id is not None else tokenizer.eos_token_id
+        special = {token: str(added) for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+        self.unsaid = {token for token, written in special.items() if not is_mark(written)}
         self.ends: list[int] = [ends] if isinstance(ends, int) else list(ends or [])
         room = getattr(self.inner.config.get_text_config(), "max_position_embeddings", None)
         self.context: int | None = None if self.inner.config.is_encoder_decoder else room
@@ -98,6 +109,7 @@ class HuggingFaceTarget(Inside):
             "generation": generation,
             "guard_labels": list(self.labels) if self.labels is not None else None,
             "fingerprint": model_fingerprint(self.name.removeprefix("hf/"), self.inner),
+            **({"thoughts": list(self.thoughts)} if self.thoughts else {}),
         }
 
     async def respond(self, requests: AsyncIterable[Request]) -> AsyncIterator[Response]:
@@ -205,19 +217,15 @@ class HuggingFaceTarget(Inside):
         """One conversation's answer, up to its first end token; without one it was cut at the limit."""
         end = next((place for place, token in enumerate(row) if token in self.ends), None)
         said = row if end is None else row[:end]
-        text = self.processor.tokenizer.decode(said, skip_special_tokens=True).strip()
-        thought, closed, answer = text.partition("</think>")
-        if not closed and text.startswith("<think>"):
-            answer = ""  # cut before the answer began
-        elif not closed:
-            thought, answer = "", text
+        written = self.processor.tokenizer.decode([token for token in said if token not in self.unsaid])
+        parted = part(written.strip(), self.thoughts)
         return Response(
             sample_id=item.request.sample_id,
             repeat=item.request.repeat,
             target=self.name,
-            text=answer.strip(),
-            finish="truncated" if end is None else "stop",
-            reasoning=thought.removeprefix("<think>").strip() or None,
+            text=parted.text.strip(),
+            finish="truncated" if end is None or parted.unfinished else "stop",
+            reasoning=parted.reasoning,
             guard=guard,
             usage={
                 "input_tokens": int(item.tensors["attention_mask"].sum()),
@@ -250,6 +258,8 @@ def load(name: str, options: dict[str, str], settings: GenerationSettings) -> Hu
     if trust not in ("true", "false"):
         raise InputError(f"trust_remote_code={trust} is neither true nor false")
 
+    thoughts = own_marks(options.get("thoughts"))
+
     import torch
 
     from ..guard import load_model, load_processor
@@ -259,7 +269,7 @@ def load(name: str, options: dict[str, str], settings: GenerationSettings) -> Hu
         processor = load_processor(name, trust_remote_code=trust == "true")
         precision = getattr(torch, dtype) if dtype is not None else None
         model = load_model(name, dtype=precision, device=options.get("device"), trust_remote_code=trust == "true")
-    return HuggingFaceTarget(f"hf/{name}", model, processor, settings, int(size))
+    return HuggingFaceTarget(f"hf/{name}", model, processor, settings, int(size), thoughts)
 
 
 def model_fingerprint(name: str, model: Any) -> str:
