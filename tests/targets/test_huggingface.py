@@ -187,11 +187,12 @@ def test_truncated_without_an_end_token(folder: Path) -> None:
 
 
 def test_thoughts_are_parted_also_where_their_marks_are_special_tokens(folder: Path) -> None:
-    target = build(folder, SETTINGS)
+    settings = GenerationSettings()
+    target = build(folder, settings)
     tokenizer = target.processor.tokenizer
     tokenizer.add_special_tokens({"additional_special_tokens": ["[THINK]", "[/THINK]", "<|noise|>"]})
-    target = HuggingFaceTarget("hf/x", target.model, target.processor, SETTINGS)
-    item = target._prepare(requests(SETTINGS)[0])
+    target = HuggingFaceTarget("hf/x", target.model, target.processor, settings)
+    item = target._prepare(requests(settings)[0])
 
     def said(text: str, ended: bool = True, of: HuggingFaceTarget = target) -> tuple[str, str | None, str]:
         row = tokenizer(text, add_special_tokens=False)["input_ids"] + (of.ends[:1] if ended else [])
@@ -202,7 +203,7 @@ def test_thoughts_are_parted_also_where_their_marks_are_special_tokens(folder: P
     assert said("<think>you</think>sorry") == ("sorry", "you", "stop")
     assert said("[THINK]you") == ("", "you", "truncated")
     assert said("sorry", ended=False) == ("sorry", None, "truncated")
-    own = HuggingFaceTarget("hf/x", target.model, target.processor, SETTINGS, thoughts=own_marks("...</plan>"))
+    own = HuggingFaceTarget("hf/x", target.model, target.processor, settings, thoughts=own_marks("...</plan>"))
     assert said("you</plan>sorry", of=own) == ("sorry", "you", "stop")
     assert own.describe() == {**target.describe(), "thoughts": ["", "</plan>"]}
 

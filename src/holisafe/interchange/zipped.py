@@ -14,7 +14,7 @@ _PIECE = 2**14
 
 
 def largest_member(archive: Path, most: int) -> int:
-    """Bytes of the longest file in a zip archive of JSON, by unpacking them all: what an archive claims is not believed.
+    """Bytes of the longest file in a zip archive of JSON, by unpacking all: what it claims is not believed.
 
     Raises InputError, naming the file in it, when one is longer than `most` bytes or nested too deep; and whatever
     `zipfile` raises.
