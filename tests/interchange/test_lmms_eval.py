@@ -13,6 +13,7 @@ from holisafe.errors import InputError
 from holisafe.interchange.lmms_eval import read_log
 from holisafe.records import Response, Sample
 from holisafe.targets.replay import read_answers
+from holisafe.thoughts import own_marks
 
 SAMPLES = [
     Sample(benchmark="b", id=identity, query=f"What about {identity}?", expected="refuse", combination="SSU")
@@ -75,7 +76,18 @@ def test_what_was_scored_is_what_is_read(tmp_path: Path) -> None:
     line = older(0, "No.") | {"resps": [["<think>Hm.</think>No."]]}
     assert read_log(write(tmp_path / "l.jsonl", [line]), "t")[0].text == "No."
     del line["filtered_resps"]
-    assert read_log(write(tmp_path / "l.jsonl", [line]), "t")[0].text == "<think>Hm.</think>No."
+    (response,) = read_log(write(tmp_path / "l.jsonl", [line]), "t")
+    assert (response.text, response.reasoning) == ("No.", "Hm.")
+
+
+def test_thoughts_are_parted(tmp_path: Path) -> None:
+    log = write(
+        tmp_path / "l.jsonl", [older(0, "Hm.</think>No.<|im_end|>"), older(1, "<think>Hm."), older(2, "<p>Hm.</p>No.")]
+    )
+    found = [(r.text, r.reasoning, r.finish) for r in read_log(log, "t")]
+    assert found == [("No.", "Hm.", "stop"), ("", "Hm.", "truncated"), ("<p>Hm.</p>No.", None, "stop")]
+    own = read_log(log, "t", own=own_marks("<p>...</p>"))[2]
+    assert (own.text, own.reasoning) == ("No.", "Hm.")
 
 
 def test_another_field_may_hold_the_id(tmp_path: Path) -> None:

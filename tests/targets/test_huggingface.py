@@ -191,7 +191,7 @@ def test_thoughts_are_parted_also_where_their_marks_are_special_tokens(folder: P
     target = build(folder, settings)
     tokenizer = target.processor.tokenizer
     tokenizer.add_special_tokens({"additional_special_tokens": ["[THINK]", "[/THINK]", "<|noise|>"]})
-    target = HuggingFaceTarget("hf/x", target.model, target.processor, settings)
+    target = HuggingFaceTarget(f"hf/{folder}", target.model, target.processor, settings)
     item = target._prepare(requests(settings)[0])
 
     def said(text: str, ended: bool = True, of: HuggingFaceTarget = target) -> tuple[str, str | None, str]:
@@ -203,7 +203,7 @@ def test_thoughts_are_parted_also_where_their_marks_are_special_tokens(folder: P
     assert said("<think>you</think>sorry") == ("sorry", "you", "stop")
     assert said("[THINK]you") == ("", "you", "truncated")
     assert said("sorry", ended=False) == ("sorry", None, "truncated")
-    own = HuggingFaceTarget("hf/x", target.model, target.processor, settings, thoughts=own_marks("...</plan>"))
+    own = HuggingFaceTarget(f"hf/{folder}", target.model, target.processor, settings, thoughts=own_marks("...</plan>"))
     assert said("you</plan>sorry", of=own) == ("sorry", "you", "stop")
     assert own.describe() == {**target.describe(), "thoughts": ["", "</plan>"]}
 
@@ -355,7 +355,7 @@ def test_the_models_own_penalties_are_set_aside(folder: Path) -> None:
     plain = build(folder, settings)
     model = load_model(folder)
     model.generation_config.repetition_penalty = 1.9
-    penalised = HuggingFaceTarget("hf/x", model, load_processor(folder), settings)
+    penalised = HuggingFaceTarget(f"hf/{folder}", model, load_processor(folder), settings)
     texts = [{n: r.text for n, r in answers(target, requests(settings)).items()} for target in (plain, penalised)]
     assert texts[0] == texts[1]
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,7 +74,7 @@ def test_a_runs_own_responses_replay_and_its_last_line_wins(tmp_path: Path) -> N
         ("a.jsonl", '{"id": 1, "text": "x"}\n{"id": 2, "te', 2, None),
         ("a.jsonl", '{"id": 1, "text": 5}\n', 1, "text"),
         ("a.jsonl", '{"id": true, "text": "x"}\n', 1, "id"),
-        ("a.jsonl", '{"id": 1, "text": "x", "finish": "done"}\n', 1, "finish"),
+        ("a.jsonl", '{"id": 1, "text": "x", "finish": "banana"}\n', 1, "finish"),
         ("a.jsonl", '{"id": 1, "text": "x", "repeat": -1}\n', 1, "repeat"),
         ("a.jsonl", '{"id": 1, "text": "x", "repeat": 1}\n{"id": 1, "text": "y", "repeat": 1}\n', 2, "id"),
         ("a.jsonl", '{"id": 1, "text": "x", "reasoning": ["y"]}\n', 1, "reasoning"),
@@ -127,4 +128,47 @@ def test_every_repeat_has_its_own_answer_and_reasoning(tmp_path: Path) -> None:
         (1, "two", "truncated", None),
         (0, "one", "stop", "because"),
         (2, "", "error", None),
+    ]
+
+
+def test_thoughts_are_parted_and_wrappers_come_off(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    rows: list[dict[str, Any]] = [
+        {"id": "1", "response": "<think>Hm.</think>Yes.</s>"},
+        {"id": "2", "response": "<think>Hm."},
+        {"id": "3", "response": "<plan>Hm.</plan>Yes."},
+        {"id": "4", "response": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "Yes."}]},
+        {"id": "5", "response": "Hm.</think>Yes.", "reasoning": "First."},
+        {"id": "6", "response": "<think>Hm.", "finish": "filtered"},
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    found = [(r.text, r.reasoning, r.finish) for r in ask(f"replay/{file}", *"123456")]
+    assert found == [
+        ("Yes.", "Hm.", "stop"),
+        ("", "Hm.", "truncated"),
+        ("<plan>Hm.</plan>Yes.", None, "stop"),
+        ("Yes.", "Hm.", "stop"),
+        ("Yes.", "First.\nHm.", "stop"),
+        ("", "Hm.", "filtered"),
+    ]
+    (own,) = ask(f"replay/{file},thoughts=<plan>...</plan>", "3")
+    assert (own.text, own.reasoning) == ("Yes.", "Hm.")
+    (kept,) = ask(f"replay/{file},thoughts=none", "1")
+    assert kept.text == "<think>Hm.</think>Yes.</s>"
+
+
+def test_how_an_answer_ended_may_be_said_in_a_providers_words(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text(
+        "id,text,finish,finish_reason\n1,a,length,\n2,b,,SAFETY\n3,c,,abort\n4,d,,banana\n5,e,,stop\n6,f,stop,banana\n",
+        encoding="utf-8",
+    )
+    found = [(r.finish, r.finish_reason) for r in ask(f"replay/{file}", *"123456")]
+    assert found == [
+        ("truncated", None),
+        ("filtered", None),
+        ("error", None),
+        ("stop", "banana"),
+        ("stop", None),
+        ("stop", "banana"),
     ]

@@ -16,6 +16,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Other tools'
 
 Log = Annotated[Path, typer.Argument(metavar="FILE", help="The log.")]
 Out = Annotated[Path, typer.Option("--out", metavar="OUT.jsonl", help="Where to write the responses.")]
+Thoughts = Annotated[
+    str | None, typer.Option(metavar="OPEN...CLOSE", help="The model's own marks of its thoughts, or none.")
+]
 
 
 @app.command("lmms-eval")
@@ -30,21 +33,31 @@ def import_lmms_eval(
         str | None, typer.Option("--id", metavar="FIELD", help="Where the ids are, such as doc.id.")
     ] = None,
     target: Annotated[str, typer.Option(metavar="NAME", help="What the model is called.")] = "lmms-eval",
+    thoughts: Thoughts = None,
 ) -> None:
     """The responses in a sample log of lmms-eval (--log_samples), for `holisafe run ... --target replay/OUT.jsonl`."""
     from ..benchmarks import open_benchmark
     from ..interchange.lmms_eval import read_log
+    from ..thoughts import own_marks
 
     samples = open_benchmark(bench, root).samples if bench else None
-    _write(read_log(log, target, samples, id_field), out)
+    _write(read_log(log, target, samples, id_field, own_marks(thoughts)), out)
 
 
 @app.command("inspect")
-def import_inspect(log: Log, out: Out) -> None:
+def import_inspect(
+    log: Log,
+    out: Out,
+    thoughts: Thoughts = None,
+    max_bytes: Annotated[
+        int, typer.Option(metavar="N", min=1, help="The longest file in the log, unpacked.")
+    ] = 100_000_000,
+) -> None:
     """The responses in a log of Inspect AI (.eval or .json), of any task whose sample ids are the benchmark's."""
     from ..interchange.inspect_logs import read_responses
+    from ..thoughts import own_marks
 
-    _write(read_responses(log), out)
+    _write(read_responses(log, own_marks(thoughts), max_bytes), out)
 
 
 def _write(responses: list[Response], out: Path) -> None:

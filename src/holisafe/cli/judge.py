@@ -57,6 +57,7 @@ def _judge_run(folder: Path, specs: list[str], rejudge_invalid: bool, max_cost: 
     from ..judges import open_judge
     from ..report.tables import run_table
     from .progress import showing_progress
+    from .run import print_reasons
     from .screen import screen
 
     judges = [open_judge(spec) for spec in dict.fromkeys(specs)]
@@ -69,6 +70,8 @@ def _judge_run(folder: Path, specs: list[str], rejudge_invalid: bool, max_cost: 
         print(f"note: {remark}")
     for name, count in scores.judge_errors.items():
         print(f"{count} calls of {name} failed; the same command tries them again.")
+    if scores.judge_errors:
+        print_reasons(folder)
     raise typer.Exit(ExitCode.RESUMABLE if scores.judge_errors else ExitCode.DONE)
 
 

@@ -124,6 +124,7 @@ def run(
         print(f"{errors} calls failed and are in no rate; the same command tries them again.")
     for name, count in judge_errors.items():
         print(f"{count} calls of {name} failed and count as invalid; the same command tries them again.")
+    print_reasons(config.out)
     for remark in scores.remarks:
         print(f"note: {remark}")
     print(f"Everything is in {config.out}; next: holisafe report {config.out}")
@@ -133,6 +134,17 @@ def run(
     if errors or judge_errors:
         raise typer.Exit(ExitCode.RESUMABLE)
     raise typer.Exit(ExitCode.GATE_FAILED if failures else ExitCode.DONE)
+
+
+def print_reasons(run: Path) -> None:
+    """The commonest reasons of a run's failed calls, and words for the end of answers that nobody here knows."""
+    from ..evaluation.reasons import commonest, unknown_endings
+    from ..records import Response, Verdict
+    from ..runs.folder import read_records
+
+    responses = read_records(run, Response).values()
+    for line in [*commonest(responses), *commonest(read_records(run, Verdict).values()), *unknown_endings(responses)]:
+        print(f"  {line}")
 
 
 def _open_split(name: str, root: str | None, split: str | None) -> Benchmark:

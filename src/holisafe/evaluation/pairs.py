@@ -38,6 +38,7 @@ from ..runs.run import read_run
 from ..runs.scores import Scores, write_scores
 from ..targets.base import Target
 from .progress import Progress, silent
+from .reasons import FIRST, alike, reason_of
 from .stopping import Budget, Stopping, stopping_on_interrupt
 
 Call = tuple[Sample, int]
@@ -155,7 +156,8 @@ def respond(
     keyed = {response_key(sample.id, repeat): (sample, repeat) for sample, repeat in calls}
     waiting = {key: call for key, call in keyed.items() if not run.index.done(key)}
     total = len(calls)
-    stored = Stored(run, stopping, lambda: report("responses", total - len(waiting), total))
+    fresh = None if total > len(waiting) else target
+    stored = Stored(run, stopping, lambda: report("responses", total - len(waiting), total), fresh)
 
     async def requests() -> AsyncIterator[Request]:
         for sample, repeat in list(waiting.values()):
@@ -202,7 +204,8 @@ def judge_responses(
             or (opinion.invalid and judge.name in again)
         }
         total = len(asked)
-        stored = Stored(run, stopping, partial(_tell, report, judge.name, waiting, total))
+        fresh = None if total > len(waiting) else getattr(judge, "target", None)
+        stored = Stored(run, stopping, partial(_tell, report, judge.name, waiting, total), fresh)
 
         def pairs(samples: Mapping[ResponseKey, Sample], stored: Stored = stored) -> Iterator[Judged]:
             for response in run.index.responses(list(samples)):
@@ -232,11 +235,18 @@ def _tell(report: Progress, who: str, waiting: Sized, total: int) -> None:
 
 class Stored:
     """What comes back, stored one by one. The first fault on the way lets nothing new begin and is raised at the end:
-    what was in flight, and is paid for, is stored all the same."""
+    what was in flight, and is paid for, is stored all the same.
 
-    def __init__(self, run: RunFolder, stopping: Stopping, tell: Callable[[], None]) -> None:
-        self.run, self.stopping, self.tell = run, stopping, tell
+    Of a model that is asked for the first time (`fresh`), calls that all fail alike are such a fault: a wrong name, key
+    or address, which the next calls would meet too.
+    """
+
+    def __init__(
+        self, run: RunFolder, stopping: Stopping, tell: Callable[[], None], fresh: Target | None = None
+    ) -> None:
+        self.run, self.stopping, self.tell, self.fresh = run, stopping, tell, fresh
         self.fault: Exception | None = None
+        self.failed: list[str] = []
 
     def stopped(self) -> bool:
         return self.fault is not None or self.stopping()
@@ -249,11 +259,26 @@ class Stored:
             self.run.append(record)
             self.stopping.budget.spend(record.cost)
             self.tell()
+            self._heed(reason_of(record))
         except Exception as fault:  # noqa: BLE001 - whatever it is, others are in flight
             self.fault = self.fault or fault
 
+    def _heed(self, reason: str | None) -> None:
+        if reason is None or (self.failed and alike(reason) != alike(self.failed[0])):
+            self.fresh = None
+        if self.fresh is not None and reason is not None:
+            self.failed.append(reason)
+            if len(self.failed) >= FIRST and not self.fresh.capabilities.free:
+                self.fault = self.fault or self._nothing_works()
+
+    def _nothing_works(self) -> InputError:
+        name, count = self.fresh.name if self.fresh else "", len(self.failed)
+        return InputError(f"{name}: all of the first {count:,} calls failed, nothing more was asked: {self.failed[0]}")
+
     def complain(self) -> None:
-        """Raise the first fault, if there was one."""
+        """Raise the first fault, if there was one; and one where every call failed alike."""
+        if self.fault is None and self.fresh is not None and len(self.failed) >= FIRST:
+            self.fault = self._nothing_works()
         if self.fault is not None:
             raise self.fault
 

@@ -14,16 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..records import Response, Sample
+from ..records import Finish, Response, Sample
 from ..tables import identity as checked_identity
 from ..tables import rows
+from ..thoughts import Marks, part
 
 ID_FIELDS = ("doc.id", "doc.sample_id", "doc.question_id")
 """Where the sample's own id is, where the log has it."""
 
 
 def read_log(
-    path: Path, target: str, samples: Sequence[Sample] | None = None, id_field: str | None = None
+    path: Path,
+    target: str,
+    samples: Sequence[Sample] | None = None,
+    id_field: str | None = None,
+    own: Marks | None = None,
 ) -> list[Response]:
     """The responses of a log, in its order.
 
@@ -33,6 +38,7 @@ def read_log(
         samples: the benchmark's, in its own order; where the log has no ids, `doc_id` is the position among them. Each
             line whose prompt is logged must then contain the sample's query.
         id_field: the field that holds the id, with dots between levels; by default the first of ID_FIELDS there is.
+        own: the model's own marks of its thoughts, which are parted from its answers.
 
     Raises InputError, naming row and field, for a broken line, a line without an id or a response, a document that
     occurs twice or was asked several times, and a prompt that is not the sample's.
@@ -42,8 +48,11 @@ def read_log(
         identity = _identity(line, id_field, samples, path, row)
         if identity in responses:
             raise InputError(f"duplicate id {identity!r}", where=path, row=row)
-        text = _text(line, path, row)
-        responses[identity] = Response(sample_id=identity, target=target, text=text)
+        parted = part(_text(line, path, row), own)
+        finish: Finish = "truncated" if parted.unfinished else "stop"
+        responses[identity] = Response(
+            sample_id=identity, target=target, text=parted.text, reasoning=parted.reasoning, finish=finish
+        )
     return list(responses.values())
 
 

@@ -12,12 +12,13 @@ from ..records import Request, Response
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What a target can do. `images_per_request` None means any number."""
+    """What a target can do. `images_per_request` None means any number; `free` answers cost neither money nor time."""
 
     images_per_request: int | None = None
     system_prompt: bool = True
     likelihoods: bool = False
     guard: bool = False
+    free: bool = False
 
 
 class Target(Protocol):
