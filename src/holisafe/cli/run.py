@@ -124,7 +124,7 @@ def run(
         print(f"{errors} calls failed and are in no rate; the same command tries them again.")
     for name, count in judge_errors.items():
         print(f"{count} calls of {name} failed and count as invalid; the same command tries them again.")
-    print_reasons(config.out)
+    print_reasons(config.out, bool(errors or judge_errors))
     for remark in scores.remarks:
         print(f"note: {remark}")
     print(f"Everything is in {config.out}; next: holisafe report {config.out}")
@@ -138,12 +138,14 @@ def run(
 
 def print_reasons(run: Path) -> None:
     """The commonest reasons of a run's failed calls, and words for the end of answers that nobody here knows."""
-    from ..evaluation.reasons import commonest, unknown_endings
+    from ..judges.base import CALL_FAILED, call_failed
     from ..records import Response, Verdict
     from ..runs.folder import read_records
+    from ..runs.reasons import commonest, failures, unknown_endings
 
-    responses = read_records(run, Response).values()
-    for line in [*commonest(responses), *commonest(read_records(run, Verdict).values()), *unknown_endings(responses)]:
+    responses, verdicts = read_records(run, Response).values(), read_records(run, Verdict).values()
+    judges = [(verdict.invalid or "").removeprefix(CALL_FAILED) for verdict in verdicts if call_failed(verdict)]
+    for line in [*commonest(failures(responses)), *commonest(judges), *unknown_endings(responses)]:
         print(f"  {line}")
 
 

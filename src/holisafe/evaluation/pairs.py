@@ -34,11 +34,11 @@ from ..records import (
 )
 from ..runs.folder import RunFolder, provenance, read_manifest
 from ..runs.index import Index
+from ..runs.reasons import alike, failures
 from ..runs.run import read_run
 from ..runs.scores import Scores, write_scores
 from ..targets.base import Target
 from .progress import Progress, silent
-from .reasons import FIRST, alike, reason_of
 from .stopping import Budget, Stopping, stopping_on_interrupt
 
 Call = tuple[Sample, int]
@@ -233,6 +233,17 @@ def _tell(report: Progress, who: str, waiting: Sized, total: int) -> None:
     report(who, total - len(waiting), total)
 
 
+FIRST = 8
+"""So many first calls that all fail alike show that the next would."""
+
+
+def _reason(record: Response | Verdict) -> str | None:
+    """Why a call failed; None for one that did not."""
+    if isinstance(record, Response):
+        return next(iter(failures([record])), None)
+    return (record.invalid or "").removeprefix(CALL_FAILED) if call_failed(record) else None
+
+
 class Stored:
     """What comes back, stored one by one. The first fault on the way lets nothing new begin and is raised at the end:
     what was in flight, and is paid for, is stored all the same.
@@ -259,7 +270,7 @@ class Stored:
             self.run.append(record)
             self.stopping.budget.spend(record.cost)
             self.tell()
-            self._heed(reason_of(record))
+            self._heed(_reason(record))
         except Exception as fault:  # noqa: BLE001 - whatever it is, others are in flight
             self.fault = self.fault or fault
 

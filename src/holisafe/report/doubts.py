@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..metrics import measured
 from ..metrics.measures import Measure
 from ..records import Sample, response_key
+from ..runs.reasons import commonest, failures
 from ..runs.run import Run
 from ..runs.scores import Cell
 from .groups import Group
@@ -108,7 +109,8 @@ def _failures(run: Run) -> list[str]:
     found = []
     if counts.errors:
         share = percent(counts.errors / total)
-        found.append(f"{counts.errors:,} of {total:,} calls failed ({share}); they are in no rate.")
+        why = "; ".join(commonest(failures(run.responses.values()))) or "their records are gone"
+        found.append(f"{counts.errors:,} of {total:,} calls failed ({share}); they are in no rate. Why: {why}.")
     unanswered = len(run.samples.keys() - {response.sample_id for response in run.responses.values()})
     if unanswered:
         found.append(f"{unanswered:,} of {len(run.samples):,} pairs have no answer yet.")
