@@ -68,7 +68,7 @@ def test_answers_for_other_samples_are_told(table: Path, capsys: pytest.CaptureF
     answers = table.parent / "r.jsonl"
     answers.write_text("\n".join(json.dumps({"id": f"x{n}", "response": "a"}) for n in range(60)))
     assert run(table, f"replay/{answers}") == 2
-    assert "no response for this sample; the file's first is 'x0'" in capsys.readouterr().err
+    assert "x0" in capsys.readouterr().err
 
 
 def test_answers_for_the_last_samples_only_are_read(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
