@@ -125,7 +125,6 @@ def run(
     for name, count in judge_errors.items():
         print(f"{count} calls of {name} failed and count as invalid; the same command tries them again.")
     print_reasons(config.out, bool(errors or judge_errors))
-    print_reasons(config.out, bool(errors or judge_errors))
     for remark in scores.remarks:
         print(f"note: {remark}")
     print(f"Everything is in {config.out}; next: holisafe report {config.out}")
