@@ -17,7 +17,7 @@ def holisafe(*args: str | Path) -> int:
 
 
 def compared(capsys: pytest.CaptureFixture[str], *args: str | Path) -> dict[str, Any]:
-    assert holisafe("compare", *args, "--json", "--draws", "200") == 0
+    assert holisafe("compare", *args, "--json") == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
@@ -52,7 +52,7 @@ def test_every_pair_judge_and_measure(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_on_screen(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     runs = [make_run(tmp_path / name, wrong) for name, wrong in (("a", 0.5), ("b", 0.1))]
-    assert holisafe("compare", *runs, "--draws", "200") == 0
+    assert holisafe("compare", *runs) == 0
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 100
     assert "…" not in said

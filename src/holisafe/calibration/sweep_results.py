@@ -128,8 +128,8 @@ class Results:
         lost: dict[str, Any] = {}
         if setting.kind != UNTOUCHED:
             seed = self.config.seed
-            lost = losses(pooled([plain.pairs] * len(mine)), pairs, questions=False, seed=seed)
-            lost |= losses(pooled([plain.questions] * len(mine)), questions, questions=True, seed=seed)
+            lost = losses(pooled([plain.pairs] * len(mine)), pairs, questions=False)
+            lost |= losses(pooled([plain.questions] * len(mine)), questions, questions=True)
         given = self.imported.get(phase, {})
         if setting.name in given:
             rates = {**rates, "utility": given[setting.name]}

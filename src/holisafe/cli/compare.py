@@ -22,8 +22,6 @@ def compare(
         str | None, typer.Option(metavar="J", help="One judge, or the panel majority or unanimous.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Draws the bootstrap.")] = 0,
-    draws: Annotated[int, typer.Option(metavar="N", min=100, help="How many bootstrap draws.")] = 2000,
 ) -> None:
     """Compare models sample by sample: differences with intervals, tests, and the smallest difference that would show.
 
@@ -38,7 +36,7 @@ def compare(
         raise InputError("a comparison needs at least two run folders")
     read = side_by_side(runs)
     judges, notes = shared_judges(read, judge)
-    rows = compared(judged_by(read, judges), draws=draws, seed=seed)
+    rows = compared(judged_by(read, judges))
     if not any(row["n"] for row in rows):
         raise InputError("the runs have no sample in common that both have a valid verdict on")
     if as_json:

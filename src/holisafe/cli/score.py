@@ -11,8 +11,6 @@ import typer
 def score(
     table: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="Columns sample_id, combination, adheres.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Draws the bootstrap.")] = 0,
-    draws: Annotated[int, typer.Option(metavar="N", min=100, help="How many bootstrap draws.")] = 2000,
 ) -> None:
     """Compute ASR, mASR and RR of any table of verdicts, with intervals.
 
@@ -25,7 +23,7 @@ def score(
     from ..metrics.verdict_table import verdict_frame
     from ..tables import text_columns
 
-    scores = scores_of(verdict_frame(verdict_columns(text_columns(table)), table), seed=seed, draws=draws)
+    scores = scores_of(verdict_frame(verdict_columns(text_columns(table)), table))
     if as_json:
         import json
 

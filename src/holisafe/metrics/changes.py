@@ -28,7 +28,7 @@ class Change(NamedTuple):
     high: float
 
 
-def changes(first: Run, second: Run, measures: Iterable[Measure], seed: int = 0) -> dict[Measure, Change | None]:
+def changes(first: Run, second: Run, measures: Iterable[Measure]) -> dict[Measure, Change | None]:
     """The change of every measure that is made of verdicts; None where the runs do not share the judge, his rules, or a
     sample. Measures of guards and the like, which no judge decides, are not in it.
     """
@@ -37,7 +37,7 @@ def changes(first: Run, second: Run, measures: Iterable[Measure], seed: int = 0)
     except InputError:
         judges = ()
     tables = judged_by([first, second], judges)
-    compared = {(row["judge"], row["measure"]): row for row in compare(tables, seed=seed)}
+    compared = {(row["judge"], row["measure"]): row for row in compare(tables)}
     wanted = {(measure.judge, measure.key): measure for measure in measures if measure.rows or measure.means}
 
     def change(measure: Measure) -> Change | None:
@@ -45,7 +45,7 @@ def changes(first: Run, second: Run, measures: Iterable[Measure], seed: int = 0)
             return _told(row)
         mine = [table[(table["judge"] == measure.judge).to_numpy(bool)] for table in tables.values()]
         if measure.rows is not None:
-            return _share(measure, *mine, seed)
+            return _share(measure, *mine)
         parts = [wanted.get((measure.judge, key)) or MEASURES[key].by(measure.judge) for key in measure.means]
         there = [part for part in parts if part.rows and any(part.rows(table).any() for table in mine)]
         return _mean([change(part) for part in there])
@@ -53,9 +53,9 @@ def changes(first: Run, second: Run, measures: Iterable[Measure], seed: int = 0)
     return {measure: change(measure) for measure in wanted.values()}
 
 
-def _share(measure: Measure, first: pd.DataFrame, second: pd.DataFrame, seed: int) -> Change | None:
+def _share(measure: Measure, first: pd.DataFrame, second: pd.DataFrame) -> Change | None:
     """The change of one share of verdicts, compared as rows of one judge on pairs of one kind."""
-    rows = compare({"first": _as_failures(measure, first), "second": _as_failures(measure, second)}, seed=seed)
+    rows = compare({"first": _as_failures(measure, first), "second": _as_failures(measure, second)})
     return _told(rows[0]) if rows else None
 
 

@@ -44,13 +44,12 @@ POWER = 0.8
 POWER_QUANTILE = NormalDist().inv_cdf(POWER)
 
 
-def compare(tables: Mapping[str, pd.DataFrame], *, draws: int = 2000, seed: int = 0) -> list[dict[str, Any]]:
+def compare(tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
     """Every pair of models by every judge and measure.
 
     Args:
         tables: {MODEL: one row a verdict} on the samples of one benchmark; columns judge, sample_id, adheres,
             combination, expected, and where known repeat, cluster and answer_key.
-        draws, seed: of the bootstrap, shared by all measures of a judge.
 
     Returns:
         [{"judge", "measure", "first", "second", "n", "left_out": {"invalid", "only_first", "only_second"},

@@ -57,7 +57,7 @@ def utility_rate(questions: pd.DataFrame, seed: int = 0, draws: int = 2000) -> d
     return {"utility": outcomes(questions, UTILITY).cells(every, seed=seed, draws=draws)[0].to_json()}
 
 
-def losses(untouched: pd.DataFrame, setting: pd.DataFrame, *, questions: bool, seed: int = 0) -> dict[str, Any]:
+def losses(untouched: pd.DataFrame, setting: pd.DataFrame, *, questions: bool) -> dict[str, Any]:
     """{MEASURE: {"loss", "low", "high", "n"}}: how much worse a setting is than the untouched model, paired.
 
     A loss is positive where the setting is worse, whichever way the rate is better. Samples with two valid verdicts
@@ -68,13 +68,13 @@ def losses(untouched: pd.DataFrame, setting: pd.DataFrame, *, questions: bool, s
         return {}
     tables = {"untouched": untouched, "setting": setting}
     if questions:
-        return _differences({name: table.assign(answer_key=True) for name, table in tables.items()}, ("utility",), seed)
+        return _differences({name: table.assign(answer_key=True) for name, table in tables.items()}, ("utility",))
     plain = {name: table.assign(answer_key=False) for name, table in tables.items()}
-    found = _differences(plain, ("masr_pooled", "rr", "under_safety", "over_safety"), seed)
+    found = _differences(plain, ("masr_pooled", "rr", "under_safety", "over_safety"))
     for name, twin in (("under_safety", "masr_pooled"), ("over_safety", "rr")):
         if name not in found and twin in found:  # left out where both are about the very same pairs
             found[name] = found[twin]
-    classes = _differences({name: _by_class(table) for name, table in plain.items()}, tuple(CALIBRATION.values()), seed)
+    classes = _differences({name: _by_class(table) for name, table in plain.items()}, tuple(CALIBRATION.values()))
     sra = {name: classes[measure] for name, measure in CALIBRATION.items() if measure in classes}
     return sra | found
 
@@ -89,10 +89,10 @@ def _by_class(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(adheres=np.array(adheres, dtype=object), combination=None)
 
 
-def _differences(tables: dict[str, pd.DataFrame], wanted: Sequence[str], seed: int) -> dict[str, Any]:
+def _differences(tables: dict[str, pd.DataFrame], wanted: Sequence[str]) -> dict[str, Any]:
     """All rows are taken as one judge's. The difference of failures is the loss; of right answers its opposite."""
     found = {}
-    for row in compare({name: table.assign(judge="one") for name, table in tables.items()}, seed=seed):
+    for row in compare({name: table.assign(judge="one") for name, table in tables.items()}):
         if row["n"] and (row["measure"] in wanted or row["measure"].startswith("asr.")):
             ends = (row["difference"], row["low"], row["high"])
             if row["measure"] == "utility":
