@@ -177,7 +177,7 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self._file, self._synced = path, -1, 0.0
+        self.path, self._file, self._synced, self._waiting = path, -1, 0.0, False
 
     def __enter__(self) -> Journal:
         with said_of(self.path):
@@ -204,6 +204,7 @@ class Journal:
         Raises OSError when the disk does not take them all; what it took of them is removed again.
         """
         rest = "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
+        self._waiting = True
         with said_of(self.path):
             whole = os.fstat(self._file).st_size
             try:
@@ -219,9 +220,10 @@ class Journal:
 
     def sync(self) -> None:
         """Wait until the disk has every line."""
-        with said_of(self.path):
-            _sync(self._file)
-        self._synced = time.monotonic()
+        if self._waiting:
+            with said_of(self.path):
+                _sync(self._file)
+            self._synced, self._waiting = time.monotonic(), False
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -109,6 +109,11 @@ class RunFolder:
                 self.index.take(record, at)
                 at += 1 + len(line.encode())
 
+    def sync(self) -> None:
+        """Wait until the disk has everything that was written down."""
+        for file in self._files.values():
+            file.sync()
+
     @cached_property
     def index(self) -> Index:
         """What the run holds, without its texts; it knows of what is appended."""
