@@ -127,7 +127,6 @@ class Results:
         rates = self._rates(pairs, questions)
         lost: dict[str, Any] = {}
         if setting.kind != UNTOUCHED:
-            seed = self.config.seed
             lost = losses(pooled([plain.pairs] * len(mine)), pairs, questions=False)
             lost |= losses(pooled([plain.questions] * len(mine)), questions, questions=True)
         given = self.imported.get(phase, {})
