@@ -112,9 +112,13 @@ def _pair(
     failed = one[both] == 1, other[both] == 1
     hit_first, hit_second = failed if failures else (~failed[0], ~failed[1])
     own = clusters[both]
-    sizes = np.bincount(own)
-    apart = [np.bincount(own, only)[sizes > 0] for only in (hit_first & ~hit_second, hit_second & ~hit_first)]
-    sizes = sizes[sizes > 0].astype(float)
+    counts: Floats = np.stack(
+        [
+            np.bincount(own[rows], minlength=int(own.max(initial=-1)) + 1).astype(float)
+            for rows in (hit_first & ~hit_second, hit_second & ~hit_first, np.ones(len(own), dtype=bool))
+        ]
+    )
+    *apart, sizes = counts[:, counts[2] > 0]
     n, n_clusters, only_first, only_second = len(own), len(sizes), *(int(part.sum()) for part in apart)
     row: dict[str, Any] = {
         "n": n,
