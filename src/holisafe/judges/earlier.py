@@ -19,7 +19,7 @@ from . import open_judge
 from .base import Judge, Judged
 
 
-@dataclass(frozen=True)
+@dataclass
 class Kept:
     """An earlier judge that is asked nothing: what it said by its rules of then counts on."""
 
