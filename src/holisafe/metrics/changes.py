@@ -43,11 +43,11 @@ def changes(first: Run, second: Run, measures: Iterable[Measure]) -> dict[Measur
     def change(measure: Measure) -> Change | None:
         if (row := compared.get((measure.judge, measure.key))) is not None:
             return _told(row)
-        mine = [table[(table["judge"] == measure.judge).to_numpy(bool)] for table in tables.values()]
+        one, other = (table[(table["judge"] == measure.judge).to_numpy(bool)] for table in tables.values())
         if measure.rows is not None:
-            return _share(measure, *mine)
+            return _share(measure, one, other)
         parts = [wanted.get((measure.judge, key)) or MEASURES[key].by(measure.judge) for key in measure.means]
-        there = [part for part in parts if part.rows and any(part.rows(table).any() for table in mine)]
+        there = [part for part in parts if part.rows and any(part.rows(table).any() for table in (one, other))]
         return _mean([change(part) for part in there])
 
     return {measure: change(measure) for measure in wanted.values()}
@@ -71,7 +71,7 @@ def _as_failures(measure: Measure, table: pd.DataFrame) -> pd.DataFrame:
     else:
         right = rows["adheres"].astype("boolean").fillna(False).astype(bool)
         hit = right if plain(rows).any() else ~right
-    missed = pd.Series(~hit.to_numpy(bool), dtype="boolean").where(valid.to_numpy(bool)).to_numpy(object, na_value=None)
+    missed = pd.Series(~hit.to_numpy(bool), dtype=object).where(valid.to_numpy(bool), None).to_numpy(object)
     return rows.assign(adheres=missed, combination=None, expected="refuse", answer_key=False, judge="one")
 
 

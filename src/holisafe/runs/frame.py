@@ -72,9 +72,9 @@ def _guard(found: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame({"guard_label": nothing, "guard_unsafe": np.full(len(found), np.nan)})
     probability = found[[GUARD + label for label in labels]].to_numpy(float)
     finite = np.isfinite(probability).all(axis=1)
-    names = np.array(labels, dtype=object)[np.where(finite[:, None], probability, 0.0).argmax(axis=1)]
+    names = np.array(labels)[np.where(finite[:, None], probability, 0.0).argmax(axis=1)]
     unsafe = 1 - probability[:, labels.index(SAFE)] if SAFE in labels else np.full(len(found), np.nan)
-    label = pd.array(np.where(finite, names, None), dtype="str")
+    label = pd.Series(names, dtype="str").where(finite)
     return pd.DataFrame({"guard_label": label, "guard_unsafe": np.where(finite, unsafe, np.nan)})
 
 

@@ -76,7 +76,7 @@ class Run:
     def judged(self) -> dict[str, dict[ResponseKey, Verdict]]:
         """{JUDGE: {response key: its verdict}} of those that count; the rows of `verdicts` as records."""
         stored = read_records(self.folder, Verdict)
-        found: dict[str, dict[str, Verdict]] = {judge: {} for judge in self.versions}
+        found: dict[str, dict[ResponseKey, Verdict]] = {judge: {} for judge in self.versions}
         for judge, sample, repeat in self.verdicts[["judge", "sample_id", "repeat"]].itertuples(index=False):
             key = response_key(sample, int(repeat))
             found[judge][key] = stored[verdict_key(judge, key)]
@@ -124,7 +124,8 @@ def read_runs(folders: Sequence[Path], titles: Sequence[str] | None = None) -> t
         raise InputError("give at least one run folder")
     if titles is not None and len(titles) != len(folders):
         raise InputError(f"{len(titles)} titles for {len(folders)} run folders")
-    return tuple(map(read_run, folders, titles or [None] * len(folders)))
+    called: Sequence[str | None] = titles or [None] * len(folders)
+    return tuple(map(read_run, folders, called))
 
 
 def apart(runs: Sequence[Run]) -> Iterator[Run]:
