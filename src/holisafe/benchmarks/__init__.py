@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import ChangedError, InputError
 from ..registry import benchmarks
 from ..specs import recorded_place
 from .base import Benchmark
@@ -46,5 +46,5 @@ def open_recorded(benchmark: Any, where: Path, root: Path | str | None = None) -
     place = root if root is not None else recorded_place(named.get("root"), where)
     opened = open_benchmark(reader, place, split)
     if opened.content_hash() != named.get("content_hash"):
-        raise InputError(f"the content of {opened.name} is not what this run asked about", where=where)
+        raise ChangedError(f"the content of {opened.name} is not what this run asked about", where=where)
     return opened
