@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from ..errors import InputError
@@ -23,6 +24,8 @@ LIBRARY_ERRORS = (
     RuntimeError,
     AttributeError,
     ImportError,
+    ArithmeticError,
+    StrictDataclassError,
     SafetensorError,
 )
 """What transformers, PEFT and safetensors raise on a folder that they cannot read."""
@@ -37,4 +40,5 @@ def one_line(where: str | Path, problem: str = "cannot be loaded") -> Iterator[N
         raise
     except LIBRARY_ERRORS as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise InputError(f"{problem}: {lines[0] if lines else type(error).__name__}", where=where) from error
+        said = " ".join(lines[:2] if lines[0].endswith(":") else lines[:1]) if lines else type(error).__name__
+        raise InputError(f"{problem}: {said}", where=where) from error

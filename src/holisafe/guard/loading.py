@@ -88,8 +88,11 @@ def load_model(
     adapter = find_file(source, ADAPTER_CONFIG)
     with quiet(bars=sys.stderr.isatty()), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PEFT's about missing keys: they are refused in words
-        model = (_load_adapter(source, adapter, options) if adapter else _load_full(source, options)).eval()
-        remember(model, source)
+        if adapter:
+            import peft  # noqa: F401 - where it is missing, that is what to say
+        with one_line(source):
+            model = (_load_adapter(source, adapter, options) if adapter else _load_full(source, options)).eval()
+            remember(model, source)
         choose_threads(model)
         return model
 
@@ -140,17 +143,16 @@ def _load_full(source: str, options: _Options) -> Any:
         read_settings(config.to_dict(), config, where=source)
         cls = guarded_class(cls)
     placed = {} if str(options.device) == "cpu" else {"device_map": options.device}
-    with one_line(source):
-        model, report = cls.from_pretrained(
-            source if checkpoint.weights is None else None,
-            config=config,
-            state_dict=checkpoint.weights,
-            dtype=options.dtype,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,  # they are refused below, in words
-            output_loading_info=True,
-            **placed,
-        )
+    model, report = cls.from_pretrained(
+        source if checkpoint.weights is None else None,
+        config=config,
+        state_dict=checkpoint.weights,
+        dtype=options.dtype,
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,  # they are refused below, in words
+        output_loading_info=True,
+        **placed,
+    )
     for name, value in checkpoint.generation.items():
         setattr(model.generation_config, name, value)
     _check_report(report, source, strict=is_guarded(model))
@@ -229,10 +231,9 @@ def _load_adapter(source: str, adapter_config: Path, options: _Options) -> Any:
         place_trained_row(model, shapes, source)
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 
-    with one_line(source):
-        config = PeftConfig.from_pretrained(source)
-        config.base_model_name_or_path = model.name_or_path  # where it was found; PEFT would look on the hub
-        wrapped = PeftModel.from_pretrained(model, source, config=config)
+    config = PeftConfig.from_pretrained(source)
+    config.base_model_name_or_path = model.name_or_path  # where it was found; PEFT would look on the hub
+    wrapped = PeftModel.from_pretrained(model, source, config=config)
     placed = {name.removeprefix(PREFIX) for name in get_peft_model_state_dict(wrapped)}
     report = {"missing_keys": placed - shapes.keys(), "unexpected_keys": shapes.keys() - placed, "mismatched_keys": []}
     _check_report(report, source, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -53,6 +54,8 @@ class GuardSettings:
     loss_weight: float = 1.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.pool, str):
+            raise GuardError("guard settings: pool is no text")
         object.__setattr__(self, "pool", "+".join(sources(self.pool)))  # today's names
         unknown = [source for source in sources(self.pool) if source not in PARTS]
         reads_token = "token" in sources(self.pool)
@@ -66,7 +69,7 @@ class GuardSettings:
             "token_id must not be negative": self.token_id is not None and self.token_id < 0,
             f"unit {self.unit!r} is none of {', '.join(UNITS)}": self.unit not in UNITS,
             f"verdict {self.verdict!r} is none of {', '.join(VERDICTS)}": self.verdict not in VERDICTS,
-            "hidden_scale must be above 0": not self.hidden_scale > 0,
+            "hidden_scale must be a number above 0": not 0 < self.hidden_scale < math.inf,
             "hidden_layers must be at least 1": self.hidden_layers < 1,
             "dropout must lie in [0, 1)": not 0 <= self.dropout < 1,
             "loss_weight must not be negative": not self.loss_weight >= 0,
@@ -103,13 +106,14 @@ def read_settings(fields: Mapping[str, Any], model_config: Any, where: str) -> G
 
     Raises InputError naming the field when the labels and their number disagree or the schema is from later.
     """
-    labels, number = fields[LABELS], fields.get("num_safety_categories")
+    labels, number = fields.get(LABELS), fields.get("num_safety_categories")
     if not isinstance(labels, list | tuple):
         raise InputError("is no list of labels", where=where, field=LABELS)
     if number is not None and number != len(labels):
         raise InputError(f"is {number}, but {LABELS} names {len(labels)}", where=where, field="num_safety_categories")
-    if fields.get("safety_schema", SCHEMA) > SCHEMA:
-        raise InputError("written by a newer holisafe", where=where, field="safety_schema")
+    schema = fields.get("safety_schema", SCHEMA)
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise InputError("written by a newer holisafe, or no number", where=where, field="safety_schema")
     try:
         return GuardSettings(
             labels=tuple(labels),
