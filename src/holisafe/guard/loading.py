@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import sys
 import warnings
 from collections.abc import Iterable
@@ -39,6 +41,8 @@ from .settings import LABELS, GuardSettings, describes_guard, read_settings
 from .thresholds_kept import remember
 
 ADAPTER_CONFIG = "adapter_config.json"
+SPARE = 100_000_000
+"""So many parameters too many are built and then missed by name, which says more."""
 GUARD_FILE = f"{GUARD_FOLDER}/{SETTINGS_FILE}"
 
 READING = (LABELS, "safety_pool", "safety_token_id", "safety_unit", "safety_verdict")
@@ -142,6 +146,8 @@ def _load_full(source: str, options: _Options) -> Any:
         _choose_pool(config, options.pool, source)
         read_settings(config.to_dict(), config, where=source)
         cls = guarded_class(cls)
+    if checkpoint.weights is None and not fields.get("quantization_config"):
+        _check_size(cls, config, source)
     placed = {} if str(options.device) == "cpu" else {"device_map": options.device}
     model, report = cls.from_pretrained(
         source if checkpoint.weights is None else None,
@@ -159,6 +165,16 @@ def _load_full(source: str, options: _Options) -> Any:
     if beside:
         _add_guard(model, source, read_object(beside), options.pool)
     return model
+
+
+def _check_size(cls: Any, config: Any, source: str) -> None:
+    """Raise InputError for a config of a model far larger than its weights: all of it would be made, of random numbers,
+    before the first weight was missed."""
+    with torch.device("meta"):
+        described = sum(parameter.numel() for parameter in cls._from_config(copy.deepcopy(config)).parameters())
+    held = sum(math.prod(shape) for shape in weight_shapes(source, "model").values())
+    if described > 2 * held + SPARE:
+        raise InputError(f"describes {described:,} parameters, but its weights hold {held:,}", where=source)
 
 
 def _choose_pool(config: Any, pool: str | None, source: str) -> None:
