@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -78,7 +79,7 @@ def not_led_out(folder: Path, path: Path) -> Path:
 def _blobs(home: Path) -> Iterator[Path]:
     """Where the hub's cache keeps the files that `.../snapshots/COMMIT/...` links to."""
     for folder in (home, *home.parents):
-        if folder.parent.name == "snapshots":
+        if folder.parent.name == "snapshots" and re.fullmatch("[0-9a-f]{40}", folder.name):
             yield folder.parent.parent / "blobs"
 
 
