@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -21,7 +22,7 @@ from .pairs import caption, pairs
 from .scenes import Scene, render
 from .utility import utility_samples
 
-FACTS = {
+FACTS: dict[str, Any] = {
     "licence": "Apache-2.0 (text), sprites as in sprites/LICENSES.md",
     "citation": "HoliSafe contributors",
     "access": "embedded",
