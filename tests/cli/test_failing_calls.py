@@ -104,7 +104,25 @@ def test_reasons_and_unknown_endings_are_told_at_the_end(table: Path, capsys: py
         assert run(table, api(server.url)) == 3
     said = capsys.readouterr().out
     assert "  6 x 400 Bad Request: request " in said
-    assert "24 answers ended in 'banana', a word that is not known: they count as whole" in said
+    told = "24 answers ended in 'banana', a word that is not known: they count as whole"
+    assert told in said
+    assert read_json(table.parent / "run" / "scores.json")["responses"]["unknown"] == 24
+    assert "next: holisafe report" in said
+    assert holisafe("report", table.parent / "run") == 0
+    page = (table.parent / "run" / "report.html").read_text()
+    assert told.replace("'", "&#39;") in page
+    assert "Why: 6 x 400 Bad Request: request " in page
+
+
+def test_no_report_is_suggested_of_a_run_without_answers(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def respond(body: dict[str, Any], _: str) -> web.Response:
+        return problem(400, ("one", "another")[int(body["messages"][-1]["content"].split()[-1]) % 2] + " reason")
+
+    with ApiServer(respond=respond) as server:
+        assert run(table, api(server.url)) == 3
+    said = capsys.readouterr().out
+    assert "60 calls failed" in said
+    assert "holisafe report" not in said
 
 
 def test_reasons_that_differ_in_numbers_are_one() -> None:

@@ -248,15 +248,19 @@ def test_how_calls_ended_is_counted(tmp_path: Path, undisturbed: Path) -> None:
             response = await super().call(request)
             finish = {"pair-1": "truncated", "pair-2": "filtered", "pair-3": "error", "pair-4": "truncated"}
             text = " \n" if request.sample_id in ("pair-3", "pair-4") else response.text
-            return dataclasses.replace(response, text=text, finish=finish.get(request.sample_id, "stop"))  # type: ignore[arg-type]
+            word = "banana" if request.sample_id == "pair-5" else None
+            how = finish.get(request.sample_id, "stop")
+            return dataclasses.replace(response, text=text, finish=how, finish_reason=word)  # type: ignore[arg-type]
 
     empty = sum(not answer(s.id) for s in TEST.samples)
     assert read_json(undisturbed / "scores.json")["responses"] == {
-        "n": 66, "errors": 0, "truncated": 0, "filtered": 0, "empty": empty
+        "n": 66, "errors": 0, "truncated": 0, "filtered": 0, "empty": empty, "unknown": 0
     }  # fmt: skip
     scores = evaluate(TEST, Ending("toy/a"), judges(), tmp_path / "run")
     gone = sum(not answer(f"pair-{n}") for n in (3, 4))
-    assert scores["responses"] == {"n": 66, "errors": 1, "truncated": 2, "filtered": 1, "empty": empty - gone + 1}
+    assert scores["responses"] == {
+        "n": 66, "errors": 1, "truncated": 2, "filtered": 1, "empty": empty - gone + 1, "unknown": 1
+    }  # fmt: skip
 
 
 def test_another_answer_to_the_same_question_is_judged_anew(tmp_path: Path) -> None:

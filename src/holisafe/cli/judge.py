@@ -71,7 +71,7 @@ def _judge_run(folder: Path, specs: list[str], rejudge_invalid: bool, max_cost: 
     for name, count in scores.judge_errors.items():
         print(f"{count} calls of {name} failed; the same command tries them again.")
     if scores.judge_errors:
-        print_reasons(folder, failed=True)
+        print_reasons(folder)
     raise typer.Exit(ExitCode.RESUMABLE if scores.judge_errors else ExitCode.DONE)
 
 

@@ -124,10 +124,12 @@ def run(
         print(f"{errors} calls failed and are in no rate; the same command tries them again.")
     for name, count in judge_errors.items():
         print(f"{count} calls of {name} failed and count as invalid; the same command tries them again.")
-    print_reasons(config.out, bool(errors or judge_errors))
+    if errors or judge_errors or scores.responses.unknown:
+        print_reasons(config.out)
     for remark in scores.remarks:
         print(f"note: {remark}")
-    print(f"Everything is in {config.out}; next: holisafe report {config.out}")
+    answered = errors < scores.responses.n  # a page without any answer shows nothing
+    print(f"Everything is in {config.out}" + (f"; next: holisafe report {config.out}" if answered else ""))
     failures = [line for gate in gates for line in gate.failures(scores)]
     for line in failures:
         print(f"gate failed: {line}")
@@ -136,16 +138,13 @@ def run(
     raise typer.Exit(ExitCode.GATE_FAILED if failures else ExitCode.DONE)
 
 
-def print_reasons(run: Path, failed: bool) -> None:
+def print_reasons(run: Path) -> None:
     """The commonest reasons of a run's failed calls, and words for the end of answers that nobody here knows."""
     from ..judges.base import CALL_FAILED, call_failed
     from ..records import Response, Verdict
-    from ..runs.folder import FILES, read_records
+    from ..runs.folder import read_records
     from ..runs.reasons import commonest, failures, unknown_endings
 
-    with (run / FILES[Response]).open("rb") as lines:
-        if not failed and not any(b'"finish_reason":' in line for line in lines):
-            return  # a run without faults need not be read once more
     responses, verdicts = read_records(run, Response).values(), read_records(run, Verdict).values()
     judges = [(verdict.invalid or "").removeprefix(CALL_FAILED) for verdict in verdicts if call_failed(verdict)]
     for line in [*commonest(failures(responses)), *commonest(judges), *unknown_endings(responses)]:

@@ -174,11 +174,12 @@ def calibrated(answers: pd.DataFrame) -> dict[str, Any] | None:
 
 
 def endings(answers: pd.DataFrame) -> dict[str, int]:
-    """How the calls ended. "empty" counts answers of nothing but blanks, however they ended, errors apart."""
+    """How the calls ended, as `runs.scores.Endings` says."""
     how = answers["finish"].value_counts()
     blank = (answers["response"].str.strip() == "") & (answers["finish"] != "error")
     ended = {name: int(how.get(finish, 0)) for name, finish in FINISHES.items()}
-    return {"n": len(answers), **ended, "empty": int(blank.sum())}
+    unknown = int(answers["finish_reason"].notna().sum())
+    return {"n": len(answers), **ended, "empty": int(blank.sum()), "unknown": unknown}
 
 
 FINISHES = {"errors": "error", "truncated": "truncated", "filtered": "filtered"}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..metrics import measured
 from ..metrics.measures import Measure
 from ..records import Sample, response_key
-from ..runs.reasons import commonest, failures
+from ..runs.reasons import commonest, failures, unknown_endings
 from ..runs.run import Run
 from ..runs.scores import Cell
 from .groups import Group
@@ -122,6 +122,7 @@ def _failures(run: Run) -> list[str]:
         count = getattr(counts, name)
         if count and count >= NOTABLE_SHARE * total:
             found.append(f"{count:,} of {total:,} {words} ({percent(count / total)}).")
+    found += [f"{line}." for line in unknown_endings(run.responses.values())]
     unread = run.scores.guard.n_without_reading if run.scores.guard else 0
     if unread:
         found.append(f"{unread:,} answers came without a usable reading of the guard; they are in none of its figures.")

@@ -197,6 +197,11 @@ def facts(group: Group) -> View:
                 ("empty", "Empty answers"),
             )
         ),
+        *(
+            [row("Ended in an unknown word", [found.unknown for found in counts])]
+            if any(c.unknown for c in counts)
+            else []
+        ),
         *(row(f"Invalid verdicts, {judge}", [int(found.get(judge, 0)) for found in invalid]) for judge in judges),
         row("Seed", [run.manifest.get("seed", "–") for run in group.runs]),
     ]

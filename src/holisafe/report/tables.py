@@ -112,7 +112,13 @@ def _answers(*runs: Scores) -> str:
     counts = [scores.responses for scores in runs]
     parts = [
         f"{words} {' / '.join(f'{getattr(found, name):,}' for found in counts)}"
-        for name, words in (("errors", "failed"), ("truncated", "cut"), ("filtered", "filtered"), ("empty", "empty"))
+        for name, words in (
+            ("errors", "failed"),
+            ("truncated", "cut"),
+            ("filtered", "filtered"),
+            ("empty", "empty"),
+            ("unknown", "with an unknown ending"),
+        )
         if any(getattr(found, name) for found in counts)
     ]
     total = " / ".join(f"{found.n:,}" for found in counts)

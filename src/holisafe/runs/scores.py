@@ -164,13 +164,15 @@ class GuardOfPairs(Shown):
 
 @dataclass(frozen=True)
 class Endings(Shown):
-    """How the calls ended. `empty` counts answers of nothing but blanks, however they ended, errors apart."""
+    """How the calls ended. `empty` counts answers of nothing but blanks, however they ended, errors apart; `unknown`
+    those that ended in a word that `finish.ending` does not know, which count as whole."""
 
     n: int = 0
     errors: int = 0
     truncated: int = 0
     filtered: int = 0
     empty: int = 0
+    unknown: int = 0
 
     def __add__(self, other: Endings) -> Endings:
         return Endings(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)))
