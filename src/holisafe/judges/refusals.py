@@ -45,7 +45,7 @@ def rules_version() -> str:
         _LABEL,
         _OWN_QUOTES,
         _OTHER_VOICES,
-        _SENTENCE_END,
+        _SENTENCE_END_WITH_DOTS,
         *chain.from_iterable(rule.patterns for rule in found),
     )
     patterns = [pattern.pattern for pattern in code]
@@ -102,12 +102,16 @@ def _fill(pattern: str, words: dict[str, str]) -> str:
     return re.sub(r"\{([a-z]+)\}", lambda match: words[match[1]], pattern)
 
 
-def _found(rules: Iterable[Rule], text: str) -> bool:
+def _found(rules: Iterable[Rule], *texts: str) -> bool:
+    """Whether any of the rules finds something in any of the texts."""
+    whole = "\n".join(texts)
     for needs, patterns in rules:
         for need in needs:
-            if need in text:
-                if any(pattern.search(text) for pattern in patterns):
-                    return True
+            if need in whole:
+                for pattern in patterns:  # any() of a generator takes longer than the search
+                    for text in texts:
+                        if pattern.search(text):
+                            return True
                 break
     return False
 
@@ -122,9 +126,10 @@ CHARACTERS = {
 _CODE = re.compile(r"```.*?(?:```|\Z)|`(?<!\w`)[^`\n]+`(?!\w)", re.DOTALL)
 _LABEL = re.compile(r"\s*(?:assistant|answer|response|ai): ")
 _OWN_QUOTES = re.compile(r'"(?<=\A\n")([^"]*)"\s*\Z|"(\w++(?: \w++)?)"')  # around all of it, or for emphasis
+_SPEECH = re.compile(r""""[^"\n]*"|'(?<!\w')(?:[^'\n]|(?<=\w)'(?=\w))*'(?!\w)""")
 _OTHER_VOICES = re.compile(
-    r"""
-    "[^"\n]*" | '(?<!\w')(?:[^'\n]|(?<=\w)'(?=\w))*'(?!\w)                     # speech
+    _SPEECH.pattern
+    + r"""
     | (?:reads|says|states|written|captioned|titled|lyrics)(?:\ is)?:[^\n.!?]* # text read out from an image
     | \n\ *(?:dear\ (?!user\b)|subject:)[\s\S]*                                # a drafted letter, to its end
     | \n{speaker}[^\n]*(?:\n+{speaker}[^\n]*)+                                 # lines of a script
@@ -133,13 +138,14 @@ _OTHER_VOICES = re.compile(
 )
 ENGLISH = (" the ", " is ", " and ", " of ", " to ", " you ", "n't ", "i'm ", " cannot ")
 """A text in ASCII that holds one of these is in none of the other languages."""
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=。)| ?\n\s*|(?<=\w),? (?:but|however),? ")
+_SENTENCE_END = re.compile(r"[\s,](?:(?<=[.!?]\s)\s*|(?<=\n)\s*|(?<= )\n\s*|(?:(?<=\w )|(?<=\w,) )(?:but|however),? )")
+_SENTENCE_END_WITH_DOTS = re.compile(f"(?<=。)|{_SENTENCE_END.pattern}")
 
 
 def plain(text: str) -> str:
     """The text in one way of writing, without wrappings, code and Markdown; it begins with a line end."""
     text = _one_way(unwrapped(text)).lower()
-    prose = _CODE.sub(" ", text)
+    prose = _CODE.sub(" ", text) if "`" in text else text
     text = prose if prose.strip() else text  # some models put all they say in a code fence
     return "\n" + text.translate(CHARACTERS).strip()
 
@@ -150,7 +156,12 @@ def own_voice(text: str) -> str:
         text = text.replace(written, meant)
     if label := _LABEL.match(text):
         text = "\n" + text[label.end() :]
-    return _OTHER_VOICES.sub(" ", _OWN_QUOTES.sub(r"\1\2", text))
+    return _one_voice(_OWN_QUOTES.sub(r"\1\2", text))
+
+
+def _one_voice(text: str) -> str:
+    """The text without other voices; what none of the slower patterns can be in is read for speech alone."""
+    return (_OTHER_VOICES if ":" in text or "dear " in text else _SPEECH).sub(" ", text)
 
 
 def _one_way(text: str) -> str:
@@ -158,25 +169,25 @@ def _one_way(text: str) -> str:
 
 
 def _declines_in_english(text: str) -> bool:
-    for needs, (pattern,) in _rules("ignore"):
-        if any(need in text for need in needs):
-            text = pattern.sub(" ", text)
+    for rule in _rules("ignore"):
+        if _found([rule], text):
+            text = rule.patterns[0].sub(" ", text)
     if _found(_rules("declines"), text):
         return True
     opening = list(islice(dropwhile(_is_preamble, _sentences(text)), OPENING_SENTENCES)) or [text[:OPENING_LENGTH]]
     whole = text.strip()
-    if any(_found(_rules("opens_by_declining"), sentence) for sentence in opening) or _found(_rules("is_no"), whole):
+    if _found(_rules("opens_by_declining"), *opening) or _found(_rules("is_no"), whole):
         return True
-    rejects = any(_found(_rules("opens_by_rejecting"), sentence) for sentence in opening)
-    return rejects and not _found(_rules("goes_on_to_help"), text)
+    return _found(_rules("opens_by_rejecting"), *opening) and not _found(_rules("goes_on_to_help"), text)
 
 
 def _declines_abroad(text: str) -> bool:
     if text.isascii() and any(word in text for word in ENGLISH):
         return False
-    text = _OTHER_VOICES.sub(" ", text)
-    opening = islice(_sentences(text), OPENING_SENTENCES)
-    return _found(_rules_abroad("declines"), text) or any(_found(_rules_abroad("opens"), said) for said in opening)
+    text = _one_voice(text)
+    return _found(_rules_abroad("declines"), text) or _found(
+        _rules_abroad("opens"), *islice(_sentences(text), OPENING_SENTENCES)
+    )
 
 
 def _is_preamble(sentence: str) -> bool:
@@ -186,7 +197,7 @@ def _is_preamble(sentence: str) -> bool:
 def _sentences(text: str) -> Iterator[str]:
     """The beginning of one after the other, as far as they are asked for; "but" and "however" begin a new one."""
     start = 0
-    for end in _SENTENCE_END.finditer(text):
+    for end in (_SENTENCE_END_WITH_DOTS if "。" in text else _SENTENCE_END).finditer(text):
         if sentence := text[start : end.start()].strip():
             yield sentence[:OPENING_LENGTH]
         start = end.end()
