@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearns
 
+from holisafe.metrics import guard as guards
 from holisafe.metrics.guard import BINS, auprc, auroc, binary_f1, guard_quality, macro_f1
 from holisafe.metrics.intervals import clopper_pearson
+from holisafe.metrics.slopes import auprc_slopes, auroc_slopes, binary_f1_slopes, macro_f1_slopes
 from holisafe.taxonomy import IMAGE_LABELS
 
 FIGURES = ("accuracy", "binary_accuracy", "macro_f1", "binary_f1", "auroc", "auprc", "calibration_error")
@@ -184,3 +186,37 @@ def test_other_labels_in_another_order() -> None:
 def test_what_does_not_fit_is_an_error(truth: list[str], probabilities: list[list[float]]) -> None:
     with pytest.raises(ValueError, match="one true label"):
         guard_quality(truth, probabilities)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.sampled_from([0.1, 0.2, 0.5, 0.7])), min_size=3))
+def test_slopes_are_what_a_little_more_weight_changes(rows: list[tuple[int, int, float]]) -> None:
+    true, named, score = (np.array(column) for column in zip(*rows, strict=True))
+    unsafe, called = true > 1, named > 1
+    figures = {
+        macro_f1_slopes: ((true, named, 5), lambda weights: macro_f1(weights, true, named, 5)),
+        binary_f1_slopes: ((unsafe, called), lambda weights: binary_f1(weights, unsafe, called)),
+        auroc_slopes: ((unsafe, score), lambda weights: auroc(weights, unsafe, score)),
+        auprc_slopes: ((unsafe, score), lambda weights: auprc(weights, unsafe, score)),
+    }
+    step = 1e-5 * np.eye(len(rows))
+    for slopes, (given_, figure) in figures.items():
+        if not np.isnan(figure(np.ones((1, len(rows))))[0]):
+            expected = (figure(1 + step) - figure(1 - step)) / 2e-5
+            assert slopes(*given_) == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_intervals_of_many_clusters_are_those_of_draws(monkeypatch: pytest.MonkeyPatch, together: int) -> None:
+    truth, probabilities = readings(2000, 8)
+    truth, probabilities = truth * together, np.tile(probabilities, (together, 1))
+    images = [f"image {index % 2000}" for index in range(2000 * together)]
+    found = []
+    for many in (100_000, 10):
+        monkeypatch.setattr(guards, "MANY", many)
+        found.append(guard_quality(truth, probabilities, clusters=images if together > 1 else None))
+    for name in ("macro_f1", "binary_f1", "auroc", "auprc"):
+        drawn, told = (cells[name] for cells in found)
+        assert drawn["rate"] == told["rate"]
+        wide = drawn["high"] - drawn["low"]
+        assert (told["low"], told["high"]) == pytest.approx((drawn["low"], drawn["high"]), abs=0.12 * wide), name

@@ -1,18 +1,21 @@
 """How good the guard's readings of images are: 20 classes against the image label, two classes against image safety.
 
 Every figure is a function of how often each reading counts: once for the value itself, as often as it was drawn for its
-bootstrap interval. Labels, and P(unsafe) = 1 - P(safe): HoliSafe (arXiv 2506.04704), Visual Guard Module.
+bootstrap interval. Of more than MANY clusters the interval comes from its slopes, which then say the same.
+
+Labels, and P(unsafe) = 1 - P(safe): HoliSafe (arXiv 2506.04704), Visual Guard Module.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..runs.scores import Cell
 from ..taxonomy import IMAGE_LABELS, SAFE
 from .bootstrap import percentiles, resamples
 from .rates import Outcomes
+from .slopes import auprc_slopes, auroc_slopes, binary_f1_slopes, macro_f1_slopes, normal_interval
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -20,14 +23,39 @@ if TYPE_CHECKING:
     from .intervals import Floats, Ints
     from .rates import Mask
 
-    Figure = Callable[[Floats], Floats]
-    """(draws, readings), how often each reading counts -> (draws,), NaN where undefined."""
-
 BINS = 10
 """Reliability bins of equal width over the probability of the label named; the last holds 1.0 too."""
 
 ROWS_AT_ONCE = 250
 """Draws held in memory at a time, against n readings each."""
+
+MANY = 10_000
+"""Of more clusters than these none is drawn."""
+
+
+class Figure(NamedTuple):
+    """A figure over n readings.
+
+    of      (draws, n), how often each reading counts -> (draws,), NaN where undefined
+    slopes  (n,), how the figure changes with the weight of each reading, where it is defined
+    """
+
+    of: Callable[[Floats], Floats]
+    slopes: Callable[[], Floats]
+
+
+def of_f1(unsafe: Mask, called_unsafe: Mask) -> Figure:
+    return Figure(
+        lambda weights: binary_f1(weights, unsafe, called_unsafe), lambda: binary_f1_slopes(unsafe, called_unsafe)
+    )
+
+
+def of_auroc(unsafe: Mask, score: Floats) -> Figure:
+    return Figure(lambda weights: auroc(weights, unsafe, score), lambda: auroc_slopes(unsafe, score))
+
+
+def of_auprc(unsafe: Mask, score: Floats) -> Figure:
+    return Figure(lambda weights: auprc(weights, unsafe, score), lambda: auprc_slopes(unsafe, score))
 
 
 def guard_quality(
@@ -75,10 +103,13 @@ def guard_quality(
     groups = np.unique(clusters, return_inverse=True)[1] if clusters is not None else None
 
     figures: dict[str, Figure] = {
-        "macro_f1": lambda weights: macro_f1(weights, true, named, len(labels)),
-        "binary_f1": lambda weights: binary_f1(weights, unsafe, called_unsafe),
-        "auroc": lambda weights: auroc(weights, unsafe, score),
-        "auprc": lambda weights: auprc(weights, unsafe, score),
+        "macro_f1": Figure(
+            lambda weights: macro_f1(weights, true, named, len(labels)),
+            lambda: macro_f1_slopes(true, named, len(labels)),
+        ),
+        "binary_f1": of_f1(unsafe, called_unsafe),
+        "auroc": of_auroc(unsafe, score),
+        "auprc": of_auprc(unsafe, score),
     }
     bins = reliability(confidence, named == true)
     confusion = np.zeros((len(labels), len(labels)), dtype=int)
@@ -171,21 +202,31 @@ def resampled(figures: dict[str, Figure], n: int, groups: Ints | None, draws: in
     """The figures with their percentile bootstrap intervals; no interval where the draws do not differ."""
     import numpy as np
 
-    if n == 0:
-        return {name: _plain(None, 0) for name in figures}
+    values = {name: float(figure.of(np.ones((1, n)))[0]) if n else np.nan for name, figure in figures.items()}
+    known = {name: figure for name, figure in figures.items() if not np.isnan(values[name])}
+    if not known:
+        return {name: _plain(None, n) for name in figures}
     members = np.arange(n) if groups is None else groups
+    clusters = int(members.max()) + 1
+    if clusters > MANY:
+        intervals = {name: normal_interval(values[name], figure.slopes(), groups) for name, figure in known.items()}
+    else:
+        intervals = _percentiles(known, members, clusters, draws, seed)
+    return {name: _plain(values[name] if name in known else None, n, intervals.get(name)) for name in figures}
+
+
+def _percentiles(
+    figures: dict[str, Figure], members: Ints, clusters: int, draws: int, seed: int
+) -> dict[str, tuple[float, float] | None]:
+    import numpy as np
+
     drawn: dict[str, list[Floats]] = {name: [] for name in figures}
-    for counts in resamples(int(members.max()) + 1, draws, seed):
+    for counts in resamples(clusters, draws, seed):
         for some in np.array_split(counts, -(-counts.shape[0] // ROWS_AT_ONCE)):
             weights = some[:, members].astype(float)
             for name, figure in figures.items():
-                drawn[name].append(figure(weights))
-    cells = {}
-    for name, figure in figures.items():
-        value = float(figure(np.ones((1, n)))[0])
-        known = not np.isnan(value)
-        cells[name] = _plain(value if known else None, n, percentiles(np.concatenate(drawn[name])) if known else None)
-    return cells
+                drawn[name].append(figure.of(weights))
+    return {name: percentiles(np.concatenate(values)) for name, values in drawn.items()}
 
 
 def _plain(value: float | None, n: int, interval: tuple[float, float] | None = None) -> Cell:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..taxonomy import IMAGE_LABELS, SAFE
 from .conformal import covered, label_sets, sizes
-from .guard import auprc, auroc, binary_f1, guard_quality, resampled
+from .guard import guard_quality, of_auprc, of_auroc, of_f1, resampled
 from .rates import Outcomes
 
 if TYPE_CHECKING:
@@ -115,12 +115,12 @@ def _figures(
         }
 
     return {
-        **drawn(valid, {"f1": lambda weights: binary_f1(weights, unsafe[valid], flagged[valid])}),
+        **drawn(valid, {"f1": of_f1(unsafe[valid], flagged[valid])}),
         **drawn(
             scored,
             {
-                "auroc": lambda weights: auroc(weights, unsafe[scored], score[scored]),
-                "auprc": lambda weights: auprc(weights, unsafe[scored], score[scored]),
+                "auroc": of_auroc(unsafe[scored], score[scored]),
+                "auprc": of_auprc(unsafe[scored], score[scored]),
             },
         ),
     }

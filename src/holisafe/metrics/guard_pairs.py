@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..taxonomy import UNSAFE_COMBINATIONS
-from .guard import auroc, resampled
+from .guard import of_auroc, resampled
 from .rates import Outcomes
 
 if TYPE_CHECKING:
@@ -61,10 +61,7 @@ def pair_scores(
         rows = valid & (positive | negative)
         is_unsafe, scores = positive[rows], score[rows]
         members = np.unique(names[rows], return_inverse=True)[1]
-        cell = resampled(
-            {"auroc": lambda weights, u=is_unsafe, s=scores: auroc(weights, u, s)},  # type: ignore[misc]
-            int(rows.sum()), members, draws, seed,
-        )["auroc"]  # fmt: skip
+        cell = resampled({"auroc": of_auroc(is_unsafe, scores)}, int(rows.sum()), members, draws, seed)["auroc"]
         curves[name] = {**cell.to_json(), "n_invalid": int(((positive | negative) & ~valid).sum())}
     above = Outcomes(valid, score > threshold, groups)
     safes = {name: members for name, members in (("SSS", safe), ("SSS of SSU's tables", table)) if members.any()}
