@@ -103,12 +103,13 @@ def make_run(
     rng = random.Random(f"{state} {seed}")
     asked = samples(count, seed)
     with_guard = state == "after" if guard is None else guard
+    tuned = {"tuned_from": "models/before"} if state == "after" else {}
     manifest = {
         "schema": 1,
         "created": "2026-05-04T12:00:00+00:00",
         "benchmark": benchmark
         or {"name": "pictosafe", "split": "test", "size": len(asked), "content_hash": "5f0e1d2c3b4a5968"},
-        "target": {"name": f"hf/models/{state}", "revision": None, "dtype": "float32"},
+        "target": {"name": f"hf/models/{state}", "model": f"models/{state}", "dtype": "float32"} | tuned,
         "settings": {"max_new_tokens": 64, "system": None},
         "seed": seed,
         "limit": None,

@@ -23,11 +23,37 @@ def copy(before: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(before, tmp_path / "copy"))
 
 
-def test_two_runs_of_one_benchmark_are_before_and_after(before, after):
+def test_a_model_and_what_was_tuned_from_it_are_before_and_after(before, after):
     (group,) = read_groups([before, after])
     assert [run.title for run in group.runs] == ["Before", "After"]
     assert group.tones == (0, 1)
     assert group.same_pairs
+    (group,) = read_groups([after, before])
+    assert [run.title for run in group.runs] == ["after", "before"], "not in this order"
+
+
+REMINDED = [{"method": "reminder", "wording": "balanced"}]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "titles"),
+    [
+        ({"name": "openai/a"}, {"name": "openai/b"}, ["a", "b"]),
+        ({"name": "openai/a"}, {"name": "openai/a"}, ["a (one)", "a (two)"]),
+        ({"name": "hf/m"}, {"name": "hf/m+reminder", "calibration": REMINDED}, ["Before", "After"]),
+        ({"name": "hf/m+reminder", "calibration": REMINDED}, {"name": "hf/m"}, ["m+reminder", "m"]),
+        ({"name": "hf/n"}, {"name": "hf/m+reminder", "calibration": REMINDED}, ["n", "m+reminder"]),
+        ({"name": "hf/m", "model": "./x/m"}, {"name": "hf/t", "model": "t", "tuned_from": "x/m"}, ["Before", "After"]),
+        ({"name": "hf/m", "model": "m"}, {"name": "hf/t", "model": "t", "tuned_from": "n"}, ["m", "t"]),
+    ],
+)
+def test_two_runs_are_called_by_their_models_unless_one_model_was_made_safer(tmp_path, first, second, titles):
+    folders = [make_run(tmp_path / name, "before", count=10) for name in ("one", "two")]
+    for folder, target in zip(folders, (first, second), strict=True):
+        manifest = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "target": target}))
+    (group,) = read_groups(folders)
+    assert [run.title for run in group.runs] == titles
 
 
 def test_titles_are_the_users_if_given(before, after):

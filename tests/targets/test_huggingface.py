@@ -346,6 +346,10 @@ def test_description_is_json_and_follows_model_and_settings(folder: Path, tmp_pa
     for file in folder.iterdir():
         (copy / file.name).write_bytes(file.read_bytes())
     assert build(copy, GenerationSettings()).describe()["fingerprint"] == base["fingerprint"]
+    assert "tuned_from" not in base
+    (copy / "tuning.json").write_text('{"base": "some/base"}')
+    assert build(copy, GenerationSettings()).describe()["tuned_from"] == "some/base"
+    (copy / "tuning.json").unlink()
     (copy / "chat_template.jinja").write_text(tiny_models.TEMPLATE.replace("IMAGE", "<image>") + " ")
     assert build(copy, GenerationSettings()).describe()["fingerprint"] != base["fingerprint"]
 

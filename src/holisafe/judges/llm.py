@@ -44,6 +44,7 @@ OPERATIONAL = frozenset(
         "max_in_flight",
         "output_price",
         "timeout",
+        "tuned_from",
     ]
 )
 """Options that say where a model is and how it is reached, but not what it says: no part of a judge's name."""

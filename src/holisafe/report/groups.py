@@ -13,7 +13,7 @@ from ..metrics.changes import Change, changes
 from ..metrics.measured import breakdown, everything
 from ..metrics.measures import Measure
 from ..records import Response, ResponseKey, Sample, Verdict
-from ..runs.run import Run, apart, read_runs
+from ..runs.run import Run, apart, made_safer, read_runs
 from ..runs.scores import Scores
 
 if TYPE_CHECKING:
@@ -114,7 +114,8 @@ def folder_of(run: Run, sample_id: str) -> Path:
 
 
 def read_groups(folders: Sequence[Path], titles: Sequence[str] | None = None) -> tuple[Group, ...]:
-    """Every run folder, gathered by benchmark. Two runs of one benchmark are called Before and After, in this order.
+    """Every run folder, gathered by benchmark. Runs are called by their models, and two of one model that was made
+    safer Before and After.
 
     Raises InputError when there is no folder, one holds no scored run, or titles and folders differ in number.
     """
@@ -125,7 +126,7 @@ def read_groups(folders: Sequence[Path], titles: Sequence[str] | None = None) ->
     sets = _with_usefulness(list(gathered.values()))
     groups = []
     for name, members in zip(_numbered([benchmark_name(runs[0].benchmark) for runs in sets]), sets, strict=True):
-        pair = titles is None and len(members) == 2
+        pair = titles is None and len(members) == 2 and made_safer(*members)
         called = ("Before", "After") if pair else [run.title for run in apart(members)]
         groups.append(Group(name, tuple(map(_titled, members, called))))
     return tuple(groups)

@@ -34,8 +34,9 @@ def write_page(
     """Write the report of one or several run folders to `out`, one HTML file that needs nothing else; return its path.
 
     Runs of the same benchmark stand side by side in the order given: the first is what the others are compared with.
-    Two are called Before and After unless `titles`, one a run folder, says otherwise. Runs that asked the same models
-    nothing but plain questions join the safety runs just before them.
+    They are called by their models, and two of one model that was made safer Before and After, unless `titles`, one a
+    run folder, says otherwise. Runs that asked the same models nothing but plain questions join the safety runs just
+    before them.
 
     `open_image(run folder, image name)` gives the RGB pixels of a picture or raises InputError; without it pairs are
     listed without pictures. The browser of pairs carries at most `max_pairs`, and says how many it left out.

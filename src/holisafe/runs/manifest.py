@@ -28,8 +28,10 @@ IDENTITY = ("schema", "benchmark", "target", "settings", "seed")
 JUDGES = ("judges", "judge_specs", "judge_measures")
 """Manifest entries by judge, to which a later sitting only adds."""
 
-ANYWHERE = frozenset({"benchmark.reader", "benchmark.root", "benchmark.revision", "target.base_url"})
-"""Parts of those entries that only say where the samples came from: a benchmark may be moved between two sittings."""
+ANYWHERE = frozenset(
+    {"benchmark.reader", "benchmark.root", "benchmark.revision", "target.base_url", "target.tuned_from"}
+)
+"""Parts of those entries that only say where samples and model came from: a benchmark may be moved between sittings."""
 
 IN_WORDS = {
     "schema": "the format of the run folder",
@@ -65,6 +67,8 @@ class _Benchmark(TypedDict, total=False):
 
 class _Target(TypedDict, total=False):
     name: Required[str]
+    tuned_from: str
+    calibration: list[dict[str, Any]]
 
 
 class _Manifest(TypedDict, total=False):

@@ -137,6 +137,17 @@ def apart(runs: Sequence[Run]) -> Iterator[Run]:
         yield replace(run, title=str(run.folder) if often[title] > 1 else title)
 
 
+def made_safer(first: Run, second: Run) -> bool:
+    """Whether the second run asked the first one's model, tuned or calibrated since, as the manifests say."""
+    one, other = ({**run.manifest["target"]} for run in (first, second))
+    base, model = other.get("tuned_from"), one.get("model")
+    if base and model and Path(base).absolute() == Path(str(model)).absolute():  # both may be a folder
+        return True
+    had, has = (list(target.pop("calibration", ())) for target in (one, other))
+    named = [target.pop("name") for target in (one, other)]
+    return one == other and len(had) < len(has) and has[: len(had)] == had and named[1].startswith(named[0])
+
+
 def side_by_side(folders: Sequence[Path]) -> tuple[Run, ...]:
     """Judged runs of one benchmark, each with a title of its own.
 

@@ -13,9 +13,11 @@ import hashlib
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..journal import read_json
 from ..records import GenerationSettings, GuardReading, Request, Response
 from ..registry import targets
 from ..thoughts import Marks, is_mark, own_marks, part
@@ -109,6 +111,7 @@ class HuggingFaceTarget(Inside):
             "generation": generation,
             "guard_labels": list(self.labels) if self.labels is not None else None,
             "fingerprint": model_fingerprint(self.name.removeprefix("hf/"), self.inner),
+            **tuned_from(self.name.removeprefix("hf/")),
             **({"thoughts": list(self.thoughts)} if self.thoughts else {}),
         }
 
@@ -281,6 +284,15 @@ def model_fingerprint(name: str, model: Any) -> str:
         config = find_file(source, "config.json") or find_file(source, "adapter_config.json")
         marks.append(fingerprint(config.parent) if config else source)
     return "+".join(marks)
+
+
+def tuned_from(name: str) -> dict[str, str]:
+    """{"tuned_from": the base} of a folder that `holisafe tune` wrote."""
+    from ..guard.folders import locate
+
+    path = Path(locate(name), "tuning.json")
+    record = read_json(path) if path.is_file() else None
+    return {"tuned_from": str(record["base"])} if isinstance(record, dict) and "base" in record else {}
 
 
 def out_of_memory(error: Exception) -> bool:
