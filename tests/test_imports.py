@@ -26,6 +26,7 @@ GROUND = (
     "finish",
     "image_bytes",
     "image_kinds",
+    "archives",
     "images",
     "image_hashes",
     "registry",

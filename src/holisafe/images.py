@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image, ImageChops, UnidentifiedImageError
 
+from .archives import Member, archives, member
 from .errors import InputError
 from .image_bytes import plain
 from .image_kinds import HEIC, kind_of
@@ -122,9 +123,25 @@ class ImageFile(NamedTuple):
 
 
 def stored(folder: Path, name: str) -> ImageFile:
-    """The image called `name` under `folder`, not read yet. Raises InputError when it leads out of that."""
+    """The image called `name` under `folder`, or in an archive there that was not unpacked; not read yet. Raises
+    InputError when it leads out of the folder."""
     path = inside(folder, name)
+    if not path.exists():
+        for archive, names in archives(folder, name):
+            if (found := member(not_led_out(folder, archive), names)) is not None:
+                return ImageFile(archive, partial(_unpacked, archive, found), found.name)
     return ImageFile(path, partial(read_bytes, path))
+
+
+def _unpacked(archive: Path, found: Member) -> bytes:
+    """A picture's bytes out of an archive, as `read_bytes`."""
+    most = BYTES_PER_PIXEL * pixel_limit()
+    if found.size > most:
+        raise InputError(f"more than {most:,} bytes ({LIMIT_VARIABLE} raises the limit)", where=archive)
+    try:
+        return found.read()
+    except Exception as error:  # noqa: BLE001  (broken or encrypted archives raise nearly anything)
+        raise InputError(f"{found.name} cannot be read ({error})", where=archive) from None
 
 
 def open_image(path: Path) -> Image.Image:

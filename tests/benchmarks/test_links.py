@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,32 @@ def test_a_snapshot_of_the_hub_holds_what_its_files_hold(
     picture = read.pictures(next(sample for sample in read.samples if sample.images))[0]
     assert picture.file() is not None
     assert picture.open().size
+
+
+def test_a_snapshot_with_its_pictures_packed_is_read_as_it_is(
+    vlsbench: Path,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = open_benchmark("vlsbench", vlsbench)
+    with tarfile.open(vlsbench / "imgs.tar", "w") as packed:
+        packed.add(vlsbench / "imgs", "./imgs")
+    shutil.rmtree(vlsbench / "imgs")
+    cache = tmp_path_factory.mktemp("hub") / "datasets--Foreshhh--vlsbench"
+    snapshot = as_snapshot(vlsbench, cache)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(COMMIT)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache.parent))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    read = open_benchmark("vlsbench", "hub:")
+    assert (read.root, read.revision) == (snapshot, COMMIT)
+    assert read.content_hash() == before.content_hash()
+    (snapshot / "imgs.tar").unlink()
+    elsewhere = tmp_path_factory.mktemp("secret") / "imgs.tar"
+    next(blob for blob in (cache / "blobs").iterdir() if tarfile.is_tarfile(blob)).rename(elsewhere)
+    (snapshot / "imgs.tar").symlink_to(elsewhere)
+    with pytest.raises(InputError, match=r"'imgs\.tar' leads outside its folder through a link"):
+        open_benchmark("vlsbench", "hub:").content_hash()
 
 
 @pytest.fixture

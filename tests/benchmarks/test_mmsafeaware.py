@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from holisafe.benchmarks import open_benchmark
 from holisafe.benchmarks.check import check
@@ -14,6 +15,7 @@ from holisafe.benchmarks.mmsafeaware import QUESTION
 from holisafe.errors import InputError
 from holisafe.judges import open_judge
 from holisafe.judges.base import Judged, applies
+from holisafe.metrics import measured
 from holisafe.metrics.run_scores import run_scores
 from holisafe.records import Response
 from holisafe.runs.frame import of_records
@@ -26,6 +28,7 @@ DICT = """\
 1 dataset/safe/definition/Tell_me_what_is_this.jpeg
 127 dataset/safe/tautological/They_usually_sleep.jpg
 128 dataset/unsafe/attack/goal_hijacking/health/biological_harm/Ignore_the_rest.jpeg
+1101 dataset/unsafe/typical/health/mental/He_is_sad.jpeg
 1153 dataset/unsafe/typical/speech/violence/Come_in_with_me.webp
 """
 
@@ -36,12 +39,14 @@ def prompts(numbers: Iterable[int]) -> str:
 
 @pytest.fixture
 def release(tmp_path: Path, draw: Draw) -> Path:
-    numbers = [1, 127, 128, 1153, 2001]
+    numbers = [1, 127, 128, 1101, 1153, 2001, 2301]
     (tmp_path / "data").mkdir()
     (tmp_path / "data/prompt.txt").write_text(prompts(numbers))
     (tmp_path / "dict.txt").write_text(DICT)
-    draw(tmp_path / "data/images", ["1.jpeg", "127.jpg", "128.png", "1153.webp"])
-    draw(tmp_path / "data/images2", ["2001.jpg"])
+    draw(tmp_path / "data/images", ["1.jpeg", "127.jpg", "128.png"])
+    draw(tmp_path / "data/images2", ["1101.JPEG", "1153.webp", "2001.jpg"])
+    Image.new("RGB", (4, 3), "red").save(tmp_path / "data/images/1.jpeg")
+    Image.new("RGB", (4, 3), "blue").save(tmp_path / "data/images/127.jpg")
     return tmp_path
 
 
@@ -49,18 +54,23 @@ def test_pairs_ask_for_one_word(release: Path) -> None:
     benchmark = open_benchmark("mmsafeaware", release)
     by_id = {sample.id: sample for sample in benchmark.samples}
     assert [(s.id, s.reference, s.expected, s.meta["task"], s.images[0]) for s in benchmark.samples] == [
-        ("0001", "safe", "answer", "over-safety", "data/images/1.jpeg"),
-        ("0127", "safe", "answer", "over-safety", "data/images/127.jpg"),
-        ("0128", "unsafe", "refuse", "unsafe", "data/images/128.png"),
-        ("1153", "unsafe", "refuse", "unsafe", "data/images/1153.webp"),
-        ("2001", "safe", "answer", "over-safety", "data/images2/2001.jpg"),
+        ("0001", "safe", "answer", "over-safe", "data/images/1.jpeg"),
+        ("0127", "safe", "answer", "over-safe", "data/images/127.jpg"),
+        ("0128", "unsafe", "refuse", "attack", "data/images/128.png"),
+        ("1101", "unsafe", "refuse", "typical", "data/images2/1101.JPEG"),
+        ("1153", "unsafe", "refuse", "typical", "data/images2/1153.webp"),
+        ("2001", "safe", "answer", "over-safe", "data/images2/2001.jpg"),
     ]
+    assert benchmark.remarks == ("1 listed pair, 2301, was released without a picture: left out",)
+    same = "data/images/128.png"  # whose bytes 1101, 1153 and 2001 have too
+    assert [s.cluster for s in benchmark.samples] == ["data/images/1.jpeg", "data/images/127.jpg", *[same] * 4]
     assert by_id["0128"].query == QUESTION + '"Sentence "128", is it?"'
     assert [(s.category, s.subcategory, s.meta.get("attack")) for s in benchmark.samples] == [
         ("definition", None, None),
         ("tautological", None, None),
         ("health", "biological_harm", "goal_hijacking"),
-        ("speech", "violence", "typical"),
+        ("health", "mental", None),
+        ("speech", "violence", None),
         (None, None, None),
     ]
     assert {sample.combination for sample in benchmark.samples} == {None}
@@ -74,28 +84,40 @@ def test_the_data_folder_itself_will_do_and_categories_are_optional(release: Pat
     assert {sample.category for sample in part.samples} == {None}
 
 
-def test_exact_match_gives_the_papers_two_errors(release: Path) -> None:
+def test_exact_match_gives_the_papers_three_accuracies_and_their_mean(release: Path) -> None:
     samples = open_benchmark("mmsafeaware", release).samples
     judge = open_judge("exact-match")
     assert all(applies(judge, sample) for sample in samples)
     assert not any(applies(open_judge("string-match"), sample) for sample in samples)
-    answers = zip(samples, ["Safe.", "unsafe", "Unsafe", "safe", "SAFE"], strict=True)
+    answers = zip(samples, ["Safe.", "unsafe", "Unsafe", "safe", "unsafe", "SAFE"], strict=True)
     answered = [(s, Response(sample_id=s.id, target="t", text=answer)) for s, answer in answers]
     verdicts = list(judge.judge([Judged(*pair) for pair in answered]))
     scores = run_scores(*of_records(samples, [response for _, response in answered], verdicts))
     tasks = scores.utility["exact-match"].tasks
     assert {name: (cell.rate, cell.n) for name, cell in tasks.items()} == {
-        "over-safety": (2 / 3, 3),
-        "unsafe": (1 / 2, 2),
+        "over-safe": (2 / 3, 3),
+        "attack": (1.0, 1),
+        "typical": (1 / 2, 2),
     }
+    total = scores.utility["exact-match"].macro
+    assert total is not None
+    assert total.rate == pytest.approx((2 / 3 + 1 + 1 / 2) / 3)
+    rows = {row.label: cell.rate for row, cell in measured.utility(scores).items()}
+    assert rows["Utility, macro"] == total.rate
+    assert rows["Utility"] == pytest.approx(4 / 6)
 
 
 def test_the_released_list_is_whole(tmp_path: Path, draw: Draw) -> None:
     (tmp_path / "prompt.txt").write_text(prompts(NUMBERS))
-    draw(tmp_path, (f"{'images2' if number > 2000 else 'images'}/{number}.jpeg" for number in NUMBERS))
-    assert check("mmsafeaware", tmp_path) == ([], [])
+    shown = NUMBERS[:-70]
+    draw(tmp_path, (f"{'images2' if number > 1100 else 'images'}/{number}.jpeg" for number in shown))
+    left_out = "70 listed pairs, 2301 to 2370, were released without a picture: left out"
+    assert check("mmsafeaware", tmp_path) == ([], [left_out])
     samples = open_benchmark("mmsafeaware", tmp_path).samples
-    assert Counter(sample.reference for sample in samples) == {"unsafe": 1_026, "safe": 497}
+    assert len(samples) == len(shown) == 1_453
+    assert Counter(sample.meta["task"] for sample in samples) == {"typical": 171, "attack": 855, "over-safe": 427}
+    attacks = {"goal_hijacking": 342, "inquiry_with_unsafe_opinion": 171, "role_play": 342}
+    assert Counter(s.meta["attack"] for s in samples if "attack" in s.meta) == attacks
 
 
 @pytest.mark.parametrize(
@@ -120,7 +142,7 @@ def test_broken_files_are_named(release: Path) -> None:
     faults = check("mmsafeaware", release)[0]
     assert [(fault.row, "data/images/128.jpeg: no such image" in str(fault)) for fault in faults] == [(3, True)]
     (release / "dict.txt").write_text(DICT + "2 ../elsewhere/Tell.jpeg\n")
-    with pytest.raises(InputError, match=r"dict\.txt, row 5: not 'N dataset/safe"):
+    with pytest.raises(InputError, match=r"dict\.txt, row 6: not 'N dataset/safe"):
         open_benchmark("mmsafeaware", release)
     (release / "data/prompt.txt").write_bytes(b"1\n\xff\n")
     with pytest.raises(InputError, match="not UTF-8"):

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
-from holisafe.benchmarks import open_benchmark
+from holisafe.benchmarks import open_benchmark, open_tested
 from holisafe.benchmarks.check import check
 from holisafe.errors import InputError
 
@@ -67,7 +68,7 @@ def test_subsets_labels_and_clusters(release: Path) -> None:
 def test_the_part_here_is_told_from_the_published_whole(release: Path) -> None:
     faults, remarks = check("vlguard", release)
     assert faults == []
-    published = {"test": (442, 558, 558), "train": (977, 1_023, 1_023)}
+    published = {"test": (442, 558, 558), "train": (1_023, 977, 977)}
     assert remarks == [
         f"split/subset {split}/{subset}: 20 samples, published {n:,}"
         for split, counts in published.items()
@@ -85,11 +86,69 @@ def test_without_the_training_file_there_is_the_test_split_alone(release: Path) 
         open_benchmark("vlguard", release)
 
 
-def test_packed_pictures_are_asked_to_be_unpacked(release: Path) -> None:
+@pytest.mark.parametrize("inside", ["", "train/"])
+def test_packed_pictures_are_read_out_of_their_archive(release: Path, inside: str) -> None:
+    before = open_benchmark("vlguard", release).content_hash()
+    with ZipFile(release / "train.zip", "w") as packed:
+        for path in (release / "train").rglob("*.*"):
+            packed.write(path, inside + path.relative_to(release / "train").as_posix())
     shutil.rmtree(release / "train")
+    assert open_benchmark("vlguard", release).content_hash() == before
     (release / "train.zip").write_bytes(b"PK")
-    with pytest.raises(InputError, match=r"train\.zip: unpack it"):
-        open_benchmark("vlguard", release)
+    with pytest.raises(InputError, match=r"train\.json, row 1: train/.*: broken archive"):
+        open_benchmark("vlguard", release).content_hash()
+
+
+def made_up(split: str, unsafe: int, safe: int) -> list[dict[str, Any]]:
+    """Records of a split's published size, in the release's form."""
+    bad = {"safe": False, "harmful_category": "privacy", "harmful_subcategory": "personal data"}
+    said = {"response": "An answer."}
+    return [
+        {"id": f"a_{n}", "image": f"a/{n}.png", **bad, "instr-resp": [{"instruction": f"{split} {n}?", **said}]}
+        for n in range(unsafe)
+    ] + [
+        {
+            "id": f"b_{n}",
+            "image": f"b/{n}.png",
+            "safe": True,
+            "instr-resp": [{"safe_instruction": f"Good {n}?", **said}, {"unsafe_instruction": f"Bad {n}?", **said}],
+        }
+        for n in range(safe)
+    ]
+
+
+def test_the_training_split_with_an_id_twice_is_read_with_its_published_counts(tmp_path: Path) -> None:
+    train = made_up("train", 1_023, 977)
+    train[700]["id"] = train[5]["id"]
+    (tmp_path / "train.json").write_text(json.dumps(train))
+    (tmp_path / "test.json").write_text(json.dumps(made_up("test", 442, 558)))
+    benchmark = open_benchmark("vlguard", tmp_path, "train")
+    assert Counter(s.meta["subset"] for s in benchmark.samples) == {
+        "unsafes": 1_023,
+        "safe_unsafes": 977,
+        "safe_safes": 977,
+    }
+    assert len(benchmark.samples) == 2_977
+    assert [s.images for s in benchmark.samples if s.id == "train-a_5-2-unsafes"] == [("train/a/700.png",)]
+    _, remarks = check("vlguard", tmp_path)
+    assert remarks == ["train.json, row 701: its id is an earlier row's too; here it is 'a_5-2'"]
+
+
+def test_faults_in_one_split_do_not_stop_the_other(release: Path) -> None:
+    rows = records(release, "train")
+    (release / "train.json").write_text(json.dumps([*rows, rows[3]]))
+    assert len(open_tested("vlguard", release).samples) == len(open_benchmark("vlguard", release, "test").samples) == 60
+    for split in ("train", None):
+        with pytest.raises(InputError, match=r"train\.json, row 41: duplicate id"):
+            open_benchmark("vlguard", release, split)
+    assert [fault.row for fault in check("vlguard", release)[0]] == [41]
+    (release / "train.json").write_text("[")
+    assert len(open_tested("vlguard", release).samples) == 60
+    (release / "train.json").write_text(json.dumps(rows))
+    (release / "test.json").write_text("[")
+    assert len(open_benchmark("vlguard", release, "train").samples) == 60
+    with pytest.raises(InputError, match=r"test\.json.*not JSON"):
+        open_tested("vlguard", release)
 
 
 @pytest.mark.parametrize(

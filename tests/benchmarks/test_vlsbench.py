@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -73,10 +75,29 @@ def test_the_published_count(tmp_path: Path, draw: Draw) -> None:
     assert check("vlsbench", tmp_path) == ([], ["combination USU: 2,240 samples, published 2,241"])
 
 
+@pytest.mark.parametrize("blank", ["", " ", None])
+def test_the_pair_without_an_instruction_asks_with_the_image_alone(release: Path, blank: str | None) -> None:
+    write(release, [RECORDS[0], RECORDS[1] | {"instruction": blank}])
+    benchmark = open_benchmark("vlsbench", release)
+    assert [sample.query for sample in benchmark.samples] == [RECORDS[0]["instruction"], ""]
+    assert benchmark.remarks == ("row 2 was released without an instruction: it asks with the image alone",)
+
+
+def test_pictures_are_read_out_of_the_archive_as_released(release: Path) -> None:
+    before = open_benchmark("vlsbench", release).content_hash()
+    with tarfile.open(release / "imgs.tar", "w") as packed:
+        packed.add(release / "imgs", "imgs")
+    shutil.rmtree(release / "imgs")
+    assert open_benchmark("vlsbench", release).content_hash() == before
+    (release / "imgs.tar").rename(release / "imgs.tar.gz")
+    assert [fault.problem for fault in check("vlsbench", release)[0]] == [
+        f"imgs/{n}.png: imgs.tar.gz is not unpacked" for n in range(2)
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "field", "problem"),
     [
-        ({"instruction": None}, "instruction", "blank"),
         ({"instruction": 3}, "instruction", "not text"),
         ({"image_path": "../data.json"}, "image_path", "leads outside"),
         ({"image_path": "/etc/passwd"}, "image_path", "leads outside"),
@@ -97,7 +118,7 @@ def test_broken_files_are_named(release: Path) -> None:
     (release / "imgs/1.png").unlink()
     faults = [str(fault) for fault in check("vlsbench", release)[0]]
     assert [fault.partition("data.json, ")[2] for fault in faults] == [
-        "row 1: imgs/0.png: not an image",
+        "row 1: imgs/0.png: not an image: plain text",
         "row 2: imgs/1.png: no such image",
     ]
     (release / "data.json").write_text(json.dumps(RECORDS)[:-30])

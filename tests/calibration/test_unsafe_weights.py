@@ -141,6 +141,16 @@ def test_an_answer_that_is_not_waited_for_leaves_nothing_behind(
     assert bits(pictovlm) == before
 
 
+def test_scores_may_be_multiplied_by_the_weights_and_the_file_tells(
+    pictovlm: Any, data: FitData, learned: Path
+) -> None:
+    options = {"layers": LAYER.replace(".", r"\.") + "$", "tau": "0.9", "times_weight": "true"}
+    found = UnsafeWeights.fit(pictovlm, data, options)
+    assert (found.facts["times_weight"], load_learned(learned).facts["times_weight"]) == (True, False)
+    size = pictovlm.model.get_submodule(LAYER).weight.detach().abs().flatten()
+    assert size[found.tensors[LAYER]].mean() > 1.5 * size[load_learned(learned).tensors[LAYER]].mean()
+
+
 @pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
 def test_the_batch_size_changes_nothing(tmp_path: Path, family: str, data: FitData) -> None:
     folder = tiny_models.FAMILIES[family](tmp_path / family)

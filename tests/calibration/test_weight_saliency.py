@@ -68,6 +68,8 @@ def test_scores_are_those_of_the_equations(dtype: torch.dtype) -> None:
     expected = final_by_loop(weight.double().numpy(), pairs)
     assert unsafe_scores(weight, safe, unsafe).numpy() == pytest.approx(expected, rel=1e-10)
     assert np.ptp(expected[0]) > 1
+    times = expected * weight.double().abs().numpy()
+    assert unsafe_scores(weight, safe, unsafe, times_weight=True).numpy() == pytest.approx(times, rel=1e-10)
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.4, 0.9, 0.98])

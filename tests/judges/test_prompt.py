@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -82,6 +83,16 @@ def test_the_judge_is_told_whether_there_is_a_picture() -> None:
     assert "This pair has no picture" in prompt(rubric, item(pictures=0))
     assert "The pair's picture stands before" in prompt(rubric, item(pictures=1))
     assert message(rubric, item(pictures=3), "x").pictures == (PICTURE,) * 3
+
+
+def test_vscbenchs_own_judge_sees_no_picture_and_the_plain_prompt_of_a_moved_query() -> None:
+    moved = item(query="What does the picture say?")
+    moved = moved._replace(sample=replace(moved.sample, meta={"prompt": "How do I do it?", "condition": "figstep"}))
+    asked = message(load_rubric("vscbench-published"), moved, ANSWER)
+    assert asked.pictures == ()
+    assert blocks(asked.text) == {"query": "How do I do it?", "response": ANSWER}
+    assert blocks(prompt(load_rubric("vscbench"), moved))["query"] == "What does the picture say?"
+    assert blocks(prompt(load_rubric("vscbench-published"), item(query="Who?")))["query"] == "Who?"
 
 
 def test_reasoning_is_announced_and_a_second_try_is_reminded() -> None:

@@ -21,16 +21,25 @@ def open_benchmark(name: str, root: Path | str | None = None, split: str | None 
     Raises InputError for an unknown name, a missing or faulty file, a dataset that the hub does not give, a split it
     does not have, or two roots.
     """
+    return _read(name, root).only(split)
+
+
+def open_tested(name: str, root: Path | str | None = None, split: str | None = None) -> Benchmark:
+    """As `open_benchmark`, but without a split named it is `test`, or everything where there is no such split."""
+    benchmark = _read(name, root)
+    has_test = any(sample.split == "test" for sample in benchmark.samples)
+    return benchmark.only("test" if split is None and has_test else split)
+
+
+def _read(name: str, root: Path | str | None) -> Benchmark:
+    """All of a benchmark, its faults not looked at."""
     name, colon, behind = name.partition(":")
     if colon and root is not None:
         raise InputError(f"two roots of {name}: {behind} and {root}")
-    root = behind if colon else root
     entry = benchmarks.get(name)
-    folder = resolve(root, entry.facts.get("hub"))
+    folder = resolve(behind if colon else root, entry.facts.get("hub"))
     benchmark: Benchmark = entry.load(folder)
-    for fault in benchmark.faults:
-        raise fault
-    return replace(benchmark, reader=name, root=folder, revision=revision_of(folder)).only(split)
+    return replace(benchmark, reader=name, root=folder, revision=revision_of(folder))
 
 
 def open_recorded(benchmark: Any, where: Path, root: Path | str | None = None) -> Benchmark:

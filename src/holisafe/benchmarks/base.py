@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -33,8 +33,9 @@ class Benchmark:
 
     `reader` and `root` tell how to open it again: the name it was found by, and its folder, None for an embedded one.
     `split` is the split it was narrowed to, None for all; `revision` is the hub's commit that the folder holds.
-    `faults` are what reading the files found wrong, for which `open_benchmark` refuses the benchmark; `remarks` are
-    oddities of the release that are none. `in_words` says what a sample's image shows, None where nothing is known.
+    `faults` are what reading the files found wrong, and in which split's file, None for all: `open_benchmark` refuses
+    what they are about. `remarks` are oddities of the release that are no faults. `in_words` says what a sample's image
+    shows, None where nothing is known.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Benchmark:
     root: Path | None = None
     split: str | None = None
     revision: str | None = None
-    faults: tuple[InputError, ...] = ()
+    faults: Mapping[InputError, str | None] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     in_words: Callable[[Sample], str | None] = field(default=told_in_meta, repr=False)
 
@@ -92,14 +93,17 @@ class Benchmark:
         return digest([list(map(_as_hashed, self.samples)), dict(zip(names, hashes, strict=True))])
 
     def only(self, split: str | None) -> Benchmark:
-        """The samples of one split. Raises InputError when the benchmark has no such split."""
+        """The samples of one split, None for all. Raises InputError for the first fault of theirs, and when the
+        benchmark has no such split."""
+        for fault in (fault for fault, of in self.faults.items() if None in (split, of) or split == of):
+            raise fault
         if split is None:
             return self
         kept = tuple(sample for sample in self.samples if sample.split == split)
         if not kept:
             splits = ", ".join(sorted({sample.split for sample in self.samples}))
             raise InputError(f"{self.name} has no split {split!r}; it has: {splits}")
-        return replace(self, samples=kept, split=split)
+        return replace(self, samples=kept, split=split, faults={})
 
 
 def stratified(samples: Sequence[Sample], limit: int | None, seed: int) -> list[Sample]:

@@ -128,7 +128,7 @@ def load(root: Path | None) -> Benchmark:
     if problem and "image" in fields:
         remarks = (*remarks, problem)
     elif problem:
-        faults = (*faults, InputError(problem, where=path, field="image"))
+        faults = {**faults, InputError(problem, where=path, field="image"): None}
     return replace(benchmark, open_image=open_image, image_file=image_file, faults=faults, remarks=remarks)
 
 

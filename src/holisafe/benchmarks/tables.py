@@ -30,13 +30,15 @@ Place = tuple[Path, int]
 class Table(NamedTuple):
     """A table by its path under the release's folder, and what makes samples of one row or raises InputError.
 
-    `read` gives the numbered rows of a file that is no table in the sense of `tables.rows`.
+    `read` gives the numbered rows of a file that is no table in the sense of `tables.rows`. `split` is that of all its
+    samples, where they are of one: another split can be had in spite of faults in this file.
     """
 
     path: str
     samples: Callable[[dict[str, Any], Place], Iterable[Sample]]
     member: str | None = None
     read: Callable[[Path, str | None], Iterable[tuple[int, dict[str, Any]]]] = rows
+    split: str | None = None
 
 
 def release(root: Path | None, name: str) -> Path:
@@ -75,7 +77,7 @@ def read_tables(
     """
     samples: dict[str, Sample] = {}
     shown: dict[str, Place] = {}
-    faults: list[InputError] = []
+    faults: dict[InputError, str | None] = {}
     for table in tables:
         path = root / table.path
         seen: dict[str, int] = {}
@@ -86,16 +88,16 @@ def read_tables(
                         raise InputError(f"the same as row {first}", where=path, row=number)
                     made = list(table.samples(row, (path, number)))
                 except InputError as fault:
-                    faults.append(fault)
+                    faults[fault] = table.split
                     continue
                 repeated = [sample.id for sample in made if samples.setdefault(sample.id, sample) is not sample]
                 if repeated:
-                    faults.append(InputError(f"duplicate id {repeated[0]!r}", where=path, row=number))
+                    faults[InputError(f"duplicate id {repeated[0]!r}", where=path, row=number)] = table.split
                 for sample in made:
                     for image in sample.images:
                         shown.setdefault(image, (path, number))
         except InputError as fault:
-            faults.append(fault)
+            faults[fault] = table.split
 
     def open_named(image: str) -> Image.Image:
         try:
@@ -106,4 +108,4 @@ def read_tables(
             raise InputError(problem, where=where, row=number) from None
 
     opening = open_named, partial(stored, root)
-    return Benchmark(name, tuple(samples.values()), *opening, faults=tuple(faults), remarks=tuple(remarks))
+    return Benchmark(name, tuple(samples.values()), *opening, faults=faults, remarks=tuple(remarks))

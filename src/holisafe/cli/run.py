@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ..errors import ExitCode
-
-if TYPE_CHECKING:
-    from ..benchmarks.base import Benchmark
 
 
 def run(
@@ -65,6 +62,7 @@ def run(
     may grow. Leaves with 0 when done, 1 when a --fail-if holds, 2 on bad input, 3 when stopped early or when calls
     failed: the same command tries again.
     """
+    from ..benchmarks import open_tested
     from ..benchmarks.base import stratified
     from ..calibration import calibrated
     from ..evaluation import evaluate
@@ -96,7 +94,7 @@ def run(
         max_new_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed, system=config.system
     )
     judges = [open_judge(spec) for spec in dict.fromkeys(config.judges)]
-    benchmark = _open_split(config.benchmark, config.root, config.split)
+    benchmark = open_tested(config.benchmark, config.root, config.split)
     model = calibrated(open_target(config.target_spec, settings), config.calibrate)
     if dry_run:
         calls = [
@@ -149,12 +147,3 @@ def print_reasons(run: Path) -> None:
     judges = [(verdict.invalid or "").removeprefix(CALL_FAILED) for verdict in verdicts if call_failed(verdict)]
     for line in [*commonest(failures(responses)), *commonest(judges), *unknown_endings(responses)]:
         print(f"  {line}")
-
-
-def _open_split(name: str, root: str | None, split: str | None) -> Benchmark:
-    """The split asked for; without one `test`, or everything where there is no such split."""
-    from ..benchmarks import open_benchmark
-
-    benchmark = open_benchmark(name, root, split)
-    has_test = any(sample.split == "test" for sample in benchmark.samples)
-    return benchmark.only("test") if split is None and has_test else benchmark

@@ -16,7 +16,7 @@ from inspect_ai.dataset import Sample as InspectSample
 from inspect_ai.model import ContentImage, ContentText, GenerateConfig
 from inspect_ai.solver import Generate, Solver, TaskState, generate, solver
 
-from ..benchmarks import open_benchmark
+from ..benchmarks import open_tested
 from ..benchmarks.base import Benchmark, stratified
 from ..clients.pictures import SHARED, Encoding
 from ..records import GenerationSettings
@@ -33,7 +33,7 @@ Judges = str | list[str]
 def benchmark(
     name: str, judge: Judges = "string-match", root: str | None = None, split: str | None = None, seed: int = 0
 ) -> Task:
-    """Any benchmark of `holisafe data list`, by its name. Raises InputError as `open_benchmark` and `open_judge` do.
+    """Any benchmark of `holisafe data list`, by its name. Raises InputError as `open_tested` and `open_judge` do.
 
     Args:
         name: the benchmark.
@@ -42,9 +42,7 @@ def benchmark(
         split: which split; `test` where there is one, else everything.
         seed: orders the samples, and draws where decoding does.
     """
-    opened = open_benchmark(name, root, split)
-    if split is None and any(sample.split == "test" for sample in opened.samples):
-        opened = opened.only("test")
+    opened = open_tested(name, root, split)
     samples = [
         InspectSample(
             id=sample.id,

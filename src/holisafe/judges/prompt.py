@@ -43,7 +43,7 @@ def message(rubric: Rubric, item: Judged, judged: str, subject: str = "response"
     reply, and `again` a reminder of it.
     """
     sample = item.sample
-    contents = {"query": sample.query, "response": judged, **rubric.facts(sample)}
+    contents = {"query": rubric.query(sample), "response": judged, **rubric.facts(sample)}
     mark = nonce(contents)
     filled = {name: enclose(name, text or MISSING, mark) for name, text in contents.items()}
     filled["pair_label"] = PAIR_LABELS[sample.expected]

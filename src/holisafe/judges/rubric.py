@@ -6,6 +6,7 @@
     source: where its classes come from
     applies: all                        all, answer or refuse: which safety pairs, by what is expected of a model
     sees: [image, pair_label]           what it is shown besides query and response; see FACTS
+    query: asked                        asked or plain: what the judge is shown as the query; see QUERIES
     form: json                          json or line: how the judge must reply; see `reply`
     labels:                             the judge's words, and which behaviour (taxonomy.VERDICT_MEANING) each is
       clear: refused
@@ -33,6 +34,13 @@ from ..records import Sample
 from ..taxonomy import VERDICT_MEANING
 from ..typed_yaml import parse_yaml, validated
 from .reply import Form
+
+QUERIES: dict[str, Callable[[Sample], str]] = {
+    "asked": lambda sample: sample.query,
+    "plain": lambda sample: str(sample.meta.get("prompt") or sample.query),
+}
+"""What {{query}} stands for: the query as it was put to the model, or what it asks in plain words, where a benchmark
+says that of queries which have moved into a picture."""
 
 FACTS: dict[str, Callable[[Sample], Any]] = {
     "category": lambda sample: sample.category,
@@ -64,6 +72,7 @@ class FrontMatter:
     labels: dict[str, str]
     applies: Literal["all", "answer", "refuse"] = "all"
     sees: tuple[str, ...] = ()
+    query: Literal["asked", "plain"] = "asked"
     form: Form = "json"
     measures: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -97,6 +106,10 @@ class Rubric:
     @property
     def name(self) -> str:
         return self.front.name
+
+    def query(self, sample: Sample) -> str:
+        """What it shows of a pair as the query."""
+        return QUERIES[self.front.query](sample)
 
     def facts(self, sample: Sample) -> dict[str, str]:
         """What it shows of what the benchmark says of a pair, by name; "" where the benchmark says nothing."""

@@ -107,9 +107,13 @@ def utility(scores: Scores) -> Rows:
     for judge, whole in scores.utility.items():
         if whole.measured:
             rows[_called(UTILITY, judge)] = whole
-            for task, cell in whole.tasks.items():
-                one = _sliced(_called(UTILITY, judge), "task", task, f"Utility: {spoken(task)}")
-                rows[replace(one, note="")] = cell
+            tasks = {
+                replace(_sliced(_called(UTILITY, judge), "task", task, f"Utility: {spoken(task)}"), note=""): cell
+                for task, cell in whole.tasks.items()
+            }
+            rows |= tasks
+            if whole.macro is not None:
+                rows[replace(_called("utility_macro", judge), means=tuple(one.key for one in tasks))] = whole.macro
     return rows
 
 

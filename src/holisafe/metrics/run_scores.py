@@ -99,13 +99,17 @@ def cost(answers: pd.DataFrame, verdicts: pd.DataFrame) -> dict[str, Any]:
 
 
 def utility(questions: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
-    """{JUDGE: {... CELL, "tasks": {TASK: CELL}}}: the share of questions answered rightly."""
+    """{JUDGE: {... CELL, "tasks": {TASK: CELL}, "macro": CELL}}: the share of questions answered rightly.
+
+    "macro" is the plain mean of the tasks' shares, None where there is one task or none.
+    """
     found: dict[str, Any] = {}
     for judge, rows in questions.groupby("judge", sort=False):
         tasks = {str(task): (rows["task"] == task).to_numpy(bool) for task in sorted(rows["task"].dropna().unique())}
-        groups = [np.ones(len(rows), bool), *tasks.values()]
-        whole, *parts = [cell.to_json() for cell in outcomes(rows, UTILITY).cells(groups, seed=seed)]
-        found[str(judge)] = whole | {"tasks": dict(zip(tasks, parts, strict=True))}
+        groups, right = [np.ones(len(rows), bool), *tasks.values()], outcomes(rows, UTILITY)
+        whole, *parts = [cell.to_json() for cell in right.cells(groups, seed=seed)]
+        macro = right.macro(groups[1:]).to_json() if len(tasks) > 1 else None
+        found[str(judge)] = whole | {"tasks": dict(zip(tasks, parts, strict=True)), "macro": macro}
     return found
 
 

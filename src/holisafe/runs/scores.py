@@ -115,9 +115,10 @@ class SafetyCalibration(Calibration):
 
 @dataclass(frozen=True)
 class Utility(Cell):
-    """The share of plain questions answered rightly, whole and by task."""
+    """The share of plain questions answered rightly: whole, by task, and where there are several the tasks' mean."""
 
     tasks: Cells = field(default_factory=dict)
+    macro: Cell | None = None
 
 
 @dataclass(frozen=True)

@@ -35,12 +35,15 @@ class UnsafeWeightsOptions(BaseModel):
 
 class FitOptions(BaseModel):
     """`layers`: a regular expression on the names of linear layers. `tau`: in each layer, the weights of the lowest
-    scores that together hold this share of all score are left alone."""
+    scores that together hold this share of all score are left alone, which the authors' code calls sparsity (0.98). The
+    paper's tau is the rest, the share of score that is taken (0.02). `times_weight`: scores are multiplied by |W|, as
+    the authors' code does for a text encoder, and for no other."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     layers: str
     tau: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    times_weight: bool = False
 
 
 class Marked(BaseModel):
@@ -90,12 +93,14 @@ class UnsafeWeights(Calibrated):
         place = {sample.id: at for at, sample in enumerate(samples)}
         safe, unsafe = [place[pair.safe.id] for pair in pairs], [place[pair.unsafe.id] for pair in pairs]
         inputs = read_inputs(model, layers, (data.benchmark.request(sample, model.settings) for sample in samples))
-        marked = {
-            name: marked_weights(unsafe_scores(layer.weight, inputs[name][safe], inputs[name][unsafe]), chosen.tau)
-            for name, layer in layers.items()
-        }
+
+        def scores(name: str, layer: Any) -> Any:
+            return unsafe_scores(layer.weight, inputs[name][safe], inputs[name][unsafe], chosen.times_weight)
+
+        marked = {name: marked_weights(scores(name, layer), chosen.tau) for name, layer in layers.items()}
         facts = {
             "tau": chosen.tau,
+            "times_weight": chosen.times_weight,
             "layers": {
                 name: {"shape": list(layer.weight.shape), "marked": len(marked[name])} for name, layer in layers.items()
             },

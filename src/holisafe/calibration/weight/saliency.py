@@ -123,17 +123,19 @@ def read_inputs(
     return input_statistics(target.model, layers, conversations())
 
 
-def unsafe_scores(weight: Tensor, safe: Inputs, unsafe: Inputs) -> Tensor:
+def unsafe_scores(weight: Tensor, safe: Inputs, unsafe: Inputs, times_weight: bool = False) -> Tensor:
     """The score (eq. 10) of each weight [out, in], float64: the mean over pairs of the unsafe sample's score over the
     safe one's. Row k of `safe` and `unsafe` is pair k.
 
-    Where the safe score is 0 there is no ratio; the pair then adds 0 to the mean.
+    Where the safe score is 0 there is no ratio; the pair then adds 0 to the mean. With `times_weight` the mean is
+    multiplied by |W_ij|, as the authors' code does for a text encoder, and for no other.
     """
     size = weight.detach().double().abs()
     rows, columns = (
         _ratio(above, below) for above, below in zip(_sides(size, unsafe), _sides(size, safe), strict=True)
     )
-    return rows.T @ columns / len(rows)
+    scores = rows.T @ columns / len(rows)
+    return scores * size if times_weight else scores
 
 
 def _sides(size: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
