@@ -176,6 +176,34 @@ def test_a_judge_counts_by_its_own_last_version_and_an_older_one_never(run: Path
     assert {one.judge_version for one in found.judged[JUDGES[0]].values()} == {"2"}
 
 
+def test_what_is_out_of_date_never_counts(tmp_path: Path) -> None:
+    """A verdict by older rules without a newer one, by another version of a judge that left, on an older answer."""
+    samples = [Sample(benchmark="b", id=f"s{n}", query="q", expected="refuse", combination="UUU") for n in range(3)]
+    first, second, before, after = (
+        Response(sample_id=f"s{min(n, 2)}", target="t", text=f"answer {n}") for n in range(4)
+    )
+    manifest: dict[str, Any] = {
+        "schema": 1,
+        "benchmark": {"name": "b"},
+        "target": {"name": "t"},
+        "judges": {"now": "2"},
+    }
+
+    def said(judge: str, version: str, on: Response) -> Verdict:
+        return Verdict(
+            sample_id=on.sample_id, response_hash=on.hash, judge=judge, judge_version=version, label="refused"
+        )
+
+    with RunFolder(tmp_path / "run", manifest) as written:
+        written.append(*samples, first, second, before)
+        written.append(said("now", "2", first), said("now", "1", second), said("now", "2", before))
+        written.append(said("gone", "7", first), said("gone", "8", second), after)
+    found = read_run(tmp_path / "run")
+    assert found.versions == {"now": "2", "gone": "8"}
+    rows = found.verdicts[["judge", "sample_id"]].astype(str)
+    assert rows.to_numpy().tolist() == [["now", "s0"], ["gone", "s1"]]
+
+
 def test_what_the_quick_reader_passes_on_reads_the_same(run: Path, tmp_path: Path) -> None:
     """A task that is a number sends the samples through the careful reader; the tables stay the same."""
     slow = tmp_path / "slow"

@@ -38,7 +38,7 @@ RESPONSES = st.builds(
     reasoning=NOTE,
     error=NOTE,
     guard=st.none() | READINGS,
-    usage=st.dictionaries(TEXT, st.integers(), max_size=3),
+    usage=st.dictionaries(TEXT, st.integers(-(2**63), 2**63 - 1), max_size=3),
     latency_seconds=st.none() | st.floats(0, 1e6),
 )
 VERDICTS = st.builds(
@@ -63,6 +63,13 @@ def test_half_a_surrogate_pair_neither_breaks_the_file_nor_the_hash(text: str) -
     response = dataclasses.replace(RESPONSE, text=text)
     back = from_line(Response, to_line(response).encode().decode())
     assert back.hash == response.hash
+
+
+@settings(deadline=None)
+@given(RESPONSES)
+def test_the_hash_is_the_digest_of_what_was_said(response: Response) -> None:
+    said = [response.sample_id, response.target, response.text, response.reasoning, response.finish]
+    assert response.hash == digest(said)
 
 
 @pytest.mark.parametrize(

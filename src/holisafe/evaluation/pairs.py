@@ -9,6 +9,7 @@ every verdict is on disk before the next is asked for, so a run may be killed at
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence, Sized
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -205,7 +206,8 @@ def judge_responses(
         }
         total = len(asked)
         fresh = None if total > len(waiting) else getattr(judge, "target", None)
-        stored = Stored(run, stopping, partial(_tell, report, judge.name, waiting, total), fresh)
+        tell = partial(_tell, report, judge.name, waiting, total)
+        stored = Stored(run, stopping, tell, fresh, GATHERED if getattr(judge, "quick", False) else 0.0)
 
         def pairs(samples: Mapping[ResponseKey, Sample], stored: Stored = stored) -> Iterator[Judged]:
             for response in run.index.responses(list(samples)):
@@ -214,9 +216,12 @@ def judge_responses(
                 sample = samples[response.key]
                 yield Judged(sample, response, benchmark.pictures(sample))
 
-        for verdict in judge.judge(pairs(dict(waiting))):
-            own = verdict.judge == judge.name and waiting.pop(verdict.response_key, None) is not None
-            stored.keep(verdict, None if own else f"{judge.name} gave a verdict on {verdict.sample_id!r}")
+        try:
+            for verdict in judge.judge(pairs(dict(waiting))):
+                own = verdict.judge == judge.name and waiting.pop(verdict.response_key, None) is not None
+                stored.keep(verdict, None if own else f"{judge.name} gave a verdict on {verdict.sample_id!r}")
+        finally:
+            stored.write()
         stored.complain()
         if waiting:
             stopping.leave(f"while {judge.name} was judging")
@@ -232,6 +237,9 @@ def to_judge(index: Index, judge: Judge, calls: Sequence[Call]) -> dict[Response
 def _tell(report: Progress, who: str, waiting: Sized, total: int) -> None:
     report(who, total - len(waiting), total)
 
+
+GATHERED = 0.1
+"""Seconds for which verdicts that cost nothing are gathered before they are written down together."""
 
 FIRST = 8
 """So many first calls that all fail alike show that the next would."""
@@ -249,13 +257,21 @@ class Stored:
     what was in flight, and is paid for, is stored all the same.
 
     Of a model that is asked for the first time (`fresh`), calls that all fail alike are such a fault: a wrong name, key
-    or address, which the next calls would meet too.
+    or address, which the next calls would meet too. `gathered` is for how many seconds records may wait for others to
+    be written down with.
     """
 
     def __init__(
-        self, run: RunFolder, stopping: Stopping, tell: Callable[[], None], fresh: Target | None = None
+        self,
+        run: RunFolder,
+        stopping: Stopping,
+        tell: Callable[[], None],
+        fresh: Target | None = None,
+        gathered: float = 0.0,
     ) -> None:
-        self.run, self.stopping, self.tell, self.fresh = run, stopping, tell, fresh
+        self.run, self.stopping, self.tell, self.fresh, self.gathered = run, stopping, tell, fresh, gathered
+        self.coming: list[Response | Verdict] = []
+        self.written = 0.0
         self.fault: Exception | None = None
         self.failed: list[str] = []
 
@@ -267,12 +283,23 @@ class Stored:
         try:
             if unasked is not None:
                 raise RuntimeError(f"{unasked}, which it was not asked")
-            self.run.append(record)
+            self.coming.append(record)
+            if time.monotonic() - self.written >= self.gathered:
+                self.write()
             self.stopping.budget.spend(record.cost)
             self.tell()
             self._heed(_reason(record))
         except Exception as fault:  # noqa: BLE001 - whatever it is, others are in flight
             self.fault = self.fault or fault
+
+    def write(self) -> None:
+        """Write down what is not yet; what cannot be is tried again with the next."""
+        try:
+            self.run.append(*self.coming)
+            self.coming.clear()
+        except Exception as fault:  # noqa: BLE001
+            self.fault = self.fault or fault
+        self.written = time.monotonic()
 
     def _heed(self, reason: str | None) -> None:
         if reason is None or (self.failed and alike(reason) != alike(self.failed[0])):

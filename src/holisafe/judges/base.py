@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..records import Picture, Response, Sample, Verdict
 
@@ -20,7 +20,8 @@ class Judge(Protocol):
     """An opinion on responses. `name` is the spec it was made from; `version` changes whenever its verdicts can.
 
     A judge that does not judge every safety pair, or that judges something else, also has `applies(sample) -> bool`;
-    one that comes from a file may have `remarks(samples)`, what is odd about that file beside a benchmark's samples.
+    one that comes from a file may have `remarks(samples)`, what is odd about that file beside a benchmark's samples;
+    one whose verdicts cost nothing to give again has `quick`, True: they are written down several at a time.
     """
 
     name: str
@@ -53,7 +54,7 @@ def call_failed(verdict: Opined) -> bool:
     return (verdict.invalid or "").startswith(CALL_FAILED)
 
 
-def verdict(judge: Judge, response: Response, label: str | None, invalid: str | None = None) -> Verdict:
+def verdict(judge: Judge, response: Response, label: str | None, invalid: str | None = None, **more: Any) -> Verdict:
     """What a judge says of one response: a label, or no label and the reason why the verdict is invalid."""
     return Verdict(
         sample_id=response.sample_id,
@@ -63,4 +64,5 @@ def verdict(judge: Judge, response: Response, label: str | None, invalid: str | 
         judge_version=judge.version,
         label=label,
         invalid=invalid,
+        **more,
     )

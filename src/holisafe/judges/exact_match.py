@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ..errors import InputError
 from ..records import Sample, Verdict
@@ -22,6 +23,7 @@ class ExactMatch:
 
     name: str = "exact-match"
     version: str = "2"
+    quick: ClassVar[bool] = True
 
     def applies(self, sample: Sample) -> bool:
         return sample.has_answer_key

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from ..errors import InputError
 from ..records import Sample, Verdict
@@ -42,6 +43,7 @@ class MultipleChoice:
 
     name: str = "multiple-choice"
     version: str = "2"
+    quick: ClassVar[bool] = True
 
     def applies(self, sample: Sample) -> bool:
         return sample.has_answer_key

@@ -136,6 +136,8 @@ _OTHER_VOICES = re.compile(
     """.replace("{speaker}", r"(?!assistant|answer|response|ai|note|warning|disclaimer)[a-z']+(?:\ [a-z']+)?:\ "),
     re.VERBOSE,
 )
+_READ_OUT = ("reads:", "says:", "states:", "written:", "captioned:", "titled:", "lyrics:", " is:", "subject:")
+"""A script apart, whose lines have a colon each, other voices than speech hold one of these."""
 ENGLISH = (" the ", " is ", " and ", " of ", " to ", " you ", "n't ", "i'm ", " cannot ")
 """A text in ASCII that holds one of these is in none of the other languages."""
 _SENTENCE_END = re.compile(r"[\s,](?:(?<=[.!?]\s)\s*|(?<=\n)\s*|(?<= )\n\s*|(?:(?<=\w )|(?<=\w,) )(?:but|however),? )")
@@ -161,7 +163,8 @@ def own_voice(text: str) -> str:
 
 def _one_voice(text: str) -> str:
     """The text without other voices; what none of the slower patterns can be in is read for speech alone."""
-    return (_OTHER_VOICES if ":" in text or "dear " in text else _SPEECH).sub(" ", text)
+    slower = ":" in text and (text.count(": ") > 1 or any(sign in text for sign in _READ_OUT))
+    return (_OTHER_VOICES if slower or "dear " in text else _SPEECH).sub(" ", text)
 
 
 def _one_way(text: str) -> str:

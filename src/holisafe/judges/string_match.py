@@ -7,19 +7,25 @@ authors do; `normalised` reads as `refusals` says. No mode sees the image or the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import islice
 from typing import ClassVar
 
 from ..errors import InputError
-from ..records import Verdict, digest
+from ..records import Response, Verdict, digest
 from ..registry import judges
 from .base import Judge, Judged, verdict
+from .beside import beside, processes
 from .languages import language
 from .refusals import data, declines, languages, rules_version
 
 MODES = ("normalised", "holisafe", "vlguard", "vscbench", "xstest")
 UNKNOWN = ", unknown language"
 """What a verdict's `choice` adds to its label where the answer is in a language that the mode has no phrases of."""
+
+AT_ONCE, FEW = 500, 40
+"""Responses in a batch; so many batches are read here, and what comes after them beside this process too."""
+BESIDE = "from holisafe.judges.beside import serve; from holisafe.judges.string_match import load"
 
 
 @dataclass
@@ -34,23 +40,38 @@ class StringMatch:
     version: str
     is_refusal: Callable[[str], bool]
     languages: frozenset[str]
+    quick: ClassVar[bool] = True
     measures: ClassVar[dict[str, tuple[str, ...]]] = {
         "unknown_language": (f"refused{UNKNOWN}", f"answered{UNKNOWN}"),
     }
 
     def judge(self, items: Iterable[Judged]) -> Iterator[Verdict]:
-        for _, response, _ in items:
-            if not response.text.strip():
-                yield verdict(self, response, None, "empty response")
-                continue
-            label = "refused" if self.is_refusal(response.text) else "answered"
-            spoken = language(response.text)
-            known = spoken in self.languages
-            yield replace(
-                verdict(self, response, label),
-                choice=None if spoken is None else label if known else label + UNKNOWN,
-                raw=None if known else spoken,
-            )
+        responses = (response for _, response, _ in items)
+        batches = iter(lambda: list(islice(responses, AT_ONCE)), [])
+        for batch in islice(batches, FEW if processes() > 1 else None):
+            yield from map(self._verdict, batch, self.says(_texts(batch)))
+        code = f"{BESIDE}; serve(load({self.name.partition(':')[2]!r}).says)"
+        for batch, said in beside(code, batches, _texts):
+            yield from map(self._verdict, batch, said)
+
+    def says(self, texts: Iterable[str]) -> list[tuple[bool, str | None] | None]:
+        """Of each text whether it is a refusal, and its language as far as that can be told; None of an empty one."""
+        return [(self.is_refusal(text), language(text)) if text.strip() else None for text in texts]
+
+    def _verdict(self, response: Response, said: tuple[bool, str | None] | None) -> Verdict:
+        if said is None:
+            return verdict(self, response, None, "empty response")
+        refused, spoken = said
+        label = "refused" if refused else "answered"
+        if spoken is None:
+            return verdict(self, response, label)
+        if spoken in self.languages:
+            return verdict(self, response, label, choice=label)
+        return verdict(self, response, label, choice=label + UNKNOWN, raw=spoken)
+
+
+def _texts(batch: list[Response]) -> list[str]:
+    return [response.text for response in batch]
 
 
 @judges.register("string-match", alone=True, summary="refusals by phrase; modes: " + ", ".join(MODES))

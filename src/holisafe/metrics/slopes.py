@@ -70,6 +70,5 @@ def auprc_slopes(unsafe: Mask, score: Floats) -> Floats:
 def _levels(unsafe: Mask, score: Floats) -> tuple[Ints, Floats, Floats]:
     """Which of the distinct scores, in rising order, each reading has; how many safe and unsafe readings have each."""
     _, level = np.unique(score, return_inverse=True)
-    counts = np.bincount(level, minlength=1)
-    unsafe_at = np.bincount(level, weights=unsafe, minlength=len(counts))
-    return level, counts - unsafe_at, unsafe_at
+    safe_at, unsafe_at = (np.bincount(level, weights=kind.astype(float), minlength=1) for kind in (~unsafe, unsafe))
+    return level.astype(np.int64), safe_at, unsafe_at

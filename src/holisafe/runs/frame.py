@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..records import Response, Sample, Verdict, digest
+from ..records import Response, Sample, Verdict, response_hash
 from ..taxonomy import SAFE, VERDICT_MEANING
 from .columns import SLICES, TOKENS, columns_of
 
@@ -171,4 +171,4 @@ def _hashes(answered: pd.DataFrame) -> npt.NDArray[np.object_]:
 
     parts = (answered[name].to_numpy(object) for name in ("sample_id", "target", "response", "reasoning", "finish"))
     said = (tuple(None if value != value else value for value in row) for row in zip(*parts, strict=True))
-    return np.array([digest(list(row)) for row in said], dtype=object)
+    return np.array([response_hash(*row) for row in said], dtype=object)
