@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "holisafe"
 
 GROUND = (
     "threads",
+    "visible",
     "errors",
     "specs",
     "journal",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 from pathlib import Path
 
+from .visible import visible
+
 
 class ExitCode(IntEnum):
     """What a finished command tells the shell."""
@@ -37,6 +39,10 @@ class InputError(Exception):
             place.append(f"field {field!r}")
         super().__init__(": ".join([", ".join(place), problem]) if place else problem)
         self.problem, self.where, self.row, self.field = problem, where, row, field
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it: one line there too."""
+        return [f"{type(self).__name__}: {visible(str(self), kept='')}"]
 
 
 class ChangedError(InputError):

@@ -60,7 +60,7 @@ def test_help_is_printed_from_the_index_alone() -> None:
     imported = modules_after("--help")
     assert imported.isdisjoint(HEAVY)
     assert {name for name in imported if name.startswith("holisafe.")} == {
-        "holisafe.cli", "holisafe.cli.screen", "holisafe.errors", "holisafe.threads",
+        "holisafe.cli", "holisafe.cli.screen", "holisafe.errors", "holisafe.threads", "holisafe.visible",
     }  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from holisafe.cli import screen as module
 from holisafe.cli.progress import showing_progress
-from holisafe.cli.screen import Visible, guarded, one_line, screen, visible
+from holisafe.cli.screen import Visible, guarded, screen
+from holisafe.visible import one_line, visible
 
 FOREIGN = "a\x1b[31mred\x1b]0;title\x07\x9b2J \r\u202eevil\u2066\u200f [red]boo[/] :smile: \ud83d\x00z"
 SHOWN = (

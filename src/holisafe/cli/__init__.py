@@ -20,7 +20,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from ..errors import ExitCode, InputError, Notice
-from .screen import guarded, one_line
+from ..visible import one_line
+from .screen import guarded
 
 
 class Verb(NamedTuple):

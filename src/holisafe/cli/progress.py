@@ -26,7 +26,8 @@ def showing_progress(seconds: float = 30.0) -> Iterator[Show]:
     """A bar for every stage, one below the other; off a terminal a line, when so many seconds went by without one."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from .screen import one_line, screen
+    from ..visible import one_line
+    from .screen import screen
 
     console = screen(stderr=True)
     spoke = time.monotonic()

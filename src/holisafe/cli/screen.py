@@ -1,48 +1,27 @@
 """Everything that reaches a terminal goes through here: names and texts from files must not drive it.
 
-`visible` shows what would move the cursor, change colours, ring, turn the direction of writing or split a line, as the
-escape that JSON has for it. `guarded` puts it before stdout and stderr, so that a plain `print` is safe; `screen` is
-the console for tables, whose own colours pass, while markup such as [red] in any text is text.
+`guarded` puts `visible` before stdout and stderr, so that a plain `print` is safe; `screen` is the console for tables,
+whose own colours pass, while markup such as [red] in any text is text.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
-from unicodedata import category
+
+from ..visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 PIPED_WIDTH = 110
 
-JOINERS = "\u200c\u200d"
-"""Invisible, but part of how some scripts and emoji are written."""
-
 BARS = re.compile("\r|\x1b\\[A")
 """How the libraries' own progress bars move on stderr."""
-
-
-def visible(text: str, kept: str = "\n\t") -> str:
-    """The text with every control, format and half character but those `kept` written as `\\u001b` and the like."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        json.dumps(c)[1:-1] if c not in kept and c not in JOINERS and category(c) in _UNSEEN else c for c in text
-    )
-
-
-_UNSEEN = ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp")
-
-
-def one_line(text: str) -> str:
-    """The text as one line: line breaks and tabs become spaces, the rest as `visible` shows it."""
-    return visible(" ".join(text.split("\n")).replace("\t", " ").replace("\r", " "), kept="")
 
 
 class Visible:
