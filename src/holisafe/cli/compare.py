@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,8 +11,6 @@ from ..errors import InputError
 from ..runs.scores import FILE
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from ..runs.run import Run
 
 
@@ -50,21 +48,13 @@ def compare(
         }
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return
+    from ..report.comparisons import comparison_grids, explained
     from .screen import screen
 
     console = screen()
-    blocks: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for row in rows:
-        blocks.setdefault((row["first"], row["second"], row["judge"]), []).append(row)
-    for (first, second, by), block in blocks.items():
-        console.print(_table(block, f"{first} → {second}, by {by}"))
-    tested = sum(row["p"] is not None for row in rows)
-    print(
-        "p: McNemar's exact test; where samples share a cluster, the larger of it and a clustered one.\n"
-        f"Holm: corrected for all {tested} comparisons; bold below 0.05.\n"
-        "Shows: the smallest difference, in points, that would be found four times in five.\n"
-        "Out: samples without two valid verdicts, which are left out."
-    )
+    for grid in comparison_grids(rows):
+        console.print(grid)
+    print("\n".join(explained(rows)))
     for note in notes:
         print(f"- {note}")
     if len(read) == 2 and not judge:
@@ -83,41 +73,3 @@ def _side_by_side(first: Run, second: Run) -> None:
     if any(slices(first.scores, judge) for judge in first.scores.judges):
         measures = [measure for run in (first, second) for rows in everything(run.scores) for measure in rows]
         screen().print(before_after_table(first.scores, second.scores, changes(first, second, measures)))
-
-
-def _table(rows: list[dict[str, Any]], title: str) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    from ..metrics.measures import MEASURES
-    from ..report.numbers import ABSENT, bracket, percent
-    from ..report.tables import Pieces
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=Text(title), title_justify="left")
-    table.add_column("Measure", no_wrap=True)
-    for name in ("First", "Second", "Change, points", "p", "Holm", "Shows", "n", "Out"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        change = ABSENT
-        if row["difference"] is not None:
-            points = percent(row["difference"], signed=True).removesuffix(" %")
-            change = f"{points} {bracket(row['low'], row['high'], signed=True)}"
-        shows = ABSENT if row["detectable"] is None else f"{100 * row['detectable']:.1f}"
-        table.add_row(
-            MEASURES[row["measure"]].label,
-            percent(row["rate_first"]),
-            percent(row["rate_second"]),
-            Pieces(change),
-            _probability(row["p"]),
-            _probability(row["p_holm"]),
-            shows,
-            str(row["n"]),
-            str(sum(row["left_out"].values())),
-            style="bold" if row["p_holm"] is not None and row["p_holm"] < 0.05 else None,
-        )
-    return table
-
-
-def _probability(p: float | None) -> str:
-    return "–" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"

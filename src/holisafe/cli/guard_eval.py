@@ -10,7 +10,7 @@ import typer
 from ..errors import InputError
 from ..evaluation.guards import Opening
 from .guard_model import Device, Pool, Processor, VisionTower
-from .guard_tables import print_images, print_pairs
+from .guard_tables import print_guard
 from .progress import showing_progress
 
 Split = Annotated[str | None, typer.Option(metavar="S", help="Such as test; for a benchmark or a table.")]
@@ -70,7 +70,7 @@ def evaluate(
     if as_json:
         print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        print_images(result)
+        print_guard(result)
 
 
 def pairs(
@@ -106,4 +106,4 @@ def pairs(
     if as_json:
         print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        print_pairs(result)
+        print_guard(result)

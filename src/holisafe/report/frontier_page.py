@@ -18,8 +18,9 @@ from .figures.frontier import COMPARED, UNTOUCHED, Point, frontier_plot, setting
 from .figures.svg import element, line, points
 from .frontier_rows import LATENCY_NOTE, chosen_on, columns, latency, loss, marks, picked_by, spread
 from .numbers import as_cell
-from .page import HERE, content_hash
+from .page import content_hash
 from .sections import written
+from .templates import part, template
 
 View = dict[str, Any]
 
@@ -40,20 +41,14 @@ def write_frontier_page(found: Mapping[str, Any], out: Path) -> Path:
 
 def render(found: Mapping[str, Any]) -> str:
     """The page as text."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["tight"] = lambda text: text.replace(" %", "\u00a0%")
-    style = "".join((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "frontier.css"))
+    style = "".join(map(part, ("results.css", "page.css", "frontier.css")))
     settings = sum(point["kind"] == "setting" for point in found["points"])
     target = found["config"]["target"]
     seeded = any(point["choose"]["spread"] for point in found["points"])
     notes = [f"{LATENCY_NOTE} Losses are in points."]
     if seeded:
         notes.append("Rates of several seeds are pooled; their interval is about the samples, not about the seeds.")
-    return environment.get_template("frontier.html.jinja").render(
+    return template("frontier.html.jinja").render(
         version=version("holisafe"),
         style=Markup(style),  # noqa: S704 - the package's own files
         style_hash=content_hash(style),

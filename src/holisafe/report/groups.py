@@ -119,14 +119,19 @@ def read_groups(folders: Sequence[Path], titles: Sequence[str] | None = None) ->
 
     Raises InputError when there is no folder, one holds no scored run, or titles and folders differ in number.
     """
+    return gather(read_runs(folders, titles), titled=titles is not None)
+
+
+def gather(runs: Sequence[Run], *, titled: bool) -> tuple[Group, ...]:
+    """Runs that were read, as `read_groups`; `titled` ones keep their titles. Raises InputError for one unscored."""
     gathered: dict[tuple[str, ...], list[Run]] = {}
-    for run in read_runs(folders, titles):
+    for run in runs:
         assert run.scores is not None  # read now: what is no scored run is told before anything is drawn
         gathered.setdefault(run.same, []).append(run)
     sets = _with_usefulness(list(gathered.values()))
     groups = []
     for name, members in zip(_numbered([benchmark_name(runs[0].benchmark) for runs in sets]), sets, strict=True):
-        pair = titles is None and len(members) == 2 and made_safer(*members)
+        pair = not titled and len(members) == 2 and made_safer(*members)
         called = ("Before", "After") if pair else [run.title for run in apart(members)]
         groups.append(Group(name, tuple(map(_titled, members, called))))
     return tuple(groups)

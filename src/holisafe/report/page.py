@@ -18,8 +18,8 @@ from .drawn import figures
 from .groups import Group, benchmark_name, parts_of, read_groups
 from .pairs import OpenImage, browser_data, inert_json
 from .sections import breakdown_tables, facts, headlines, judges_of, result_tables
+from .templates import part, template
 
-HERE = Path(__file__).parent
 NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
 
 
@@ -52,22 +52,17 @@ def write_page(
 
 def render(groups: Sequence[Group], open_image: OpenImage | None, max_pairs: int) -> str:
     """The page as text."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["tight"] = lambda text: text.replace(" %", "\u00a0%")
-    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    style, script = "".join(map(part, ("results.css", "page.css"))), part("page.js")
     data = browser_data(groups, open_image, max_pairs)
-    return environment.get_template("page.html.jinja").render(
+    return template("page.html.jinja").render(
         version=version("holisafe"),
         style=Markup(style),  # noqa: S704 - the package's own file
         style_hash=content_hash(style),
         script=Markup(script),  # noqa: S704 - the package's own file
         script_hash=content_hash(script),
-        groups=[_group(index, group) for index, group in enumerate(groups)],
+        groups=[group_view(group, f"set-{index + 1}") for index, group in enumerate(groups)],
         manifests=[
             {
                 "title": f"{run.title}: {benchmark_name(part.benchmark)}",
@@ -89,9 +84,10 @@ def content_hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _group(index: int, group: Group) -> dict[str, Any]:
+def group_view(group: Group, name: str) -> dict[str, Any]:
+    """All of a group but its pairs, as the templates read it; `name` makes its ids unique."""
     return {
-        "id": f"set-{index + 1}",
+        "id": name,
         "name": group.name,
         "asked": _asked(group),
         "models": [f"{run.title} ({run.target})" if len(group.runs) > 1 else run.target for run in group.runs],
@@ -99,7 +95,7 @@ def _group(index: int, group: Group) -> dict[str, Any]:
         "headlines": headlines(group),
         "doubts": doubts(group),
         "tables": result_tables(group),
-        "figures": figures(group, f"set-{index + 1}"),
+        "figures": figures(group, name),
         "breakdowns": breakdown_tables(group),
         "facts": facts(group),
     }
