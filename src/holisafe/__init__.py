@@ -7,26 +7,51 @@ from typing import TYPE_CHECKING, Any
 from .threads import sleep_while_waiting
 
 if TYPE_CHECKING:
+    from .api.measure import calibrated, compare, evaluate, open_benchmark, read_run, read_runs, score
+    from .api.safer import evaluate_guard, tune
+    from .errors import InputError
     from .guard import attach_guard, load_guarded
 
     __version__: str
 
-__all__ = ["__version__", "attach_guard", "load_guarded"]
+__all__ = [
+    "InputError",
+    "__version__",
+    "attach_guard",
+    "calibrated",
+    "compare",
+    "evaluate",
+    "evaluate_guard",
+    "load_guarded",
+    "open_benchmark",
+    "read_run",
+    "read_runs",
+    "score",
+    "tune",
+]
 
+_PLACES = {
+    "api.measure": ("evaluate", "read_run", "read_runs", "compare", "score", "open_benchmark", "calibrated"),
+    "api.safer": ("tune", "evaluate_guard"),
+    "errors": ("InputError",),
+    "guard": ("attach_guard", "load_guarded"),
+}
+"""Where the public names are, in the order in which docs/api.md tells of them."""
 
 sleep_while_waiting()  # before anything loads torch or NumPy
 
 
 def __getattr__(name: str) -> Any:
-    """Resolve the public names on first use, so that `import holisafe` loads neither torch nor transformers."""
+    """Resolve the public names on first use, so that `import holisafe` loads neither torch nor pandas nor pydantic."""
     if name == "__version__":
         from importlib.metadata import version
 
         return version("holisafe")
-    if name in __all__:
-        from . import guard
+    for place, names in _PLACES.items():
+        if name in names:
+            from importlib import import_module
 
-        return getattr(guard, name)
+            return getattr(import_module(f".{place}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any, Protocol, TypeVar
 
 Item = TypeVar("Item")
@@ -69,7 +70,7 @@ def event_loop() -> Iterator[Finished]:
         return
     with ThreadPoolExecutor(1) as thread:
         runner = asyncio.Runner()
-        loop = thread.submit(runner.get_loop).result()
+        loop = thread.submit(copy_context().run, runner.get_loop).result()  # what is shown there stands in this cell
 
         def finished(work: Coroutine[Any, Any, Item]) -> Item:
             future = thread.submit(runner.run, work)

@@ -1,0 +1,118 @@
+"""Make a model safer, and measure what guards it: names or objects for every argument."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import InputError
+from ..evaluation.progress import Progress
+from .bars import watched
+from .results import GuardScores
+
+if TYPE_CHECKING:
+    from ..benchmarks.base import Benchmark
+    from ..evaluation.guards import Guard
+    from ..tuning.examples import Example
+    from ..tuning.recipe import Recipe
+
+
+def tune(
+    base: str | Path | None,
+    data: str | Sequence[str] | Sequence[Example] | None,
+    recipe: Recipe | str | Path,
+    out: str | Path,
+    *,
+    settings: Sequence[str] | Mapping[str, Any] = (),
+    seed: int | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Safety-tune a model with a guard on it, and save both as one folder. Stopped, the same call goes on.
+
+    Args:
+        base: a hub id, a model folder, or `pictovlm`, the shipped tiny one; None: the recipe's.
+        data: `pictosafe`, BENCHMARK:FOLDER, FILE.jsonl, `llava:FILE` or `holisafe:FILE`, one or several, or examples;
+            None: the recipe's mix.
+        recipe: the name of a shipped one (demo, lora ...), a .yaml file, or a recipe.
+        out: the folder to make; it must not hold anything yet.
+        settings: changes of the recipe, {"optimiser.epochs": 1} or ["optimiser.epochs=1"].
+        seed: instead of the recipe's.
+        progress: called with (stage, done, total); None: a bar in a notebook, nothing elsewhere.
+
+    Returns:
+        `out`. `hf/OUT` measures it, `load_guarded(out)` opens it, and so does stock transformers.
+
+    Raises InputError for anything wrong with base, data, recipe or `out`, when a benchmark that the recipe names holds
+    training data, and when the loss stops being a number; nothing is in `out` then.
+
+    Example:
+        tuned = holisafe.tune("pictovlm", "pictosafe", "demo", "tuned",
+                              settings={"optimiser.max_steps": 2, "data.max_examples": 48})
+        print(tuned)
+    """
+    from ..tuning.recipe import Recipe, load_recipe
+    from ..tuning.train import tune as tuned
+
+    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    changes = [f"{name}={value}" for name, value in settings.items()] if isinstance(settings, Mapping) else settings
+    with watched(progress) as told:
+
+        def show(step: int, steps: int, losses: dict[str, float]) -> None:
+            told("tuning", step, steps)
+
+        return tuned(base, data, chosen.with_settings(changes), out, seed=seed, progress=show)
+
+
+def evaluate_guard(
+    data: str | Path | Benchmark,
+    guard: str | Path | Guard | tuple[Any, Any],
+    *,
+    on: Literal["images", "pairs"] = "images",
+    split: str | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> GuardScores:
+    """How good a guard is: false alarms on what is safe first, then what it finds, and how well its numbers rank.
+
+    Args:
+        data: a benchmark's name (NAME or NAME:ROOT); for images also a table (image, label[, source]) or a folder a
+            label; for pairs also a benchmark that is open.
+        guard: a guarded model's folder or hub id; `shieldgemma2/ID`, `llavaguard/ID`, `llama-guard/ID`; a guard from
+            `holisafe.evaluation.guards.open_guard`; or (model, processor), as loaded.
+        on: "images", each for itself, or "pairs" of image and text, for a guard that reads both.
+        split: such as "test".
+        progress: called with (stage, done, total); None: bars in a notebook, nothing elsewhere.
+        options: threshold, batch_size, seed, draws; on images out_of_distribution ({NAME: SET}) and published; on
+            pairs choose_on and false_alarms.
+
+    Returns:
+        The numbers by name, every rate with n and its 95 % interval, as fractions; `frame()` has them as rows.
+
+    Raises InputError for data without labels or combinations, an unknown label, or a guard that cannot be loaded.
+
+    Example:
+        found = holisafe.evaluate_guard("pictosafe", "tuned", split="test", draws=100)
+        print(found)
+    """
+    from ..evaluation.guard_images import evaluate_guard as on_images
+    from ..evaluation.guard_pairs import evaluate_pairs
+
+    if on not in ("images", "pairs"):
+        raise InputError(f"on is {on!r}; a guard is measured on images or on pairs")
+    opened: Any = str(guard) if isinstance(guard, Path) else guard
+    if isinstance(guard, tuple):
+        opened = _loaded(*guard, options)
+    measured: Any = on_images if on == "images" else evaluate_pairs
+    with watched(progress) as told:
+        given = str(data) if isinstance(data, Path) else data
+        return GuardScores(measured(given, opened, split=split, progress=told, **options))
+
+
+def _loaded(model: Any, processor: Any, options: dict[str, Any]) -> Guard:
+    """A guarded model that is in memory, as a guard."""
+    from ..evaluation.guards import OurGuard
+    from ..guard import labels_of
+
+    limit, size = options.pop("threshold", None), options.pop("batch_size", 8)
+    return OurGuard(type(model).__name__, model, processor, labels_of(model), None, limit, size)
