@@ -56,7 +56,7 @@ class Bars:
         if not self.stages:
             return
         if self.output is None:
-            self.output = display(self, display_id=True)
+            self.output = display(self, display_id=True)  # type: ignore[no-untyped-call]
         else:
             self.output.update(self)
         self.drawn = time.monotonic()

@@ -98,7 +98,8 @@ def evaluate(
 
     how = _settings(settings, seed)
     given = [judges] if isinstance(judges, str) or not isinstance(judges, Sequence) else list(judges)
-    panel = [open_judge(one) if isinstance(one, str) else one for one in dict.fromkeys(given)]
+    once = [one for at, one in enumerate(given) if one not in given[:at]]
+    panel = [open_judge(one) if isinstance(one, str) else one for one in once]
     model = calibrated(target, calibrate, settings=how)
     asked = _tested(open_benchmark(benchmark, split=split), named=isinstance(benchmark, str) and split is None)
     with watched(progress) as told:
@@ -277,7 +278,7 @@ def _matching(pattern: Folder) -> list[Path]:
     from glob import glob
 
     named = [Path(name) for name in sorted(glob(str(Path(pattern).expanduser())))]  # noqa: PTH207 - may be absolute
-    begun = {folder: str(stored.read_manifest(folder).get("created")) for folder in named if _is_run(folder)}
+    begun = {folder: str(stored.read_run(folder).manifest.get("created")) for folder in named if _is_run(folder)}
     return sorted(begun, key=lambda folder: begun[folder])
 
 

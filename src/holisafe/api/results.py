@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from ..runs import run as stored
 from ..runs.scores import Scores
+from ..visible import one_line
 from .shown import Shown
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Run(Shown, stored.Run):
         yield run_table(self.scores)
 
     def __repr__(self) -> str:
-        return f"<Run of {self.target} on {self.benchmark.get('name')}: {self.folder}>"
+        return one_line(f"<Run of {self.target} on {self.benchmark.get('name')}: {self.folder}>")
 
 
 class Runs(Shown, Sequence[Run]):

@@ -46,6 +46,11 @@ def attach_guard(
 
     Raises GuardError (a ValueError and an InputError) naming the reason: wrapped by PEFT, already guarded, not a
     transformers model, no text decoder, no image token in its sequence, settings that make no head.
+
+    Example:
+        from holisafe.guard import labels_of, load_model
+        model = holisafe.attach_guard(load_model("pictovlm"))
+        print(labels_of(model)[:2])
     """
     _require_attachable(model)
     settings = GuardSettings(

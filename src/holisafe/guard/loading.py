@@ -113,7 +113,12 @@ def load_guarded(
     """As `load_model`, for a folder or hub id that must hold a guard: a full guarded model, a PEFT adapter with the
     head, a base with a `guard/` subfolder, or a published Safe-VLM model such as `etri-vilab/SafeQwen2.5-VL-7B`.
 
-    Raises InputError as `load_model` does, and when there is no guard."""
+    Raises InputError as `load_model` does, and when there is no guard.
+
+    Example:
+        model = holisafe.load_guarded("tuned")
+        print(type(model).__name__)
+    """
     source = locate(path)
     if not find_file(source, ADAPTER_CONFIG) and not find_file(source, GUARD_FILE):
         _require_guard(describes_guard(require_config(source)), source)  # before minutes are spent on the weights
