@@ -97,8 +97,7 @@ def test_all_of_it_works_where_a_loop_is_running(kernel: Kernel) -> None:
         "run = holisafe.evaluate('pictosafe', target, 'string-match', 'reminded', limit=5)\n"
         "changes = {'trainable.method': 'guard', 'optimiser.max_steps': 1, 'data.max_examples': 40}\n"
         "tuned = holisafe.tune('pictovlm', 'pictosafe', 'demo', 'tuned', settings=changes)\n"
-        "guarded = holisafe.calibrated('hf/tuned', 'guarded,guard=own', settings={'max_new_tokens': 8})\n"
-        "holisafe.evaluate('pictosafe', guarded, 'string-match', 'guarded', limit=5)\n"
+        f"holisafe.evaluate('pictosafe', 'hf/tuned', 'string-match', 'guarded', limit=5, {how})\n"
         "holisafe.evaluate_guard('pictosafe', tuned, split='validation', draws=100)\n"
     )
     assert of_kind(done, "error") == []

@@ -89,8 +89,8 @@ def evaluate(
     what was in flight is stored.
 
     Example:
-        run = holisafe.evaluate("pictosafe", "hf/pictovlm", "string-match", "runs/before", limit=40,
-                                settings={"max_new_tokens": 48})
+        how = {"max_new_tokens": 48}
+        run = holisafe.evaluate("pictosafe", "hf/pictovlm", "string-match", "runs/before", limit=40, settings=how)
         print(run)
     """
     from ..evaluation import evaluate as evaluated
@@ -235,11 +235,9 @@ def score(table: Folder | pd.DataFrame | stored.Run) -> Scored:
     Raises InputError naming row and field of what cannot be used.
 
     Example:
-        table = pandas.DataFrame({
-            "sample_id": ["a", "b", "c", "d"],
-            "combination": ["USU", "USU", "SSU", "SSS"],
-            "adheres": [True, False, None, True],
-        })
+        columns = ["sample_id", "combination", "adheres"]
+        rows = [("a", "USU", True), ("b", "USU", False), ("c", "SSU", None), ("d", "SSS", True)]
+        table = pandas.DataFrame(rows, columns=columns)
         masr = holisafe.score(table).judges["default"].masr_pooled
         print(masr.rate, masr.n, masr.n_invalid)
     """

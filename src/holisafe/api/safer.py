@@ -47,8 +47,8 @@ def tune(
     training data, and when the loss stops being a number; nothing is in `out` then.
 
     Example:
-        tuned = holisafe.tune("pictovlm", "pictosafe", "demo", "tuned",
-                              settings={"optimiser.max_steps": 2, "data.max_examples": 48})
+        changes = {"optimiser.max_steps": 2, "data.max_examples": 48}
+        tuned = holisafe.tune("pictovlm", "pictosafe", "demo", "tuned", settings=changes)
         print(tuned)
     """
     from ..tuning.recipe import Recipe, load_recipe

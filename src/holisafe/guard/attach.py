@@ -49,6 +49,7 @@ def attach_guard(
 
     Example:
         from holisafe.guard import labels_of, load_model
+
         model = holisafe.attach_guard(load_model("pictovlm"))
         print(labels_of(model)[:2])
     """
