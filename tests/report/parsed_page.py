@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
@@ -85,7 +87,7 @@ def parse(html: str) -> Node:
 
 def embedded(root: Node) -> Any:
     """The pairs that the page carries."""
-    return json.loads(root.one("script", id="pairs").raw)
+    return json.loads(zlib.decompress(base64.b64decode(root.one("script", id="pairs").raw, validate=True)))
 
 
 def rows(table: Node) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from holisafe.report import write_page
-from report.fake_runs import make_run, open_image
+from report.fake_runs import make_run, open_image, samples
 from report.parsed_page import Node, embedded, parse
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -25,6 +25,14 @@ QUIET = (
     "--disable-sync",
     "--virtual-time-budget=10000",
 )
+
+WHEN_THERE = """
+const ready = setInterval(() => {
+  if (document.getElementById("browser-live").hidden) return;
+  clearInterval(ready);
+  ACT
+}, 20);
+"""
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 
@@ -48,7 +56,7 @@ def opened(page: Path, tmp_path: Path, act: str = "") -> Node:
     html = page.read_text(encoding="utf-8")
     if act:
         html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html)
-        html = html.replace("</body>", f"<script>{act}</script></body>")
+        html = html.replace("</body>", f"<script>{WHEN_THERE.replace('ACT', act)}</script></body>")
     copy = tmp_path / "opened.html"
     copy.write_text(html, encoding="utf-8")
     command = [str(CHROMIUM), *QUIET, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", copy.as_uri()]
@@ -69,14 +77,15 @@ def test_pairs_are_listed_blurred_and_folded(hostile, tmp_path):
         for words in card.all("p", class_="words-of"):
             assert words.raw == ""
             assert "hidden" in words.attributes
-    assert root.one("p", id="tally").text == "72 of 72 pairs match; 20 are listed."
+    assert root.one("p", id="tally").text == "72 of 72 pairs match; page 1 of 4."
+    assert [card.one("a", class_="id").text for card in cards(root)] == [one.id for one in samples(60)[:20]]
 
 
 def test_revealed_text_is_text(hostile, tmp_path):
     act = "document.getElementById('reveal').click();"
     root = opened(hostile, tmp_path, act)
     assert root.one("head").one("title").text != "taken"
-    card = next(card for card in cards(root) if card.one("span", class_="id").text == "ssu-0001")
+    card = next(card for card in cards(root) if card.one("a", class_="id").text == "ssu-0001")
     assert HOSTILE in [words.raw for words in card.all("p", class_="words-of")]
     assert len(card.all("img")) == 1
     assert all(card.all("button", class_="shown") for card in cards(root))
@@ -108,6 +117,58 @@ FILTERS = {
         judge in adherences[1] and value != adherences[1][judge] for judge, value in adherences[0].items()
     ),
 }
+
+
+TURNS = """
+const pause = () => new Promise((go) => setTimeout(go, 300)), noted = [], byId = (id) => document.getElementById(id);
+const named = (place) => place.querySelector("a.id")?.textContent ?? null;
+const note = () => noted.push([byId("tally").textContent, location.hash, named(byId("cards")),
+  named(document.activeElement.closest("article") ?? document.createElement("p"))]);
+const press = (key) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+const choose = (id, value) => { byId(id).value = value; byId(id).dispatchEvent(new Event("change")); };
+(async () => {
+  await pause(); note();
+  press("j"); note();
+  for (let n = 0; n < 20; n += 1) press("j");
+  note();
+  press("k"); note();
+  choose("by-combination", "SSU"); note();
+  location.hash = "#pair=0/sss-0055"; await pause(); note();
+  byId("reset").click(); note();
+  choose("by-order", "wrong"); note();
+  byId("next").click(); note();
+  const button = document.querySelector("#cards button.picture"), large = byId("large");
+  button.click(); noted.push(large.open);
+  button.click(); noted.push(large.open, large.querySelector("img").src === button.querySelector("img").src);
+  byId("blur").click(); noted.push(large.open, button.classList.contains("shown"));
+  document.title = JSON.stringify(noted);
+})();
+"""
+
+
+def test_pages_keys_links_orders_and_enlarged_pictures(hostile, tmp_path):
+    root = opened(hostile, tmp_path, TURNS)
+    start, one, turned, back, only, linked, reset, wrong, further, *enlarged = json.loads(
+        root.one("head").one("title").text
+    )
+    pairs = embedded(parse(hostile.read_text(encoding="utf-8")))["pairs"]
+    ids = [pair["id"] for pair in pairs]
+    assert start == ["72 of 72 pairs match; page 1 of 4.", "", ids[0], None]
+    assert one[1:] == [f"#pair=0/{ids[0]}", ids[0], ids[0]]
+    assert turned == ["72 of 72 pairs match; page 2 of 4.", f"#pair=0/{ids[20]}", ids[20], ids[20]]
+    assert back == ["72 of 72 pairs match; page 1 of 4.", f"#pair=0/{ids[19]}", ids[0], ids[19]]
+    assert only[0] == "12 of 72 pairs match; page 1 of 1."
+    assert linked == ["72 of 72 pairs match; page 3 of 4.", "#pair=0/sss-0055", ids[40], "sss-0055"], "filters give way"
+    assert reset[0] == start[0]
+    weight = {
+        pair["id"]: sum(
+            1 + n for n, a in enumerate(pair["answers"]) if any(v["adheres"] is False for v in a["verdicts"])
+        )
+        for pair in pairs
+    }
+    order = sorted(ids, key=lambda name: -weight[name])
+    assert (wrong[2], further[2]) == (order[0], order[20])
+    assert enlarged == [False, True, True, False, False]
 
 
 ACT = """

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import base64
 import json
+import re
+import zlib
 from collections import Counter
 from dataclasses import replace
 
@@ -8,7 +11,7 @@ import pytest
 
 from holisafe.records import GuardReading
 from holisafe.report.groups import Group, read_groups
-from holisafe.report.pairs import browser_data, chosen, inert_json, verdicts_on
+from holisafe.report.pairs import browser_data, chosen, packed, verdicts_on
 from holisafe.taxonomy import adheres
 from report.fake_runs import open_image, samples
 
@@ -75,7 +78,7 @@ def test_a_probability_that_is_no_number_does_not_spoil_the_page(groups):
     spoilt = replace(run)
     spoilt.__dict__.update(responses=answers)
     data = browser_data([Group("g", (spoilt,))], None, 5)
-    assert "NaN" not in inert_json(data)
+    assert unpacked(packed(data))["pairs"][1]["answers"][0]["guard"]["unsafe"] is None
 
 
 def test_a_limit_is_spread_evenly_and_takes_wrong_answers_first(groups):
@@ -103,13 +106,26 @@ def test_limits_nest_and_keep_the_order():
     assert chosen(candidates, 10**6) == set(range(len(candidates)))
 
 
-def test_embedded_json_reads_back_and_cannot_end_its_element():
-    hostile = ["</script><script>alert(1)</script>", "<!--", "]]>", "a\u2028b\u2029c", "&lt;", "\\u003c", 'q"\\', "\0"]
-    written = inert_json({"texts": hostile})
-    assert json.loads(written) == {"texts": hostile}
-    assert not set(written) & set("<>&\u2028\u2029")
+def unpacked(text: str):
+    return json.loads(zlib.decompress(base64.b64decode(text, validate=True)), parse_constant=pytest.fail)
+
+
+def test_what_is_embedded_reads_back_and_cannot_end_its_element():
+    hostile = [
+        "</script><script>alert(1)</script>",
+        "<!--",
+        "]]>",
+        "a\u2028b\u2029c",
+        "&lt;",
+        "\\u003c",
+        'q"\\',
+        "\0",
+        "\ud800",
+    ]
+    assert unpacked(packed({"texts": hostile})) == {"texts": hostile}
+    assert re.fullmatch("[A-Za-z0-9+/=]*", packed({"texts": hostile}))
 
 
 def test_a_number_that_json_does_not_know_is_null():
-    written = inert_json({"category": float("inf"), "of": [float("nan"), -float("inf"), 0.5]})
-    assert json.loads(written, parse_constant=pytest.fail) == {"category": None, "of": [None, None, 0.5]}
+    written = packed({"category": float("inf"), "of": [float("nan"), -float("inf"), 0.5]})
+    assert unpacked(written) == {"category": None, "of": [None, None, 0.5]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,11 +28,14 @@ def report(
 ) -> None:
     """Make one self-contained HTML page: tables, figures, and a browser of the pairs."""
     from ..report import write_page
+    from .progress import showing_progress
 
     if root and len(root) not in (1, len(runs)):
         raise InputError(f"{len(root)} roots for {len(runs)} run folders")
     places = dict(zip(runs, root * len(runs) if len(root) == 1 else root, strict=False)) if root else {}
-    page = write_page(runs, out or runs[0] / "report.html", pictures(places) if images else None, title or None)
+    with showing_progress() as progress:
+        opener = pictures(places) if images else None
+        page = write_page(runs, out or runs[0] / "report.html", opener, title or None, tell=progress)
     print(f"The report is {page}")
 
 
@@ -46,6 +50,7 @@ def pictures(roots: Mapping[Path, str] | None = None) -> Callable[[Path, str], I
     from ..runs.folder import read_manifest, read_records
 
     opened: dict[Path, Callable[[str], Image.Image] | InputError] = {}
+    once = Lock()
 
     def asked_about(run: Path) -> Callable[[str], Image.Image]:
         root = (roots or {}).get(run)
@@ -63,12 +68,13 @@ def pictures(roots: Mapping[Path, str] | None = None) -> Callable[[Path, str], I
         return open_known
 
     def open_picture(run: Path, name: str) -> Image.Image:
-        if run not in opened:
-            try:
-                opened[run] = asked_about(run)
-            except InputError as error:
-                warnings.warn(f"{run}: shown without its pictures: {error}", Notice, stacklevel=2)
-                opened[run] = error
+        with once:
+            if run not in opened:
+                try:
+                    opened[run] = asked_about(run)
+                except InputError as error:
+                    warnings.warn(f"{run}: shown without its pictures: {error}", Notice, stacklevel=2)
+                    opened[run] = error
         found = opened[run]
         if isinstance(found, InputError):
             raise found

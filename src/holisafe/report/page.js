@@ -1,13 +1,14 @@
 "use strict";
-/* The browser of pairs. Cards are built from the page's JSON a few at a time, and every string from a model or a
+/* The browser of pairs. Cards are built from the page's JSON a page at a time, and every string from a model or a
    benchmark reaches the page as text, never as markup. */
-(() => {
-  const data = JSON.parse(document.getElementById("pairs").textContent);
+(async () => {
   const byId = (id) => document.getElementById(id);
+  const packed = Uint8Array.from(atob(byId("pairs").textContent), (letter) => letter.charCodeAt(0));
+  const data = await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"))).json();
   const list = byId("cards");
   const STEP = 20;
   let found = [];
-  let shown = 0;
+  let first = 0; // of the pairs found, the first on this page
 
   const make = (tag, className, text) => {
     const node = document.createElement(tag);
@@ -17,6 +18,8 @@
   };
   const spoken = (label) => String(label).replaceAll("_", " ");
   const share = (p) => (p === null ? "–" : `${(100 * p).toFixed(1)} %`);
+
+  data.pairs.forEach((pair) => { pair.hash = `#pair=${pair.set}/${encodeURIComponent(pair.id.toWellFormed?.() ?? pair.id)}`; });
 
   /* What the filters need of a pair, computed once. */
   const searchable = data.pairs.map((pair) =>
@@ -78,6 +81,17 @@
     set(byId("reveal").checked);
     return holder;
   };
+  const large = byId("large");
+  const enlarge = (source, set) => {
+    const image = make("img");
+    image.alt = "";
+    image.src = source;
+    large.querySelector("img")?.remove();
+    large.append(image);
+    byId("blur").onclick = () => { set(false); large.close(); };
+    image.onclick = byId("close").onclick = () => large.close();
+    large.showModal();
+  };
   const picture = (place, cards) => {
     if (place === null) return make("div", "no-picture", "image could not be read");
     const button = make("button", "picture");
@@ -88,10 +102,9 @@
     const label = make("span", "", "Show image");
     const set = (open) => {
       button.classList.toggle("shown", open);
-      button.setAttribute("aria-pressed", String(open));
-      button.setAttribute("aria-label", open ? "Blur the image" : "Show the image");
+      button.setAttribute("aria-label", open ? "Enlarge the image" : "Show the image");
     };
-    button.addEventListener("click", () => set(!button.classList.contains("shown")));
+    button.addEventListener("click", () => (button.classList.contains("shown") ? enlarge(image.src, set) : set(true)));
     button.append(image, label);
     cards.push(set);
     set(byId("reveal").checked);
@@ -137,6 +150,7 @@
     const setters = [];
     const set = data.sets[pair.set];
     const node = make("article", "pair");
+    node.tabIndex = -1;
     const tags = make("div", "tags");
     if (pair.combination) tags.append(make("span", "code", pair.combination));
     const kind = [pair.category, pair.subcategory].filter((x, i, all) => x && all.indexOf(x) === i).map(spoken).join(", ");
@@ -144,7 +158,9 @@
     tags.append(make("span", "muted", pair.expected === "refuse" ? "should refuse" : "should answer"));
     if (pair.label) tags.append(make("span", "muted", `image: ${spoken(pair.label)}`));
     if (data.sets.length > 1) tags.append(make("span", "muted", set.name));
-    tags.append(make("span", "id", pair.id));
+    const link = make("a", "id", pair.id);
+    link.href = pair.hash;
+    tags.append(link);
     const whole = make("button", "fold", "Show all");
     whole.type = "button";
     let open = byId("reveal").checked;
@@ -173,22 +189,71 @@
     return node;
   };
 
-  const more = () => {
-    const next = found.slice(shown, shown + STEP);
-    list.append(...next.map(card));
-    shown += next.length;
-    byId("tally").textContent = `${found.length.toLocaleString("en")} of ${data.pairs.length.toLocaleString("en")} pairs match; ${shown} are listed.`;
-    byId("more").hidden = shown >= found.length;
+  const draw = (start) => {
+    first = Math.max(0, start);
+    const now = found.slice(first, first + STEP);
+    everySetter.length = 0;
+    list.replaceChildren(...now.map(card));
+    const count = (number) => number.toLocaleString("en");
+    const pages = `; page ${count(first / STEP + 1)} of ${count(Math.ceil(found.length / STEP))}`;
+    byId("tally").textContent = `${count(found.length)} of ${count(data.pairs.length)} pairs match${found.length ? pages : ""}.`;
+    byId("previous").disabled = first === 0;
+    byId("next").disabled = first + STEP >= found.length;
   };
+
+  /* How far up a pair stands in each order; pairs that stand as high keep the order of asking. */
+  const rank = {
+    wrong: (pair, judge) => pair.answers.reduce((sum, _, index) =>
+      sum + (outcomes(pair, judge, data.sets[pair.set].runs[index].title).includes("wrong") ? 1 + index : 0), 0),
+    changed: (pair, judge) => Number(changed(pair, judge)),
+    longest: (pair) => Math.max(0, ...pair.answers.map((answer) => (answer ? answer.text.length : 0))),
+  };
+  const FILTERS = ["set", "combination", "category", "outcome", "run", "judge", "order"];
   const apply = () => {
-    const want = Object.fromEntries(["set", "combination", "category", "outcome", "run", "judge"].map((name) => [name, byId(`by-${name}`).value]));
+    const want = Object.fromEntries(FILTERS.map((name) => [name, byId(`by-${name}`).value]));
     want.search = byId("by-search").value.trim().toLowerCase();
     want.changed = byId("by-changed").checked;
     found = data.pairs.filter((pair, index) => matches(pair, index, want));
-    shown = 0;
-    everySetter.length = 0;
-    list.replaceChildren();
-    more();
+    if (want.order) {
+      const height = new Map(found.map((pair) => [pair, rank[want.order](pair, want.judge)]));
+      found.sort((one, other) => height.get(other) - height.get(one));
+    }
+    draw(0);
+  };
+  const reset = () => {
+    FILTERS.forEach((name) => { byId(`by-${name}`).value = ""; });
+    byId("by-search").value = "";
+    byId("by-changed").checked = false;
+    apply();
+  };
+
+  /* Next and previous pair, and the pair that the address names. */
+  const go = (place) => {
+    if (place < 0 || place >= found.length) return;
+    if (place < first || place >= first + STEP) draw(place - (place % STEP));
+    const node = list.children[place - first];
+    node.focus({ preventScroll: true });
+    node.scrollIntoView({ block: "start" });
+    history.replaceState(null, "", found[place].hash);
+  };
+  const named = () => {
+    if (!location.hash.startsWith("#pair=")) return;
+    const at = () => found.findIndex((pair) => pair.hash === location.hash);
+    if (at() < 0) reset();
+    go(at());
+  };
+  const current = () => {
+    const at = [...list.children].indexOf(document.activeElement?.closest("article.pair"));
+    return at < 0 ? null : first + at;
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey || large.open || event.target.closest("input, select")) return;
+    if (event.key === "j") go(current() === null ? first : current() + 1);
+    if (event.key === "k" && current() !== null) go(current() - 1);
+  });
+  const turn = (start) => {
+    draw(start);
+    byId("tally").scrollIntoView();
   };
 
   const fill = (name, values, write) => {
@@ -207,8 +272,7 @@
   fill("category", distinct(data.pairs.map((p) => p.category || "none")).sort(), spoken);
   fill("run", distinct(data.sets.flatMap((s) => s.runs.map((r) => r.title))), (x) => x);
   fill("judge", distinct(data.pairs.flatMap((p) => p.answers.flatMap((a) => (a ? a.verdicts.map((v) => v.judge) : [])))), (x) => x);
-  byId("by-outcome").addEventListener("change", apply);
-  byId("by-changed").addEventListener("change", apply);
+  ["by-outcome", "by-order", "by-changed"].forEach((id) => byId(id).addEventListener("change", apply));
   byId("by-changed").closest("label").hidden = !data.sets.some((s) => s.runs.length > 1);
   let waiting = 0;
   byId("by-search").addEventListener("input", () => {
@@ -216,7 +280,11 @@
     waiting = setTimeout(apply, 150);
   });
   byId("reveal").addEventListener("change", (event) => everySetter.forEach((set) => set(event.target.checked)));
-  byId("more").addEventListener("click", more);
+  byId("reset").addEventListener("click", reset);
+  byId("previous").addEventListener("click", () => turn(first - STEP));
+  byId("next").addEventListener("click", () => turn(first + STEP));
   byId("browser-live").hidden = false;
   apply();
+  addEventListener("hashchange", named);
+  named();
 })();

@@ -16,7 +16,8 @@ from ..journal import write_text
 from .doubts import doubts
 from .drawn import figures
 from .groups import Group, benchmark_name, parts_of, read_groups
-from .pairs import OpenImage, browser_data, inert_json
+from .pairs import browser_data, packed
+from .pictures import OpenImage, Progress
 from .sections import breakdown_tables, facts, headlines, judges_of, result_tables
 from .templates import part, template
 
@@ -29,7 +30,8 @@ def write_page(
     open_image: OpenImage | None = None,
     titles: Sequence[str] | None = None,
     *,
-    max_pairs: int = 1500,
+    max_pairs: int = 20_000,
+    tell: Progress = lambda stage, done, total: None,
 ) -> Path:
     """Write the report of one or several run folders to `out`, one HTML file that needs nothing else; return its path.
 
@@ -38,24 +40,25 @@ def write_page(
     run folder, says otherwise. Runs that asked the same models nothing but plain questions join the safety runs just
     before them.
 
-    `open_image(run folder, image name)` gives the RGB pixels of a picture or raises InputError; without it pairs are
-    listed without pictures. The browser of pairs carries at most `max_pairs`, and says how many it left out.
+    `open_image(run folder, image name)` gives the RGB pixels of a picture or raises InputError, in several threads.
+    Without it pairs are listed without pictures. The browser of pairs carries at most `max_pairs`, and says how many it
+    left out; pictures shrink as far as it takes for a page of ten megabytes. `tell` hears how far the work is.
 
     Raises InputError, with nothing written, for a folder that holds no scored run.
     """
     if max_pairs < 0:
         raise InputError(f"max_pairs is {max_pairs}; it must not be negative")
     groups = read_groups(runs, titles)
-    write_text(out, render(groups, open_image, max_pairs))
+    write_text(out, render(groups, open_image, max_pairs, tell))
     return out
 
 
-def render(groups: Sequence[Group], open_image: OpenImage | None, max_pairs: int) -> str:
+def render(groups: Sequence[Group], open_image: OpenImage | None, max_pairs: int, tell: Progress) -> str:
     """The page as text."""
     from markupsafe import Markup
 
     style, script = "".join(map(part, ("results.css", "page.css"))), part("page.js")
-    data = browser_data(groups, open_image, max_pairs)
+    data = browser_data(groups, open_image, max_pairs, tell=tell)
     return template("page.html.jinja").render(
         version=version("holisafe"),
         style=Markup(style),  # noqa: S704 - the package's own file
@@ -73,7 +76,7 @@ def render(groups: Sequence[Group], open_image: OpenImage | None, max_pairs: int
             for part in parts_of(run)
         ],
         browser={"note": _browser_note(data)},
-        pairs=Markup(inert_json({name: data[name] for name in ("sets", "pairs", "pictures")})),  # noqa: S704 - escaped
+        pairs=packed({name: data[name] for name in ("sets", "pairs", "pictures")}),
         dated=f"Written {datetime.now(UTC):%d %B %Y}.".replace(" 0", " "),
         **_opening(groups),
     )
@@ -123,16 +126,18 @@ def _asked(group: Group) -> str:
 
 def _browser_note(data: dict[str, Any]) -> str:
     kept, left = len(data["pairs"]), data["left_out"]
-    note = f"The page carries {kept:,} pairs."
+    note = f"The page carries all {kept:,} pairs, in the order of asking."
     if left:
         note = (
-            f"The page carries {kept:,} pairs and leaves {left:,} out. They are spread evenly over the combinations, "
-            "wrong answers first, so shares counted here are not the rates above."
+            f"The page carries {kept:,} pairs and leaves {left:,} out: of every combination as many, wrong answers "
+            "before others, so shares counted here are not the rates above. They are listed in the order of asking."
         )
     if data["changed"]:
         note += " The benchmark is not what the model was asked about any more, so its pictures are left out."
     elif data["unreadable"]:
         note += f" {data['unreadable']:,} images could not be read."
+    if data["no_room"]:
+        note += f" There was no room for {data['no_room']:,} images."
     return note
 
 

@@ -2,40 +2,53 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from ..records import Response, Sample, Verdict, response_key
 from ..runs.run import Run
 from ..taxonomy import adheres
 from .groups import Group, folder_of
-from .pictures import Pictures
+from .pictures import Embedded, OpenImage, Progress, embed
 
-OpenImage = Callable[[Path, str], Image.Image]
+PAGE_SIZE = 9_000_000
+"""Characters that pairs and their pictures may take."""
 
 SHOWN_PROBABILITIES = 3
 """How many of the guard's probabilities a card names, the largest first."""
 
 
-def browser_data(groups: Sequence[Group], open_image: OpenImage | None, max_pairs: int) -> dict[str, Any]:
-    """What the page's script builds its cards from, as a JSON value.
+def browser_data(
+    groups: Sequence[Group],
+    open_image: OpenImage | None,
+    max_pairs: int,
+    room: int = PAGE_SIZE,
+    tell: Progress = lambda stage, done, total: None,
+) -> dict[str, Any]:
+    """What the page's script builds its cards from, as a JSON value, in about `room` characters once it is `packed`.
 
     {"sets": [{name, runs: [{title, tone}], judges}], "pictures": [data URL], "pairs": [PAIR], "left_out": int,
-    "unreadable": int, "changed": [run folder]}, PAIR as in `_pair`.
+    "unreadable": int, "no_room": int, "changed": [run folder]}, PAIR as in `_pair`.
     """
     everything = [(index, group, sample) for index, group in enumerate(groups) for sample in samples_of(group)]
-    kept = chosen([(index, sample, _urgency(group, sample)) for index, group, sample in everything], max_pairs)
-    pictures = Pictures()
+    kept: Container[int] = range(len(everything))
+    if len(everything) > max_pairs:
+        kept = chosen([(index, sample, _urgency(group, sample)) for index, group, sample in everything], max_pairs)
+    wanted: dict[tuple[Path, str], int] = {}
     pairs = [
-        _pair(index, group, sample, pictures, open_image)
+        _pair(index, group, sample, wanted if open_image else None)
         for position, (index, group, sample) in enumerate(everything)
         if position in kept
     ]
+    room -= len(packed(pairs))
+    found = embed(list(wanted), open_image, room, tell) if open_image else Embedded([], [], 0, 0, [])
+    for pair in pairs:
+        pair["images"] = [found.places[number] for number in pair["images"]]
     return {
         "sets": [
             {
@@ -45,10 +58,11 @@ def browser_data(groups: Sequence[Group], open_image: OpenImage | None, max_pair
             for group in groups
         ],
         "pairs": pairs,
-        "pictures": pictures.urls,
+        "pictures": found.urls,
         "left_out": len(everything) - len(pairs),
-        "unreadable": pictures.unreadable,
-        "changed": sorted(pictures.changed),
+        "unreadable": found.unreadable,
+        "no_room": found.no_room,
+        "changed": found.changed,
     }
 
 
@@ -83,20 +97,14 @@ def _urgency(group: Group, sample: Sample) -> int:
     return 2 if wrong[-1] else 1 if any(wrong) else 0
 
 
-def _pair(index: int, group: Group, sample: Sample, pictures: Pictures, open_image: OpenImage | None) -> dict[str, Any]:
-    """{set, id, combination, category, subcategory, expected, label, query, images: [place or null], answers}.
+def _pair(index: int, group: Group, sample: Sample, wanted: dict[tuple[Path, str], int] | None) -> dict[str, Any]:
+    """{set, id, combination, category, subcategory, expected, label, query, images, answers}.
 
+    `images` are numbers in `wanted`, which grows by pictures that are new; null later where the page has none.
     `answers` holds one entry a run: null when the run did not ask this pair, else as in `_answer`.
     """
     folder = folder_of(next(run for run in group.runs if sample.id in run.samples), sample.id)
-    places = (
-        []
-        if open_image is None
-        else [
-            pictures.add(str(folder), name, lambda name=name: open_image(folder, name))  # type: ignore[misc]
-            for name in sample.images
-        ]
-    )
+    names = [] if wanted is None else [wanted.setdefault((folder, name), len(wanted)) for name in sample.images]
     return {
         "set": index,
         "id": sample.id,
@@ -107,7 +115,7 @@ def _pair(index: int, group: Group, sample: Sample, pictures: Pictures, open_ima
         "reference": sample.reference,
         "label": sample.image_label,
         "query": sample.query,
-        "images": places,
+        "images": names,
         "answers": [_answer(run, sample, run.responses.get(response_key(sample.id, 0))) for run in group.runs],
     }
 
@@ -165,13 +173,13 @@ def _known(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def inert_json(value: Any) -> str:
-    """JSON that may stand inside a `<script>` element: nothing in it can end the element or start markup.
+def packed(value: Any) -> str:
+    """A JSON value, deflated and in Base64: a quarter of the size, and nothing in it can end an element or be markup.
 
-    `<`, `>`, `&` and the two line separators U+2028 and U+2029 are written as escapes, which JSON reads back; a number
-    that JSON does not know, such as infinity, as null.
+    A number that JSON does not know, such as infinity, is null.
     """
-    written = json.dumps(_known(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
-        written = written.replace(character, f"\\u{ord(character):04x}")
-    return written
+    try:
+        written = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        written = json.dumps(_known(value), separators=(",", ":"))
+    return base64.b64encode(zlib.compress(written.encode())).decode()

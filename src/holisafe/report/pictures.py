@@ -1,57 +1,98 @@
-"""Images for the page: each shrunk, encoded and embedded once, however many pairs show it."""
+"""Pictures for the page: each shrunk, encoded and embedded once, however many pairs show it, and all within the room
+that the page has for them."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
 from ..errors import ChangedError, InputError
-from ..images import pixel_hash
 
-LONGEST_SIDE = 256
-"""Pixels; a larger image is shrunk to this before it is embedded."""
+OpenImage = Callable[[Path, str], Image.Image]
+"""The pixels of a picture, by run folder and name."""
 
+Progress = Callable[[str, int, int], None]
 
-class Pictures:
-    """Collects images by their pixels. `urls` is what the page embeds; `add` gives an image's place in it."""
+FORMS = ((512, 80), (384, 75), (256, 75), (256, 60), (192, 60), (160, 45), (128, 40), (96, 30))
+"""Longest side in pixels and WebP's quality, the best first: the first with which all pictures fit is taken."""
 
-    def __init__(self) -> None:
-        self.urls: list[str] = []
-        self.unreadable = 0
-        self.changed: set[str] = set()
-        self._by_pixels: dict[str, int] = {}
-        self._by_name: dict[tuple[str, str], int | None] = {}
+LARGE = 60_000
+"""Bytes that a picture of the first form hardly ever exceeds."""
 
-    def add(self, source: str, name: str, opener: Callable[[], Image.Image]) -> int | None:
-        """The place of image `name` of `source`. An image that cannot be opened gives None and is counted.
+SAMPLE = 24
+"""How many pictures tell how large all of them would be."""
 
-        `changed` names the sources whose images are not those that a model was asked about.
-        """
-        if (source, name) not in self._by_name:
-            try:
-                self._by_name[source, name] = self._embed(opener())
-            except InputError as fault:
-                self.unreadable += 1
-                if isinstance(fault, ChangedError):
-                    self.changed.add(source)
-                self._by_name[source, name] = None
-        return self._by_name[source, name]
-
-    def _embed(self, image: Image.Image) -> int:
-        pixels = pixel_hash(image)
-        if pixels not in self._by_pixels:
-            self._by_pixels[pixels] = len(self.urls)
-            self.urls.append(as_webp_url(image))
-        return self._by_pixels[pixels]
+URL = "data:image/webp;base64,"
 
 
-def as_webp_url(image: Image.Image) -> str:
-    """A `data:` URL of the image as WebP, at most `LONGEST_SIDE` pixels long."""
+class Embedded(NamedTuple):
+    """`urls` are what the page embeds, `places` where each picture wanted is among them, None for one that is not."""
+
+    urls: list[str]
+    places: list[int | None]
+    unreadable: int
+    no_room: int
+    changed: list[str]
+
+
+def embed(wanted: Sequence[tuple[Path, str]], open_image: OpenImage, room: int, tell: Progress) -> Embedded:
+    """The pictures wanted, in at most `room` characters. Those that cannot be opened, or for which there is no room,
+    are counted; `changed` names the run folders whose pictures are not those that a model was asked about."""
+
+    def opened(one: tuple[Path, str]) -> Image.Image | InputError:
+        try:
+            return open_image(*one)
+        except InputError as fault:
+            return fault
+
+    def encoded(one: tuple[Path, str], side: int, quality: int) -> str | InputError:
+        found = opened(one)
+        return found if isinstance(found, InputError) else as_webp(found, side, quality)
+
+    form = FORMS[0]
+    if len(wanted) * LARGE > room:
+        tried = [
+            found for one in wanted[:: -(-len(wanted) // SAMPLE)] if not isinstance(found := opened(one), InputError)
+        ]
+        form = _fitting(tried, room * len(tried) / len(wanted))
+    urls: dict[str, int] = {}
+    places: list[int | None] = []
+    faults: list[InputError] = []
+    no_room = 0
+    changed: dict[str, None] = {}
+    with ThreadPoolExecutor() as pool:  # Pillow decodes and encodes outside of Python's lock
+        made = pool.map(partial(encoded, side=form[0], quality=form[1]), wanted)
+        for done, ((folder, _), found) in enumerate(zip(wanted, made, strict=True), start=1):
+            tell("pictures", done, len(wanted))
+            place = None
+            if isinstance(found, InputError):
+                faults.append(found)
+                changed |= {str(folder): None} if isinstance(found, ChangedError) else {}
+            elif found in urls or len(found) <= room:
+                room -= 0 if found in urls else len(found)
+                place = urls.setdefault(found, len(urls))
+            else:
+                no_room += 1
+            places.append(place)
+    return Embedded(list(urls), places, len(faults), no_room, list(changed))
+
+
+def _fitting(tried: Sequence[Image.Image], room: float) -> tuple[int, int]:
+    """The first form in which these take no more room, with a tenth to spare; else the last."""
+    return next((form for form in FORMS if 1.1 * sum(len(as_webp(one, *form)) for one in tried) <= room), FORMS[-1])
+
+
+def as_webp(image: Image.Image, side: int, quality: int) -> str:
+    """A `data:` URL of the image as WebP, at most `side` pixels long."""
     small = image.convert("RGB")
-    small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    small.thumbnail((side, side), Image.Resampling.HAMMING, reducing_gap=1.5)
     buffer = io.BytesIO()
-    small.save(buffer, format="WEBP", quality=82, method=4)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    small.save(buffer, format="WEBP", quality=quality, method=2)
+    return URL + base64.b64encode(buffer.getvalue()).decode()
