@@ -33,9 +33,16 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_list_names_every_benchmark_with_its_facts() -> None:
     done = holisafe("list")
     assert done.returncode == 0
+    assert max(map(len, done.stdout.splitlines())) <= 80
     ours = {name for name, entry in benchmarks.entries().items() if entry.load.__module__.startswith("holisafe.")}
     assert ours <= set(done.stdout.split())
-    words = " ".join(done.stdout.replace("│", " ").split())
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert len([line for line in lines if line]) == len(benchmarks.entries()) + 3, "a line each"
+    assert "vlguard 1,558 pairs SSS SUU UUU hub, gated" in lines
+    assert "pictosafe 1,272 pairs SSS SSU SUU USU UUU built in" in lines
+    assert "xstest 450 prompts none --root" in lines
+    done = holisafe("list", *ours)
+    words = " ".join(done.stdout.split())
     assert "4,031 pairs, 1,796 images" in words
     assert "CC BY-NC 4.0" in words
     assert "gated" in words

@@ -86,7 +86,7 @@ NO_NAMES = ("nan", "none", "null", "na", "n/a", "<na>")
 @benchmarks.register(
     NAME,
     summary="Any table of your own, one sample a row",
-    size="as many as it has rows",
+    size="its rows",
     combinations="as its column says",
     licence="yours",
     citation="yours",

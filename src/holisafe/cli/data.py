@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +20,9 @@ Root = Annotated[
 
 WIDTH = 100
 """Listings are no wider, however wide the terminal."""
+
+SHORT = re.compile(r"[, :(]( .*|\(.*)|(test|validation) | with .*")
+"""What the short form of a fact leaves out."""
 
 FACTS = {
     "size": "size",
@@ -36,22 +41,39 @@ def list_benchmarks(
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these, with their counts.")
     ] = None,
 ) -> None:
-    """What can be measured on: size, combinations, licence, citation, how to get it. Nothing is loaded."""
+    """What can be measured on, a line each; with names all that is known of them. Nothing is loaded."""
+    from rich import box
     from rich.padding import Padding
+    from rich.table import Table
     from rich.text import Text
 
     from ..registry import benchmarks
     from .screen import screen
 
-    entries = {name: benchmarks.get(name) for name in names} if names else benchmarks.entries()
     console = screen()
     console.width = min(console.width if console.is_terminal else WIDTH, WIDTH)
-    for name, entry in entries.items():
-        facts = entry.facts if names else {fact: text for fact, text in entry.facts.items() if fact != "published"}
-        lines = [f"{called}: {facts[fact]}" for fact, called in FACTS.items() if fact in facts]
+    if not names:
+        table = Table("name", "size", "combinations", "files", box=box.SIMPLE_HEAD, pad_edge=False)
+        for name, entry in benchmarks.entries().items():
+            said = (SHORT.sub("", entry.facts.get(fact, "")) for fact in ("size", "combinations"))
+            table.add_row(name, *said, _files(entry.facts))
+        console.print(table)
+        console.print("hub: fetched with --root hub:   --root: name their folder   more of one: data list NAME")
+        return
+    for name, entry in {name: benchmarks.get(name) for name in names}.items():
+        facts = entry.facts
         console.print(Text.assemble((name, "bold"), f"  {facts['summary']}" if "summary" in facts else ""))
-        for line in lines:
-            console.print(Padding(Text(line), (0, 0, 0, 4), expand=False))
+        for fact, called in FACTS.items():
+            if fact in facts:
+                console.print(Padding(Text(f"{called}: {facts[fact]}"), (0, 0, 0, 4), expand=False))
+
+
+def _files(facts: Mapping[str, str]) -> str:
+    """Where a benchmark's files come from, in a word or two."""
+    if facts.get("access") == "embedded":
+        return "built in"
+    gated = ", gated" if "gated" in facts.get("access", "") else ""
+    return f"hub{gated}" if "hub" in facts else "--root"
 
 
 @app.command("export")
