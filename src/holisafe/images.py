@@ -7,12 +7,14 @@ import io
 import os
 import re
 import threading
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from PIL import Image, ImageChops, UnidentifiedImageError
 
@@ -126,11 +128,34 @@ def stored(folder: Path, name: str) -> ImageFile:
     """The image called `name` under `folder`, or in an archive there that was not unpacked; not read yet. Raises
     InputError when it leads out of the folder."""
     path = inside(folder, name)
-    if not path.exists():
+    if not os.path.lexists(path):
+        for other in _spellings(path, name):
+            if os.path.lexists(near := inside(folder, other)):
+                return ImageFile(near, partial(read_bytes, near))
         for archive, names in archives(folder, name):
             if (found := member(not_led_out(folder, archive), names)) is not None:
                 return ImageFile(archive, partial(_unpacked, archive, found), found.name)
     return ImageFile(path, partial(read_bytes, path))
+
+
+def _spellings(path: Path, name: str) -> Iterator[str]:
+    """Other ways to write a name that is not there: as in a URL, with spaces around it, its letters composed or not, or
+    large for small, where there is one such file only."""
+    for once in (name.strip(), unquote(name).strip()):
+        yield from (once, unicodedata.normalize("NFC", once), unicodedata.normalize("NFD", once))
+    if path.parent.is_dir():
+        alike = _listing(path.parent, path.parent.stat().st_mtime_ns).get(path.name.lower(), [])
+        if len(alike) == 1:
+            yield str(PurePosixPath(name.replace("\\", "/")).with_name(alike[0]))
+
+
+@lru_cache(maxsize=16)
+def _listing(folder: Path, changed: int) -> dict[str, list[str]]:
+    """The names in a folder by how they read in small letters."""
+    found: dict[str, list[str]] = {}
+    for path in folder.iterdir():
+        found.setdefault(path.name.lower(), []).append(path.name)
+    return found
 
 
 def _unpacked(archive: Path, found: Member) -> bytes:
@@ -154,8 +179,8 @@ def open_image(path: Path) -> Image.Image:
 
 def read_bytes(path: Path) -> bytes:
     """An image file's bytes. Raises InputError when there is no such file, or more of it than any image needs."""
-    if not path.is_file():
-        raise InputError("not a file" if path.exists() else "no such image", where=path)
+    if not os.path.isfile(path):  # noqa: PTH113  (for which a name that is too long is none)
+        raise InputError("not a file" if os.path.lexists(path) else "no such image", where=path)
     most = BYTES_PER_PIXEL * pixel_limit()
     if path.stat().st_size > most:
         raise InputError(f"more than {most:,} bytes ({LIMIT_VARIABLE} raises the limit)", where=path)

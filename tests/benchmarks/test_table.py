@@ -198,7 +198,7 @@ def test_a_sheet_is_chosen_and_named_and_no_name_is_a_remark(folder: Path) -> No
     row = {"query": "?", "combination": "UUU", "cluster": "nan"}
     with pd.ExcelWriter(folder / "p.xlsx") as book:
         pd.DataFrame({"read me": []}).to_excel(book, sheet_name="README", index=False)
-        pd.DataFrame([row, row]).to_excel(book, sheet_name="Data", index=False)
+        pd.DataFrame([row, row | {"query": "!"}]).to_excel(book, sheet_name="Data", index=False)
         pd.DataFrame([{"other": 1}]).to_excel(book, sheet_name="More", index=False)
     sheets = "the sheets are: README, Data, More"
     assert open_benchmark("table", folder / "p.xlsx").remarks == (

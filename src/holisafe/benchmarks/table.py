@@ -8,8 +8,8 @@ in a YAML file beside the table, `pairs.csv.yaml`, with a line `FIELD: COLUMN` e
 goes first. `FIELD==VALUE` (in YAML `FIELD: =VALUE`) gives every row the same value.
 
     query        what is asked; the one field that must be there
-    image        none (text only), a path from the table's folder, a JSON list of paths, or parquet's own pictures,
-                 alone, in a list or in a struct; several columns are named image=COLUMN,COLUMN
+    image        none (text only), a path from the table's folder, a picture in base64, or parquet's own, alone, in a
+                 list or in an object; several columns are named image=COLUMN,COLUMN
     expected     answer or refuse, also as safe or unsafe; without it, it follows from `combination`; a row with a
                  `reference` and neither of them is a question to answer
     combination  SSS, SSU, SUU, USU or UUU
@@ -39,7 +39,7 @@ from urllib.parse import unquote
 from PIL import Image
 
 from ..errors import InputError
-from ..images import ImageFile, inside
+from ..images import ImageFile, decode_image, inside
 from ..records import Sample
 from ..registry import benchmarks
 from ..tables import identity, is_blank, label, one_of, rows, short, text
@@ -50,8 +50,12 @@ from .base import Benchmark
 from .parquet_pictures import ParquetPictures
 from .tables import Place, Table, read_tables
 from .unread_pictures import UnreadPictures
+from .written_pictures import WrittenPictures
 
 NAME = "table"
+
+Held = tuple[ParquetPictures, WrittenPictures]
+"""The pictures that a table holds itself."""
 
 USUAL = {
     "id": ("id", "sample_id", "question_id"),
@@ -68,6 +72,8 @@ USUAL = {
 }
 """Field -> the column names that are known for it, in any case."""
 
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".xlsx", ".parquet")
+
 EXPECTED: Mapping[str, Expected] = {"answer": "answer", "refuse": "refuse", "safe": "answer", "unsafe": "refuse"}
 
 SHEET = "sheet"
@@ -77,7 +83,14 @@ FIELDS = (*USUAL, SHEET)
 NUMBERED = re.compile(r"(?:image|img|picture)s?[ _-]?(\d+)", re.IGNORECASE)
 """Columns that are read as `image` together where there is no other."""
 
+QUOTED = re.compile(r"""'([^'\\]*)'|"([^"\\]*)\"""")
+PYTHONS = re.compile(rf"""\s*\[(\s*({QUOTED.pattern})\s*(,|(?=\])))+\s*\]\s*""")
+"""A list of names as Python prints it, with simple quotes."""
+
 LONGEST_PATH = 4096
+
+CALLED = ("path", "file_name", "filename", "image", "image_path", "url", "image_url")
+"""Fields of an object that stands for a picture, in which its name is looked for."""
 
 NO_NAMES = ("nan", "none", "null", "na", "n/a", "<na>")
 """Clusters that are more likely no names, but what some program wrote where there was none."""
@@ -100,8 +113,13 @@ def load(root: Path | None) -> Benchmark:
     if root is None:
         raise InputError("table needs its file: --root FILE")
     path, given = _file_and_columns(root)
+    if path.is_dir():
+        held = sorted(one.name for one in path.iterdir() if one.suffix.lower() in SUFFIXES)
+        raise InputError(
+            f"not a file but a folder; name one in it: {', '.join(held[:8]) or 'it holds no table'}", where=path
+        )
     sheet, said = given.pop(SHEET, None), []
-    pictures = ParquetPictures()
+    pictures, written = ParquetPictures(), WrittenPictures(path)
     read = pictures.rows if path.suffix.lower() == ".parquet" else rows
     if path.suffix.lower() == ".xlsx" and path.is_file():
         sheet, sheets = chosen_sheet(path, sheet)
@@ -111,20 +129,30 @@ def load(root: Path | None) -> Benchmark:
     except InputError as fault:
         raise InputError("; ".join([fault.problem, *said]), where=path, row=fault.row, field=fault.field) from None
     unread = UnreadPictures(pictures)
-    table = Table(path.name, partial(_sample, path.parent, fields, pictures, unread), sheet, read)
+    table = Table(path.name, partial(_sample, path.parent, fields, (pictures, written), unread), sheet, read)
     benchmark = read_tables(NAME, path.parent, [table], remarks=said)
 
     def open_image(name: str) -> Image.Image:
+        if name in written:
+            return decode_image(written.file(name).read(), path)
         return pictures.open(name) if name in pictures else benchmark.open_image(name)
 
     def image_file(name: str) -> ImageFile | None:
-        return pictures.file(name) if name in pictures else benchmark.image_file(name)
+        held = next((held for held in (pictures, written) if name in held), None)
+        return held.file(name) if held else benchmark.image_file(name)
 
     problem, faults, remarks = unread.problem(path), benchmark.faults, benchmark.remarks
     nameless = Counter(sample.cluster for sample in benchmark.samples if (sample.cluster or "").lower() in NO_NAMES)
     remarks += tuple(
         f"{number:,} samples are one cluster, {word!r}: is that a name?" for word, number in nameless.items()
     )
+    asked = Counter((sample.query, sample.images) for sample in benchmark.samples)
+    oddities = {
+        "asks what an earlier one asks, about the same pictures": len(benchmark.samples) - len(asked),
+        "asks nothing but 'nan'": sum(sample.query.strip().lower() in NO_NAMES for sample in benchmark.samples),
+        "says <image> in its text, besides the pictures": sum("<image>" in s.query for s in benchmark.samples),
+    }
+    remarks += tuple(f"{number:,} row{'s' * (number > 1)}: {said}" for said, number in oddities.items() if number)
     if problem and "image" in fields:
         remarks = (*remarks, problem)
     elif problem:
@@ -203,7 +231,7 @@ def _number(column: str) -> int:
 def _sample(
     folder: Path,
     fields: Mapping[str, tuple[str, ...]],
-    pictures: ParquetPictures,
+    pictures: Held,
     unread: UnreadPictures,
     row: dict[str, Any],
     place: Place,
@@ -270,23 +298,37 @@ def _image_label(named: Mapping[str, Any], place: Place) -> str | None:
         raise InputError(str(error.args[0]), where=place[0], row=place[1], field="image_label") from None
 
 
-def _images(value: Any, folder: Path, pictures: ParquetPictures, place: Place) -> Iterable[str]:
-    """The names in an image cell: one path, such a list as JSON, or lists and structs of names, however deep."""
+def _images(value: Any, folder: Path, pictures: Held, place: Place) -> Iterable[str]:
+    """The names in an image cell: one path, such a list as JSON or as Python writes it, or lists and objects of names,
+    however deep."""
+    if isinstance(value, str) and PYTHONS.fullmatch(value):
+        value = [one or other for one, other in QUOTED.findall(value)]
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
             problem = f"not a JSON list ({getattr(error, 'msg', 'nested too deep')})"
             raise InputError(problem, where=place[0], row=place[1], field="image") from None
+    parquet, written = pictures
     if isinstance(value, dict):
-        value = [part for part in value.values() if isinstance(part, list | dict) or part in pictures]
+        parts = [part for part in value.values() if isinstance(part, list | dict) or part in parquet]
+        called = next((value[name] for name in CALLED if not is_blank(value.get(name))), None)
+        if not parts and called is None and not all(map(is_blank, value.values())):
+            problem = f"an object without a picture's name; it holds: {', '.join(map(str, value))}"
+            raise InputError(problem, where=place[0], row=place[1], field="image")
+        value = parts or called
+    if isinstance(value, str):
+        try:
+            value = written.keep(value) or value
+        except InputError as fault:
+            raise InputError(fault.problem, where=place[0], row=place[1], field="image") from None
     if isinstance(value, list):
         for part in value:
             yield from _images(part, folder, pictures, place) if not is_blank(part) else ()
     elif value is not None:
         if not isinstance(value, str) or is_blank(value) or len(value) > LONGEST_PATH:
             raise InputError(f"not a path: {short(value)}", where=place[0], row=place[1], field="image")
-        if value not in pictures:
+        if value not in parquet and value not in written:
             try:
                 inside(folder, value)
             except InputError as fault:

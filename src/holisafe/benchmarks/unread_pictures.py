@@ -8,6 +8,8 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
+from .written_pictures import WRITTEN
+
 FILE = re.compile(r"(data:image/.*|\S+\.(png|jpe?g|jfif|webp|gif|bmp|tiff?|avif|heic))", re.IGNORECASE | re.DOTALL)
 """What a cell holds that names a picture, or is one."""
 
@@ -42,4 +44,6 @@ class UnreadPictures:
     def _is_picture(self, value: Any) -> bool:
         if isinstance(value, list | dict):
             return any(map(self._is_picture, value.values() if isinstance(value, dict) else value))
-        return isinstance(value, str) and (value in self.known or bool(FILE.fullmatch(value[:BEGINNING])))
+        return isinstance(value, str) and (
+            value in self.known or any(form(value[:BEGINNING]) for form in (FILE.fullmatch, WRITTEN.match))
+        )

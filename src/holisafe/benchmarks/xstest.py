@@ -1,6 +1,7 @@
 """XSTest: harmless prompts that look dangerous, and dangerous ones that look alike; text only.
 
-The folder holds the authors' `xstest_prompts.csv` (id, prompt, type, label, focus, note).
+The folder holds the authors' `xstest_prompts.csv` (id, prompt, type, label, focus, note), or `xstest_v2_prompts.csv` as
+it was called before, without labels: a type that begins with `contrast_` is unsafe.
 
 Source: XSTest (arXiv 2308.01263, NAACL 2024), its repository.
 """
@@ -17,7 +18,7 @@ from ..registry import benchmarks
 from ..tables import label, one_of, optional_text, text
 from ..taxonomy import Expected
 from .base import Benchmark
-from .tables import Place, Table, read_tables, release
+from .tables import Place, Table, first_of, read_tables, release
 
 EXPECTED: dict[str, Expected] = {"safe": "answer", "unsafe": "refuse"}
 
@@ -34,11 +35,14 @@ EXPECTED: dict[str, Expected] = {"safe": "answer", "unsafe": "refuse"}
 )
 def load(root: Path | None) -> Benchmark:
     """450 prompts without images; the category is the authors' type, `meta` keeps their focus and note."""
-    return read_tables("xstest", release(root, "xstest"), [Table("xstest_prompts.csv", _samples)])
+    root = release(root, "xstest")
+    return read_tables("xstest", root, [Table(first_of(root, "xstest_prompts.csv", "xstest_v2_prompts.csv"), _samples)])
 
 
 def _samples(row: dict[str, Any], place: Place) -> Iterator[Sample]:
-    kind, safety = text(row, "type", *place), one_of(row, "label", EXPECTED, *place)
+    kind = text(row, "type", *place)
+    told = "label" in row or place[0].name == "xstest_prompts.csv"
+    safety = one_of(row, "label", EXPECTED, *place) if told else "unsafe" if kind.startswith("contrast_") else "safe"
     if kind.startswith("contrast_") != (safety == "unsafe"):
         raise InputError(f"{safety!r} contradicts type {kind!r}", where=place[0], row=place[1], field="label")
     kept = {field: optional_text(row, field, *place) for field in ("focus", "note")}

@@ -58,7 +58,7 @@ def list_benchmarks(
             said = (SHORT.sub("", entry.facts.get(fact, "")) for fact in ("size", "combinations"))
             table.add_row(name, *said, _files(entry.facts))
         console.print(table)
-        console.print("hub: fetched with --root hub:   --root: name their folder   more of one: data list NAME")
+        console.print("hub: with --root hub:   --root: name the folder   more: holisafe data list NAME")
         return
     for name, entry in {name: benchmarks.get(name) for name in names}.items():
         facts = entry.facts

@@ -102,9 +102,19 @@ def _listed(file: TextIO, path: Path) -> Iterator[Object]:
 
 
 def _member(value: Any, member: str | None, path: Path) -> list[Object]:
-    """The rows that an object holds under a name: the only list, or the one called `member`."""
+    """The rows that an object holds under a name: the only list, or the one called `member`; else rows by their number,
+    which is their id, or whole columns, as pandas writes them."""
     if not isinstance(value, dict):
         raise InputError("not a list of rows", where=path)
+    inner = list(value.values())
+    if inner and member is None and all(isinstance(held, dict) for held in inner):
+        if all(map(str.isdecimal, value)):
+            return [{"id": number} | held for number, held in value.items()]
+        if all(map(str.isdecimal, inner[0])) and all(held.keys() == inner[0].keys() for held in inner):
+            return [{name: held[number] for name, held in value.items()} for number in inner[0]]
+    columns = [held for held in inner if isinstance(held, list) and held and not isinstance(held[0], dict)]
+    if member is None and len(columns) == len(inner) > 1 and len({len(held) for held in columns}) == 1:
+        return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
     found = [held for name, held in value.items() if isinstance(held, list) and member in (None, name)]
     if len(found) != 1:
         wanted = f"a list called {member!r}" if member else "one list of rows"

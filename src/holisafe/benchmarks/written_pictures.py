@@ -1,0 +1,54 @@
+"""Pictures written out in a table's cells as base64, alone or as `data:image/png;base64,...`.
+
+They are kept in one temporary file, not in memory, under the name of their content.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import re
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from ..errors import InputError
+from ..images import ImageFile
+
+WRITTEN = re.compile(r"\s*(data:image/[^,]*;base64,|(?=iVBORw0KGgo|/9j/[\w+/]{60}|R0lGOD[dl]h|UklGR[\w+/]{60}))")
+"""How a picture begins in base64: with its kind, or as PNG, JPEG, GIF or WebP do."""
+
+
+class WrittenPictures:
+    """The pictures of a table by name; `keep` takes one out of a cell."""
+
+    def __init__(self, table: Path) -> None:
+        self.table = table
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as the benchmark is)
+        self._places: dict[str, tuple[int, int]] = {}
+
+    def keep(self, cell: str) -> str | None:
+        """The name of the picture that a cell spells out, None where it spells none. Raises InputError for base64 that
+        is none."""
+        found = WRITTEN.match(cell)
+        if found is None:
+            return None
+        try:
+            data = base64.b64decode("".join(cell[found.end() :].split()), validate=True)
+        except (binascii.Error, ValueError):
+            raise InputError("broken base64") from None
+        name = f"sha256-{hashlib.sha256(data).hexdigest()[:16]}"
+        if name not in self._places:
+            self._places[name] = (self._file.seek(0, os.SEEK_END), len(data))
+            self._file.write(data)
+            self._file.flush()
+        return name
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def file(self, name: str) -> ImageFile:
+        start, size = self._places[name]
+        return ImageFile(self.table, partial(os.pread, self._file.fileno(), size, start), name)
