@@ -84,6 +84,8 @@ def test_an_interrupted_run_goes_on_and_nothing_is_asked_twice(kernel: Kernel) -
     assert "<progress" in bars[0]
     assert any("responses 40/40" in bar for bar in bars)
     assert "mASR, pooled" in bars[-1]
+    assert sum("mASR, pooled" in bar for bar in bars) == 1
+    assert of_kind(done, "stream") == []
     assert any("llm/holisafe/openai/judge" in bar for bar in bars)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
@@ -11,6 +12,8 @@ from typing import Any
 
 from ..evaluation.progress import Progress, silent
 from ..visible import one_line
+
+warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm's, of widgets that nothing here needs
 
 SECONDS = 0.2
 """The least time between two drawings, first and last of a stage apart."""

@@ -26,7 +26,8 @@ class Shown:
     def __str__(self) -> str:
         from rich.console import Console
 
-        page = Console(file=io.StringIO(), width=WIDTH, color_system=None, markup=False, emoji=False, highlight=False)
+        plain: Any = {"color_system": None, "markup": False, "emoji": False, "highlight": False}
+        page = Console(file=io.StringIO(), width=WIDTH, force_jupyter=False, **plain)  # else rich shows it by itself
         for part in self._texts():
             page.print(part)
         written: Any = page.file
