@@ -115,6 +115,25 @@ def test_the_headline_numbers_name_judge_n_and_interval(root, before, after):
             assert f"{title}{expected(one)}" in found[label].text
 
 
+def test_the_opening_answers_in_a_sentence_and_draws_worse_as_worse(root, before, after, tmp_path):
+    old, new = (read_json(run / "scores.json")["judges"][JUDGES[0]] for run in (before, after))
+    shares = [f"{100 * one[key]['rate']:.1f} %" for key in ("masr_pooled", "rr") for one in (new, old)]
+    said = "After answers {} of unsafe requests, was {}; refuses {} of safe ones, was {}.".format(*shares)
+    assert root.one("p", class_="answer-first").text == said
+    headline = root.all("div", class_="headline")[0]
+    assert headline.one("p", class_="change").text.endswith("better")
+    assert f"macro {100 * new['masr_macro']['rate']:.1f} %" in headline.all("p", class_="reading")[1].text
+    worse = parse(write_page([after, before], tmp_path / "p.html").read_text())
+    said = "before answers {1} of unsafe requests, after {0}; refuses {3} of safe ones, after {2}.".format(*shares)
+    assert worse.one("p", class_="answer-first").text == said
+    headline = worse.all("div", class_="headline")[0]
+    drawn, told = headline.all("p", class_="bad")
+    assert drawn.text.startswith("before")
+    assert told.text.endswith("worse")
+    alone = parse(write_page([before], tmp_path / "p.html").read_text()).one("p", class_="answer-first").text
+    assert alone == f"before answers {shares[1]} of unsafe requests; refuses {shares[3]} of safe ones."
+
+
 def test_the_change_is_called_better_or_worse_only_when_it_is_clear(root):
     shown = rows(table(root, f"Safety, judged by {JUDGES[0]}"))
     assert shown["ASR SSU"][2].endswith("better")

@@ -18,7 +18,7 @@ from .drawn import figures
 from .groups import Group, benchmark_name, parts_of, read_groups
 from .pairs import browser_data, packed
 from .pictures import OpenImage, Progress
-from .sections import breakdown_tables, facts, headlines, judges_of, result_tables
+from .sections import breakdown_tables, facts, headlines, judges_of, result_tables, sentence
 from .templates import part, template
 
 NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
@@ -95,6 +95,7 @@ def group_view(group: Group, name: str) -> dict[str, Any]:
         "asked": _asked(group),
         "models": [f"{run.title} ({run.target})" if len(group.runs) > 1 else run.target for run in group.runs],
         "judges": judges_of(group),
+        "said": sentence(group),
         "headlines": headlines(group),
         "doubts": doubts(group),
         "tables": result_tables(group),

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..metrics import measured
 from ..metrics.measures import Measure
+from ..runs.run import made_safer
 from ..runs.scores import Cell, Scores
 from .groups import Group, parts_of
 from .numbers import bracket, difference, fragile, interval, percent
@@ -47,18 +48,57 @@ def headlines(group: Group) -> list[View]:
         chosen += [(m, cells) for m, cells in safety_rows(group, judge) if m.key in HEADLINES]
     chosen += [(m, cells) for m, cells in aligned(group, measured.utility) if m.key == "utility"][:1]
     chosen += aligned(group, measured.guard)[:1]
+    nothing: list[Cell | None] = [None] * len(group.runs)
+    rows = [row for judge in judges_of(group)[:1] for row in safety_rows(group, judge)]
+    macro = {measure.judge: cells for measure, cells in rows if measure.key == "masr_macro"}
     return [
         {
             "label": measure.label,
             "note": f"{measure.note}; judged by {measure.judge}; {measure.better} is better",
             "several": len(group.runs) > 1,
+            "change": change(group, measure, cells) if len(group.runs) == 2 else None,
             "readings": [
-                {"title": run.title, "tone": tone % 5, **written(cell or Cell())}
-                for run, tone, cell in zip(group.runs, group.tones, cells, strict=True)
+                {"title": run.title, "tone": tone % 5, "beside": _macro(other), **written(cell or Cell())}
+                for run, tone, cell, other in zip(group.runs, group.tones, cells, others, strict=True)
             ],
         }
         for measure, cells in chosen
+        for others in [macro.get(measure.judge, nothing) if measure.key == "masr_pooled" else nothing]
     ]
+
+
+def _macro(cell: Cell | None) -> str:
+    return f"macro {percent(cell.rate)} {interval(cell)}".rstrip() if cell else ""
+
+
+SAID = (
+    (("masr_pooled", "under_safety"), "answers {} of unsafe requests"),
+    (("rr", "over_safety"), "refuses {} of safe ones"),
+)
+"""What the first of these measures that a group has says of a model."""
+
+
+def sentence(group: Group) -> str:
+    """What was found: `After answers 1.4 % of unsafe requests, was 74.0 %; refuses 6.2 % of safe ones, was 0.0 %.`
+
+    Nothing where no judge of safety has a valid verdict."""
+    first, *others = group.runs
+    before_after = len(others) == 1 and made_safer(first, others[0])
+    clauses: dict[str, list[str]] = {run.title: [] for run in group.runs}
+    for keys, words in SAID:
+        rows = {m.key: cells for judge in judges_of(group)[:1] for m, cells in safety_rows(group, judge)}
+        cells = next((rows[key] for key in keys if key in rows), [])
+        rates = [percent(cell.rate) for cell in cells if cell and cell.rate is not None]
+        if len(rates) < len(group.runs):
+            continue
+        if len(rates) == 2:
+            earlier = f"was {rates[0]}" if before_after else f"{first.title} {rates[0]}"
+            clauses[others[0].title].append(f"{words.format(rates[1])}, {earlier}")
+        else:
+            for run, rate in zip(group.runs, rates, strict=True):
+                clauses[run.title].append(words.format(rate))
+    told = [f"{title} {'; '.join(said)}" for title, said in clauses.items() if said]
+    return ". ".join(told) + "." if told else ""
 
 
 SECTIONS: tuple[tuple[str, str, Callable[[Scores], Mapping[Measure, Cell]]], ...] = (
