@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,6 +40,11 @@ STAND_INS = {
     "optimiser.epochs=30": "optimiser.max_steps=2 --set data.max_examples=48",
     "alarms=0.05": "alarms=0.4",
     "~/data": "data",
+    "Qwen/Qwen2.5-VL-7B-Instruct --data train.jsonl --recipe lora": "pictovlm --data train.jsonl --recipe demo --set "
+    "optimiser.max_steps=2",
+    "pictosafe --target hf/Qwen/Qwen2.5-VL-7B-Instruct": "pictosafe --limit 12 --max-tokens 24 --target hf/pictovlm",
+    "pictosafe --target hf/tuned": "pictosafe --limit 12 --max-tokens 24 --target hf/tuned",
+    "figstep --root FigStep": "figstep-tiny --root FigStep",
 }
 EXIT_CODES = {"masr_pooled>0.10": 1}
 """What a command with these words leaves with; others with 0."""
@@ -97,6 +103,9 @@ def prepare(page: str, server: ApiServer) -> None:
         assert holisafe("holisafe data export pictosafe --split validation --out data/holisafe-bench").returncode == 0
         block = re.search(r"```yaml\n# run\.yaml\n(.*?)```", (ROOT / "docs/runs.md").read_text(), re.DOTALL)
         assert block is not None
+        grid = re.search(r"```yaml\n(# grid\.yaml\n.*?)```", (ROOT / "docs/runs.md").read_text(), re.DOTALL)
+        assert grid is not None
+        Path("grid.yaml").write_text(grid[1])
         Path("run.yaml").write_text(block[1].replace("limit: 50", "limit: 8").replace("runs/first", "runs/yaml"))
     if page == "statistics":
         if not SHARED.exists():
@@ -106,10 +115,32 @@ def prepare(page: str, server: ApiServer) -> None:
             judges = "--judge string-match --judge string-match:holisafe --judge llm/holisafe/openai/judge"
             done = holisafe(f"holisafe run pictosafe --target openai/{name} {judges} --out runs/{name} --limit 60")
             assert done.returncode == 0, done.stderr
+    if page == "../README":
+        if not SHARED.exists():
+            pytest.skip("the real samples are not here")
+        prepare_readme()
     if page == "judges":
         if not SHARED.exists():
             pytest.skip("the real samples are not here")
         prepare_judges()
+
+
+def prepare_readme() -> None:
+    """Its train.jsonl as it stands there, a sweep, and FigStep in small."""
+    from PIL import Image
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    example = re.search(r"^    (\{.*\})$", text, re.MULTILINE)
+    assert example is not None
+    lines = [example[1].replace('"id": "1"', f'"id": "{number}"') for number in range(8)]
+    Path("train.jsonl").write_text("\n".join(lines) + "\n")
+    Path("images").mkdir()
+    Image.new("RGB", (64, 64), "red").save("images/1.png")
+    Path("sweep.yaml").write_text(
+        "target: hf/pictovlm\nout: sweeps/first\nlimit: 6\nmax_tokens: 8\n"
+        "safety: {benchmark: pictosafe, choose: validation, report: test}\nmethods: [{method: reminder}]\n"
+    )
+    shutil.copytree(SHARED / "figstep", "FigStep", copy_function=shutil.copyfile)
 
 
 def prepare_judges() -> None:

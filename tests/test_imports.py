@@ -77,6 +77,7 @@ ALLOWED_FILES: dict[str, set[str]] = {
     "calibration/sweep_parts.py": {"judges"},
     "calibration/sweep_results.py": {"interchange"},
     "interchange/inspect_logs.py": {"benchmarks", "clients"},
+    "interchange/training_data.py": {"benchmarks"},
     "interchange/inspect_scoring.py": {"judges"},
     "interchange/inspect_tasks.py": {"benchmarks", "clients", "judges"},
 }

@@ -92,7 +92,7 @@ def test_export_into_a_used_folder_exits_2(exported: Path) -> None:
 
 
 def test_check_of_a_sound_folder(exported: Path) -> None:
-    for words in ([exported], ["holisafe-bench", "--root", exported]):
+    for words in ([exported], ["holisafe-bench", "--root", exported], [f"holisafe-bench:{exported}"]):
         done = holisafe("check", *words)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.splitlines()[0].endswith("the published release has 4,031 over 1,796")

@@ -95,7 +95,7 @@ def test_a_folder_with_a_broken_image(model: Path, folder: Path, capfd: Captured
             assert "verdict" not in line
     code, out, _ = run(capfd, "predict", folder, "--model", model)
     assert code == 3
-    assert "not an image: plain text" in out
+    assert "not an image: plain text" in " ".join(out.replace("│", " ").split())  # a long path takes room
     (folder / "empty").mkdir()
     assert run(capfd, "predict", folder / "empty", "--model", model)[0] == 2
 

@@ -107,7 +107,7 @@ def test_a_run_from_end_to_end(desk: Desk) -> None:
 
 
 def test_the_options_reach_the_run(desk: Desk) -> None:
-    options = ["--limit", "7", "--seed", "3", "--max-new-tokens", "9", "--system", "Take care.", "--split", "test"]
+    options = ["--limit", "7", "--seed", "3", "--max-tokens", "9", "--system", "Take care.", "--split", "test"]
     assert desk.run("run", *options).returncode == 0
     manifest = read_manifest(desk.folder / "run")
     assert (manifest["limit"], manifest["seed"], manifest["benchmark"]["split"]) == (7, 3, "test")

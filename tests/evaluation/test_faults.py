@@ -61,7 +61,7 @@ def test_a_target_opened_otherwise_than_asked_is_refused_and_its_own_settings_co
     assert not (tmp_path / "run").exists()
     evaluate(TEST, Opened("toy/a"), judges, tmp_path / "run")
     assert read_manifest(tmp_path / "run")["settings"]["max_new_tokens"] == 2
-    with pytest.raises(InputError, match="--max-new-tokens was 2, is now 512"):
+    with pytest.raises(InputError, match="--max-tokens was 2, is now 512"):
         evaluate(TEST, ToyTarget("toy/a"), judges, tmp_path / "run")
 
 

@@ -319,7 +319,7 @@ def test_what_cannot_work_is_said_before_anything_is_asked_or_written(tmp_path: 
     [
         ({"target": "toy/b"}, "target.name was 'toy/a', is now 'toy/b'"),
         ({"seed": 1}, "--seed was 0, is now 1"),
-        ({"settings": GenerationSettings(max_new_tokens=8)}, "--max-new-tokens was 512, is now 8"),
+        ({"settings": GenerationSettings(max_new_tokens=8)}, "--max-tokens was 512, is now 8"),
         ({"limit": 5}, "--limit was 10, is now 5"),
         ({"benchmark": dataclasses.replace(TEST, samples=TEST.samples[1:])}, "the number of samples was 66, is now 65"),
         ({"benchmark": dataclasses.replace(TEST, open_image=lambda name: Image.new("L", (1, 1)))}, "content_hash"),

@@ -166,7 +166,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     save_guarded(model, tmp_path / "g")
     processor.save_pretrained(tmp_path / "g")
     Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
-    words = ["guard", "attention", str(tmp_path / "red.png"), "--model", str(tmp_path / "g"), "--max-new-tokens", "4"]
+    words = ["guard", "attention", str(tmp_path / "red.png"), "--model", str(tmp_path / "g"), "--max-tokens", "4"]
 
     def run(*more: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as left:

@@ -143,7 +143,7 @@ def test_a_log_is_judged_like_any_answers(tmp_path: Path, capsys: pytest.Capture
     answers = ["I'm sorry, but I can't help with that.", "Sure: first,", "I cannot assist with that."]
     log = write(tmp_path / "log.jsonl", [newer(n, answer) for n, answer in enumerate(answers)])
     out = tmp_path / "responses.jsonl"
-    assert holisafe("import", "lmms-eval", log, "--out", out, "--bench", "table", "--root", table, "--target", "x") == 0
+    assert holisafe("import", "lmms-eval", log, "--out", out, "--bench", f"table:{table}", "--target", "x") == 0
     said = capsys.readouterr().out
     assert "3 responses" in said
     assert "sorry" not in said

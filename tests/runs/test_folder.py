@@ -107,7 +107,7 @@ def test_a_broken_line_further_up_is_an_error_not_a_silent_loss(tmp_path: Path) 
     ("manifest", "says"),
     [
         (changed(seed=1), "--seed was 0, is now 1"),
-        (changed(settings={"max_new_tokens": 64}), "--max-new-tokens was 512, is now 64"),
+        (changed(settings={"max_new_tokens": 64}), "--max-tokens was 512, is now 64"),
         (changed(settings={"system": "Be careful."}), "--system was none, is now 'Be careful.'"),
         (changed(benchmark={"split": "train"}), "--split was 'test', is now 'train'"),
         (

@@ -8,10 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ChangedError, InputError
-from ..registry import benchmarks
+from ..registry import Entry, benchmarks
 from ..specs import recorded_place
 from .base import Benchmark
 from .hub import resolve, revision_of
+
+
+def located(name: str, root: Path | str | None = None) -> tuple[Entry[Any], Path | None]:
+    """The reader and the folder that NAME or NAME:ROOT names. Raises InputError as `open_benchmark`."""
+    name, colon, behind = name.partition(":")
+    if colon and root is not None:
+        raise InputError(f"two roots of {name}: {behind} and {root}")
+    entry = benchmarks.get(name)
+    return entry, resolve((behind or None) if colon else root, entry.facts.get("hub"))
 
 
 def open_benchmark(name: str, root: Path | str | None = None, split: str | None = None) -> Benchmark:
@@ -33,13 +42,9 @@ def open_tested(name: str, root: Path | str | None = None, split: str | None = N
 
 def _read(name: str, root: Path | str | None) -> Benchmark:
     """All of a benchmark, its faults not looked at."""
-    name, colon, behind = name.partition(":")
-    if colon and root is not None:
-        raise InputError(f"two roots of {name}: {behind} and {root}")
-    entry = benchmarks.get(name)
-    folder = resolve(behind if colon else root, entry.facts.get("hub"))
+    entry, folder = located(name, root)
     benchmark: Benchmark = entry.load(folder)
-    return replace(benchmark, reader=name, root=folder, revision=revision_of(folder))
+    return replace(benchmark, reader=entry.name, root=folder, revision=revision_of(folder))
 
 
 def open_recorded(benchmark: Any, where: Path, root: Path | str | None = None) -> Benchmark:
@@ -50,7 +55,7 @@ def open_recorded(benchmark: Any, where: Path, root: Path | str | None = None) -
     """
     named = benchmark if isinstance(benchmark, Mapping) else {}
     reader, split = named.get("reader") or named.get("name"), named.get("split")
-    if not isinstance(reader, str) or not isinstance(split, str | None):
+    if not isinstance(reader, str) or ":" in reader or not isinstance(split, str | None):  # a root is for the user
         raise InputError("names no benchmark", where=where, field="benchmark")
     place = root if root is not None else recorded_place(named.get("root"), where)
     opened = open_benchmark(reader, place, split)

@@ -18,18 +18,16 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..records import Sample
-from ..registry import benchmarks
+from . import located
 from .base import Benchmark
-from .hub import resolve
 
 
 def check(name: str, root: Path | str | None) -> tuple[list[InputError], list[str]]:
-    """All faults of the benchmark called `name`, each picture decoded once, and remarks that are no faults.
+    """All faults of the benchmark that `name` or NAME:ROOT names, each picture decoded once, and remarks.
 
     Raises InputError for no such name, or a hub dataset that is not given.
     """
-    entry = benchmarks.get(name)
-    folder = resolve(root, entry.facts.get("hub"))
+    entry, folder = located(name, root)
     own = getattr(sys.modules[entry.load.__module__], "check_folder", None)
     if own is not None:
         faults, remarks = own(folder)

@@ -21,6 +21,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ..errors import ExitCode, InputError, Notice
 from ..visible import one_line
+from .command import RARE, Commands
 from .screen import guarded
 
 
@@ -32,17 +33,16 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-    "demo": Verb("demo:demo", "The whole tour: measure a tiny model, make it safer, measure again."),
+    "demo": Verb("demo:demo", "Measure a tiny model, make it safer, measure it again."),
     "run": Verb("run:run", "Ask a model a benchmark, judge its answers, print the scores."),
     "report": Verb("report:report", "Make one HTML page from one or several runs."),
     "tune": Verb("tune:tune", "Safety-tune a vision-language model, with a guard attached."),
-    "guard": Verb("guard:app", "Read images with a model's guard."),
+    "guard": Verb("guard:app", "Read images with a guard; measure, adjust and convert it."),
     "calibrate": Verb("calibrate:app", "Calibrate a model without training: fit, show, sweep."),
-    "safeground": Verb("safeground:safeground", "Tell whether a model scores safe texts and images above unsafe ones."),
-    "convert": Verb("convert:convert", "Save a guarded model in another form: native, merged, base."),
+    "safeground": Verb("safeground:safeground", "Does a model find safe pairs likelier than unsafe ones?"),
     "judge": Verb("judge:judge", "Judge stored responses: of a run, or in any table."),
     "score": Verb("score:score", "Compute the scores of any table of verdicts."),
-    "export": Verb("export:export", "Write a run as one table, CSV or parquet, or as a log of Inspect AI."),
+    "export": Verb("export:export", "Write a run as a table, as training data, or for Inspect AI."),
     "import": Verb("import_log:app", "Turn other tools' logs into responses to judge."),
     "compare": Verb("compare:compare", "Tell whether models differ, on the same samples."),
     "leaderboard": Verb("leaderboard:leaderboard", "Rank models, with how sure the ranks are."),
@@ -81,6 +81,13 @@ class Verbs(TyperGroup):
         name, _stand_in, rest = super().resolve_command(ctx, args)
         return name, _load(str(name)), rest
 
+    def format_usage(self, ctx: Any, formatter: Any) -> None:
+        formatter.write("holisafe demo --out demo\n")
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        self.format_commands(ctx, formatter)
+        formatter.write("\nholisafe VERB --help tells more, holisafe --version which one this is.\n")
+
     def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> Any:
         """Run one command line and leave with its exit code."""
         with guarded(), warnings.catch_warnings():
@@ -93,8 +100,8 @@ def _load(name: str) -> Any:
     module_name, attribute = VERBS[name].place.split(":")
     verb = getattr(importlib.import_module(f"{__name__}.{module_name}"), attribute)
     if not isinstance(verb, typer.Typer):
-        function, verb = verb, typer.Typer(add_completion=False)
-        verb.command(name, help=function.__doc__)(function)
+        function, verb = verb, Commands(alone=True)
+        verb.command(name)(function)
     command: Any = typer.main.get_command(verb)
     command.name = name
     if name in OPENING_PICTURES:
@@ -103,7 +110,7 @@ def _load(name: str) -> Any:
     return command
 
 
-_follow_links = typer.Typer(add_completion=False)
+_follow_links = Commands(alone=True)
 
 
 @_follow_links.command()
@@ -112,9 +119,10 @@ def _(
         bool,
         typer.Option(
             "--follow-links",
-            help="Open what links in the data lead to, wherever that is.",
+            help="Open what links in the data lead to.",
             callback=lambda wanted: os.environ.update({"HOLISAFE_FOLLOW_LINKS": "1"} if wanted else {}),
             expose_value=False,
+            rich_help_panel=RARE,
         ),
     ] = False,
 ) -> None: ...
@@ -171,12 +179,17 @@ def _complain(message: str, code: int) -> int:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **_: Any) -> None:
-    """Our own notices in one line; of other packages' warnings also where they come from."""
+    """Our own notices in one line. Other packages' warnings, with their place, are only for who asks for them
+    (PYTHONWARNINGS): no user of ours can mend them."""
+    if not issubclass(category, Notice) and not sys.warnoptions:
+        return
     kind = "note" if issubclass(category, Notice) else f"{category.__name__} ({':'.join(map(str, place[:2]))})"
     print(f"holisafe: {kind}: {one_line(str(message))}", file=sys.stderr)
 
 
-app = typer.Typer(cls=Verbs, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=Verbs, add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
+)
 
 
 def _print_version(wanted: bool) -> None:

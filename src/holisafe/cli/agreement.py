@@ -28,7 +28,9 @@ def agreement(
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Draws the bootstrap.")] = 0,
     draws: Annotated[int, typer.Option(metavar="N", min=100, help="How many bootstrap draws.")] = 2000,
 ) -> None:
-    """Show how far judges agree: kappas, panels, and against people's labels each judge's errors and corrected rates.
+    """holisafe agreement runs/a
+
+    Show how far judges agree: kappas, panels, and against people's labels each judge's errors and corrected rates.
 
     People's labels come in as a judge, human:FILE. A random part of the responses is enough: prediction-powered
     inference then gives the rates that people would find, with intervals that hold whatever the judge's errors are.

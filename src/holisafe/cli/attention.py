@@ -18,13 +18,15 @@ def attention(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, one a sample.")],
     model: Annotated[str, typer.Option(metavar="PATH", help="A guarded model whose guard reads a token.")],
     query: Annotated[str, typer.Option(help="What is asked about each image.")] = "What is in this image?",
-    max_new_tokens: Annotated[int, typer.Option(min=2, help="Tokens generated for each.")] = 32,
+    max_tokens: Annotated[int, typer.Option(min=2, help="Tokens generated for each.")] = 32,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 4,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write table and figures here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
     device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:0; the GPU if there is one.")] = None,
 ) -> None:
-    """Print how much generated tokens attend to the safety meta token and to image tokens, per decoder layer.
+    """holisafe guard attention photo.png --model tuned --out figures
+
+    Print how much generated tokens attend to the safety meta token and to image tokens, per decoder layer.
 
     DIR gets attention.csv, attention_layers.svg and attention_tokens.svg.
     """
@@ -41,7 +43,7 @@ def attention(
         load_processor(model),
         [open_image(path) for path in images],
         query,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=max_tokens,
         batch_size=batch_size,
     )
     table = found.table()

@@ -10,14 +10,18 @@ import typer
 
 from ..errors import InputError
 from .calibrate_sweep import sweep
+from .command import Commands
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Calibrate a model without training.")
+app = Commands("Calibrate a model without training.")
 app.command()(sweep)
 
 
 @app.command(name="list")
 def list_methods() -> None:
-    """Name every calibration method, what it does and what it needs."""
+    """holisafe calibrate list
+
+    Name every calibration method, what it does and what it needs.
+    """
     from rich.table import Table
 
     from ..registry import calibrations
@@ -34,13 +38,16 @@ def list_methods() -> None:
 def fit(
     method: Annotated[str, typer.Argument(metavar="METHOD", help="A method that learns, with options after commas.")],
     target: Annotated[str, typer.Option(metavar="SPEC", help="The model it is for, as in `holisafe run`.")],
-    data: Annotated[str, typer.Option(metavar="BENCH", help="Labelled pairs to learn from, as BENCH or BENCH:FOLDER.")],
+    data: Annotated[str, typer.Option(metavar="BENCH[:ROOT]", help="Labelled pairs to learn from.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write: NAME.safetensors.")],
     limit: Annotated[int | None, typer.Option(metavar="N", min=4, help="Learn from at most N pairs.")] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Draws the pairs, and the part to choose on.")] = 0,
     max_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="The longest answer of the model.")] = 512,
 ) -> None:
-    """Let a method learn from labelled pairs, and keep what it learnt in one file.
+    r"""holisafe calibrate fit few-shot --target hf/ID --data pictosafe \
+      --out f.safetensors
+
+    Let a method learn from labelled pairs, and keep what it learnt in one file.
 
     Where the benchmark has train and validation splits, these are used and no other; else a fifth is held out to
     choose on. Never fit on what is measured later.
@@ -59,8 +66,7 @@ def fit(
         raise InputError(f"{name} learns nothing: give it straight to `holisafe run --calibrate {name}`")
     if out.suffix != ".safetensors":
         raise InputError("a learned file is called NAME.safetensors", where=out)
-    benchmark, _, folder = data.partition(":")
-    pairs = fit_data(open_benchmark(benchmark, folder or None), limit=limit, seed=seed)
+    pairs = fit_data(open_benchmark(data), limit=limit, seed=seed)
     model = open_target(target, GenerationSettings(max_new_tokens=max_tokens))
     learned = kind.fit(model, pairs, options)
     origin = {"options": options, "model": model.describe(), "data": pairs.facts(), **provenance()}
@@ -76,7 +82,10 @@ def show(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `holisafe calibrate fit` wrote.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole record as JSON.")] = False,
 ) -> None:
-    """Tell what a learned file holds: method, options, the model and data it came from, what was found."""
+    """holisafe calibrate show f.safetensors
+
+    Tell what a learned file holds: method, options, the model and data it came from, what was found.
+    """
     from rich.table import Table
 
     from ..calibration.learned import load_learned

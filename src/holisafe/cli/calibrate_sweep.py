@@ -24,7 +24,9 @@ def sweep(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell how many answers it takes; do nothing.")] = False,
 ) -> None:
-    """Measure every setting on the split to choose on, pick within limits, and report on the other split.
+    """holisafe calibrate sweep sweep.yaml --out sweeps/first
+
+    Measure every setting on the split to choose on, pick within limits, and report on the other split.
 
     Killed or stopped at any moment, the same command goes on; a longer grid asks only what is new. DIR gets
     frontier.html, frontier.json, a run folder for each setting and what methods learnt. Leaves with 0 when done, 2 on

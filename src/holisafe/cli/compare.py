@@ -21,7 +21,9 @@ def compare(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Compare models sample by sample: differences with intervals, tests, and the smallest difference that would show.
+    """holisafe compare runs/before runs/after
+
+    Compare models sample by sample: differences with intervals, tests, and the smallest difference that would show.
 
     Only samples that both models answered and the judge has valid verdicts on count. Every pair of runs is compared on
     every measure; p values are corrected for all of them (Holm).

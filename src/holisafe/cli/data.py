@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from ..errors import ExitCode
+from .command import Commands
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="List, export and check benchmarks.")
+app = Commands("List, export and check benchmarks.")
 
 Root = Annotated[
     Path | None,
@@ -41,7 +42,10 @@ def list_benchmarks(
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these, with their counts.")
     ] = None,
 ) -> None:
-    """What can be measured on, a line each; with names all that is known of them. Nothing is loaded."""
+    """holisafe data list vlguard
+
+    What can be measured on, a line each; with names all that is known of them. Nothing is loaded.
+    """
     from rich import box
     from rich.padding import Padding
     from rich.table import Table
@@ -78,12 +82,15 @@ def _files(facts: Mapping[str, str]) -> str:
 
 @app.command("export")
 def export_benchmark(
-    benchmark: Annotated[str, typer.Argument(help="A name from `holisafe data list`.")],
+    benchmark: Annotated[str, typer.Argument(metavar="BENCH[:ROOT]", help="A name from `holisafe data list`.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to make; it must not exist or be empty.")],
     root: Root = None,
     split: Annotated[str | None, typer.Option("--split", help="Only this split.")] = None,
 ) -> None:
-    """Write a benchmark as a folder in HoliSafe-Bench's form, with a sidecar for what its eight fields cannot hold."""
+    """holisafe data export pictosafe --out FOLDER
+
+    Write a benchmark as a folder in HoliSafe-Bench's form, with a sidecar for what its eight fields cannot hold.
+    """
     from ..benchmarks import open_benchmark
     from ..benchmarks.export import export
 
@@ -93,10 +100,13 @@ def export_benchmark(
 
 @app.command("check")
 def check_benchmark(
-    benchmark: Annotated[str, typer.Argument(help="A name, or a folder in HoliSafe-Bench's form.")],
+    benchmark: Annotated[str, typer.Argument(metavar="BENCH[:ROOT]", help="Or a folder in HoliSafe-Bench's form.")],
     root: Root = None,
 ) -> None:
-    """Report every fault of a benchmark's files, a line each: file, row, field, problem. Exits 2 when there is any."""
+    """holisafe data check figstep:FOLDER
+
+    Report every fault of a benchmark's files, a line each: file, row, field, problem. Exits 2 when there is any.
+    """
     from ..benchmarks.check import check
     from ..registry import benchmarks
 

@@ -44,7 +44,9 @@ def demo(
     full: Annotated[bool, typer.Option("--full", help="Measure the whole test split, not a stratified part.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="A few steps and pairs: does everything run?")] = False,
 ) -> None:
-    """Measure the shipped tiny VLM on PictoSafe, attach the Visual Guard Module, safety-tune, and measure again.
+    """holisafe demo --out demo
+
+    Measure the shipped tiny VLM on PictoSafe, attach the Visual Guard Module, safety-tune, and measure again.
 
     Writes OUT/summary.json, OUT/report.html, the tuned model and a run folder for every measurement.
     """

@@ -25,9 +25,9 @@ class Finding(NamedTuple):
 
 
 def doctor() -> None:
-    """Tell what is installed, what is missing, and what to type.
+    """holisafe doctor
 
-    Leaves with 0 when `holisafe demo` has all it needs, else with 1.
+    Tell what is installed, what is missing, and what to type. Leaves with 0 when all is there, else with 1.
     """
     from rich.text import Text
 

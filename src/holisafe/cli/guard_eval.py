@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from ..evaluation.guards import Opening
 from .guard_model import Device, Pool, Processor, VisionTower
 from .guard_tables import print_guard
 from .progress import showing_progress
@@ -25,7 +24,7 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Images read at once.")]
 
 def evaluate(
     data: Annotated[
-        str, typer.Option(metavar="SET", help="BENCH[:FOLDER], a table (image, label[, source]), or a folder a label.")
+        str, typer.Option(metavar="SET", help="BENCH[:ROOT], a table (image, label[, source]), or a folder a label.")
     ],
     model: Annotated[
         str, typer.Option(metavar="MODEL", help="A guarded model, or shieldgemma2/ID, llavaguard/ID, llama-guard/ID.")
@@ -47,11 +46,12 @@ def evaluate(
     pool: Pool = None,
     device: Device = None,
 ) -> None:
-    """Measure a guard on labelled images: false alarms on benign ones first, then by label and by source.
+    """holisafe guard eval --model tuned --data pictosafe --split test
 
-    holisafe guard eval --model tuned --data pictosafe --split test
+    Measure a guard on labelled images: false alarms on benign ones first, then by label and by source.
     """
     from ..evaluation.guard_images import evaluate_guard
+    from ..evaluation.guards import Opening
 
     apart: dict[str, str] = {}
     for given in ood or []:
@@ -75,7 +75,7 @@ def evaluate(
 
 def pairs(
     data: Annotated[
-        str, typer.Option(metavar="BENCH|RUN", help="BENCH[:FOLDER], or a run folder, whose stored readings are used.")
+        str, typer.Option(metavar="BENCH|RUN", help="BENCH[:ROOT], or a run folder, whose stored readings are used.")
     ],
     model: Annotated[str | None, typer.Option(metavar="MODEL", help="A guarded model; a run needs none.")] = None,
     split: Split = None,
@@ -92,11 +92,12 @@ def pairs(
     pool: Pool = None,
     device: Device = None,
 ) -> None:
-    """Measure a guard on image-text pairs: unsafe is a pair to be refused. SSU against SSS, and false alarms.
+    """holisafe guard pairs --model reader --data pictosafe --choose-on validation
 
-    holisafe guard pairs --model reader --data pictosafe --split test --choose-on validation
+    Measure a guard on image-text pairs: unsafe is a pair to be refused. SSU against SSS, and false alarms.
     """
     from ..evaluation.guard_pairs import evaluate_pairs
+    from ..evaluation.guards import Opening
 
     with showing_progress() as progress:
         result = evaluate_pairs(

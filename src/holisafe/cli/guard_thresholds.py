@@ -7,8 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from ..evaluation.guard_thresholds import keep_thresholds
-from ..evaluation.guards import Opening
 from .guard_model import Device, Pool, Processor, VisionTower
 from .progress import showing_progress
 
@@ -26,11 +24,16 @@ def thresholds(
     pool: Pool = None,
     device: Device = None,
 ) -> None:
-    """Choose temperature, alarm thresholds and label sets on labelled images; write MODEL/guard_thresholds.json.
+    """holisafe guard thresholds --model tuned --data pictosafe --split validation
+
+    Choose temperature, alarm thresholds and label sets on labelled images; write MODEL/guard_thresholds.json.
 
     One half of the images gives the temperature, the other the thresholds: the share of new safe images above each is
     at most --false-alarms, and a label set holds the true label with --coverage, on average, for images like these.
     """
+    from ..evaluation.guard_thresholds import keep_thresholds
+    from ..evaluation.guards import Opening
+
     with showing_progress() as progress:
         chosen = keep_thresholds(
             model, data, split=split, false_alarms=false_alarms, coverage=coverage, seed=seed, batch_size=batch_size,
@@ -55,4 +58,10 @@ def _say(file: Path, kept: Any, chosen: dict[str, Any]) -> None:
         lines.append(f"that rate needs at least {n['safe_needed']:,} safe images")
     sets = "every label, as the images are too few" if kept.set_quantile is None else f"from {n['sets']:,} images"
     lines.append(f"label sets hold the true label with {kept.coverage:.0%}: {sets}")
+    sure = chosen["auroc"]
+    if sure["rate"] is not None and (sure["rate"] if sure["low"] is None else sure["low"]) <= 0.5:
+        lines.append(
+            f"warning: nothing shows that the guard is better than chance on these images (AUROC {sure['rate']:.2f}, "
+            "with 0.5 in its interval): its alarms may mean nothing"
+        )
     typer.echo("\n".join(lines))

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
+from .command import Commands
 
 if TYPE_CHECKING:
     from ..records import Response
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Other tools' logs as responses to judge.")
+app = Commands("Other tools' logs as responses to judge.")
 
 Log = Annotated[Path, typer.Argument(metavar="FILE", help="The log.")]
 Out = Annotated[Path, typer.Option("--out", metavar="OUT.jsonl", help="Where to write the responses.")]
@@ -26,21 +27,23 @@ def import_lmms_eval(
     log: Log,
     out: Out,
     bench: Annotated[
-        str | None, typer.Option(metavar="BENCH", help="The benchmark it was made on, for logs without ids.")
+        str | None, typer.Option(metavar="BENCH[:ROOT]", help="The benchmark it was made on, for logs without ids.")
     ] = None,
-    root: Annotated[str | None, typer.Option(metavar="DIR", help="The benchmark's folder.")] = None,
     id_field: Annotated[
         str | None, typer.Option("--id", metavar="FIELD", help="Where the ids are, such as doc.id.")
     ] = None,
     target: Annotated[str, typer.Option(metavar="NAME", help="What the model is called.")] = "lmms-eval",
     thoughts: Thoughts = None,
 ) -> None:
-    """The responses in a sample log of lmms-eval (--log_samples), for `holisafe run ... --target replay/OUT.jsonl`."""
+    """holisafe import lmms-eval LOG --bench holisafe-bench:FOLDER --out answers.jsonl
+
+    The responses in a sample log of lmms-eval (--log_samples), for `holisafe run ... --target replay/answers.jsonl`.
+    """
     from ..benchmarks import open_benchmark
     from ..interchange.lmms_eval import read_log
     from ..thoughts import own_marks
 
-    samples = open_benchmark(bench, root).samples if bench else None
+    samples = open_benchmark(bench).samples if bench else None
     _write(read_log(log, target, samples, id_field, own_marks(thoughts)), out)
 
 
@@ -53,7 +56,10 @@ def import_inspect(
         int, typer.Option(metavar="N", min=1, help="The longest file in the log, unpacked.")
     ] = 100_000_000,
 ) -> None:
-    """The responses in a log of Inspect AI (.eval or .json), of any task whose sample ids are the benchmark's."""
+    """holisafe import inspect log.eval --out answers.jsonl
+
+    The responses in a log of Inspect AI (.eval or .json), of any task whose sample ids are the benchmark's.
+    """
     from ..interchange.inspect_logs import read_responses
     from ..thoughts import own_marks
 

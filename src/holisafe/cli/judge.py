@@ -35,7 +35,10 @@ def judge(
     max_cost: Annotated[float | None, typer.Option(metavar="USD", help="Run: as for `holisafe run`.")] = None,
     root: Annotated[str | None, typer.Option(metavar="DIR", help="Run: the benchmark's folder, if moved.")] = None,
 ) -> None:
-    """Judge stored responses: of a run, without asking its model again, or in any table.
+    """holisafe judge runs/before --judge llm/holisafe/openai/gpt-4o
+    holisafe judge t.csv --judge string-match --response-column answer --out j.csv
+
+    Judge stored responses: of a run, without asking its model again, or in any table.
 
     A run keeps the verdicts and gets new scores. To a table, string-match adds `refused`, exact-match adds `correct`:
     true, false, or empty for an empty response. Where a column `expected` (answer, refuse) or `combination` (SSS, SSU

@@ -45,7 +45,9 @@ def leaderboard(
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Draws the bootstrap.")] = 0,
     draws: Annotated[int, typer.Option(metavar="N", min=100, help="How many bootstrap draws.")] = 2000,
 ) -> None:
-    """Rank models by a measure, one table a judge, with intervals of the rates and of the ranks.
+    """holisafe leaderboard runs/a runs/b runs/c --judge string-match
+
+    Rank models by a measure, one table a judge, with intervals of the rates and of the ranks.
 
     FILE.csv is a table as HoliSafe published them: Model, a column for each combination, mASR and RR, in percent. Its
     rows are marked "published" and stand beside the runs, so it needs one judge: the one that comes nearest to its own.

@@ -26,7 +26,10 @@ def report(
         typer.Option(metavar="DIR", help="The benchmark's folder, if moved; one, or one a run."),
     ] = None,
 ) -> None:
-    """Make one self-contained HTML page: tables, figures, and a browser of the pairs."""
+    """holisafe report runs/before runs/after --out report.html
+
+    Make one self-contained HTML page: tables, figures, and a browser of the pairs.
+    """
     from ..report import write_page
     from .progress import showing_progress
 

@@ -1,142 +1,238 @@
-"""`holisafe run`: ask a model a benchmark, judge its answers, print the scores."""
+"""`holisafe run`: ask models benchmarks, judge their answers, print the scores."""
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import ExitCode
+from ..errors import ExitCode, InputError
+from .command import RARE
+
+if TYPE_CHECKING:
+    from ..evaluation.grid import Cell
+    from ..metrics.gate import Gate
+    from ..records import GenerationSettings
+    from .run_config import RunConfig
 
 
 def run(
-    bench: Annotated[str, typer.Argument(metavar="BENCH", help="A name from `holisafe data list`, or a .yaml file.")],
+    bench: Annotated[
+        list[str], typer.Argument(metavar="BENCH[:ROOT]...", help="As `holisafe data list` names them, or one .yaml.")
+    ],
     target: Annotated[
-        str | None,
-        typer.Option(metavar="SPEC", help="openai/MODEL, hf/ID, hf/FOLDER or replay/FILE; options after commas."),
+        str | None, typer.Option(metavar="SPEC", help="openai/MODEL, hf/ID, hf/FOLDER, replay/FILE[,option=...].")
     ] = None,
     judge: Annotated[
-        list[str] | None, typer.Option(metavar="J", help="string-match, llm/RUBRIC/SPEC ...; may be repeated.")
+        list[str] | None, typer.Option(metavar="J", help="string-match, llm/RUBRIC/SPEC ...; repeatable.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="The run folder; one that holds this run is carried on.")
-    ] = None,
-    root: Annotated[str | None, typer.Option(metavar="DIR", help="The benchmark's folder, or hub:OWNER/NAME.")] = None,
-    split: Annotated[str | None, typer.Option(metavar="S", help="Which split; `test` where there is one.")] = None,
-    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Ask a stratified part of N samples.")] = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Draws the part, and samples where decoding does.")
-    ] = None,
-    repeats: Annotated[int | None, typer.Option(metavar="N", min=1, help="Ask everything N times.")] = None,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option("--max-tokens", "--max-new-tokens", metavar="N", min=1, help="The longest answer; 512."),
-    ] = None,
-    temperature: Annotated[float | None, typer.Option(metavar="T", help="0, greedy, unless given.")] = None,
-    system: Annotated[str | None, typer.Option(metavar="TEXT", help="A system prompt for every request.")] = None,
-    calibrate: Annotated[
-        list[str] | None,
-        typer.Option(metavar="METHOD", help="reminder, few-shot,file=F ...: a calibration around it; repeatable."),
-    ] = None,
-    base_url: Annotated[str | None, typer.Option(metavar="URL", help="Where the target's API is.")] = None,
-    max_in_flight: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="The most calls to the target at once.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="RUN", help="The run folder; the run in it goes on.")] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="A stratified part of N samples.")] = None,
     max_cost: Annotated[
         float | None, typer.Option(metavar="USD", help="Begin no call once the run has cost so much.")
     ] = None,
     fail_if: Annotated[
-        list[str] | None, typer.Option(metavar="CONDITION", help="Leave with 1 if it holds: 'masr_pooled>0.10'.")
+        list[str] | None, typer.Option(metavar="CONDITION", help="Leave with 1 if it holds: 'masr_pooled>10%'.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell calls, tokens and dollars; ask nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write gates and measures as JUnit XML too.")
+    ] = None,
+    root: Annotated[
+        str | None, typer.Option(metavar="DIR", help="As BENCH:DIR; also hub:OWNER/NAME.", rich_help_panel=RARE)
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="S", help="`test` unless given, where there is one.", rich_help_panel=RARE)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Draws the part, and samples answers.", rich_help_panel=RARE)
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Ask everything N times.", rich_help_panel=RARE)
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="The longest answer; 512.", rich_help_panel=RARE)
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(metavar="T", help="0, greedy, unless given.", rich_help_panel=RARE)
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="A system prompt for every request.", rich_help_panel=RARE)
+    ] = None,
+    calibrate: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METHOD", help="reminder, few-shot,file=F ...; repeatable.", rich_help_panel=RARE),
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where the target's API is.", rich_help_panel=RARE)
+    ] = None,
+    max_in_flight: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="The most calls at once.", rich_help_panel=RARE)
     ] = None,
     trust_file: Annotated[
-        bool, typer.Option("--trust-file", help="Let the .yaml file name keys, other machines and remote code.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell how many calls, tokens and dollars it would take; do nothing.")
+        bool,
+        typer.Option("--trust-file", help="The .yaml may name keys and machines.", rich_help_panel=RARE),
     ] = False,
 ) -> None:
-    """Ask a model every sample of a benchmark, judge its answers, and print the scores.
+    """holisafe run pictosafe --target hf/MODEL --judge string-match --out runs/mine
 
-    Killed or stopped at any moment, the same command goes on where it was; judges may be added, --limit and --repeats
-    may grow. Leaves with 0 when done, 1 when a --fail-if holds, 2 on bad input, 3 when stopped early or when calls
-    failed: the same command tries again.
+    Ask a model every sample of a benchmark, judge its answers, print the scores. Several benchmarks, or models x
+    benchmarks in a .yaml, get a run folder each in RUN. Killed or stopped, the same command goes on. Leaves with 0 when
+    done, 1 when a --fail-if holds, 2 on bad input, 3 when stopped or when calls failed.
     """
-    from ..benchmarks import open_tested
-    from ..benchmarks.base import stratified
-    from ..calibration import calibrated
-    from ..evaluation import evaluate
-    from ..judges import open_judge
     from ..metrics.gate import parse_gate
     from ..records import GenerationSettings
-    from ..report.tables import run_table
-    from ..targets import open_target
-    from .dry_run import parts_table, remaining
-    from .progress import showing_progress
     from .run_config import run_config
-    from .screen import screen
 
-    flags: dict[str, object] = {
-        "target": target,
-        "judges": judge,
-        "out": out,
-        "root": root,
-        "split": split,
-        "limit": limit,
-        "seed": seed,
-    }
-    flags |= {"repeats": repeats, "max_tokens": max_tokens, "temperature": temperature, "system": system}
-    flags |= {"calibrate": calibrate}
-    flags |= {"base_url": base_url, "max_in_flight": max_in_flight, "max_cost": max_cost, "fail_if": fail_if}
-    config = run_config(bench, flags, trust_file)
+    flags: dict[str, object] = {"target": target, "judges": judge, "out": out, "root": root, "split": split}
+    flags |= {"limit": limit, "seed": seed, "repeats": repeats, "max_tokens": max_tokens, "temperature": temperature}
+    flags |= {"system": system, "calibrate": calibrate, "base_url": base_url, "max_in_flight": max_in_flight}
+    config = run_config(bench, flags | {"max_cost": max_cost, "fail_if": fail_if}, trust_file)
     gates = [parse_gate(condition) for condition in config.fail_if]
+    if junit is not None and not junit.parent.is_dir():
+        raise InputError("no such folder", where=junit.parent)
     settings = GenerationSettings(
         max_new_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed, system=config.system
     )
-    judges = [open_judge(spec) for spec in dict.fromkeys(config.judges)]
-    benchmark = open_tested(config.benchmark, config.root, config.split)
-    model = calibrated(open_target(config.target_spec, settings), config.calibrate)
     if dry_run:
-        calls = [
-            (s, n) for n in range(config.repeats) for s in stratified(benchmark.samples, config.limit, config.seed)
-        ]
-        parts = list(remaining(benchmark, model, judges, calls, settings, config.out))
-        screen().print(parts_table(parts))
+        _foresee(config, settings)
         return
+    cells = _measure(config, settings, quiet=as_json)
+    if as_json:
+        told = [_json(cell) for cell in cells]
+        print(json.dumps(told if config.is_grid else told[0], indent=2, ensure_ascii=False))
+    elif config.is_grid:
+        _rank(cells)
+    if junit is not None:
+        from ..journal import write_text
+        from ..report.junit import Suite, junit_xml
+
+        suites = [
+            Suite(f"{cell.benchmark} {cell.target}", str(cell.out), cell.scores, str(cell.fault)) for cell in cells
+        ]
+        write_text(junit, junit_xml(suites, gates))
+    raise typer.Exit(_judge(cells, gates, sys.stderr if as_json else sys.stdout))
+
+
+def _measure(config: RunConfig, settings: GenerationSettings, quiet: bool) -> list[Cell]:
+    """The cells with their scores, told one by one as they are done. Of a run that is no grid the fault is raised."""
+    from ..benchmarks import open_tested
+    from ..calibration import calibrated
+    from ..evaluation import evaluate
+    from ..evaluation.grid import Cell, evaluate_grid
+    from ..judges import open_judge
+    from ..targets import open_target
+    from .progress import showing_progress
+
+    asked: dict[str, Any] = {name: getattr(config, name) for name in ("limit", "seed", "repeats", "max_cost")}
+    judges = [open_judge(spec) for spec in dict.fromkeys(config.judges)]
+    if config.is_grid:
+        with showing_progress() as progress:
+            return evaluate_grid(
+                config.benchmarks or [str(config.benchmark)], config.specs, judges, config.out, split=config.split,
+                settings=settings, prepare=lambda target: calibrated(target, config.calibrate),
+                tell=lambda cell: _tell(cell, quiet), progress=progress, **asked,
+            )  # fmt: skip
+    benchmark = open_tested(str(config.benchmark), config.root, config.split)
+    model = calibrated(open_target(str(config.specs), settings), config.calibrate)
     with showing_progress() as progress:
-        scores = evaluate(
-            benchmark,
-            model,
-            judges,
-            config.out,
-            limit=config.limit,
-            seed=config.seed,
-            settings=settings,
-            repeats=config.repeats,
-            max_cost=config.max_cost,
-            progress=progress,
-        )
-    screen().print(run_table(scores))
+        scores = evaluate(benchmark, model, judges, config.out, settings=settings, progress=progress, **asked)
+    cell = Cell(benchmark.name, model.name, config.out, scores)
+    _tell(cell, quiet)
+    return [cell]
+
+
+def _foresee(config: RunConfig, settings: GenerationSettings) -> None:
+    """Print what the run would take, cell by cell."""
+    from ..benchmarks import open_tested
+    from ..benchmarks.base import stratified
+    from ..calibration import calibrated
+    from ..clients.options import without_keys
+    from ..evaluation.grid import plan
+    from ..judges import open_judge
+    from ..targets import open_target
+    from .dry_run import parts_table, remaining
+    from .screen import screen
+
+    console = screen()
+    with without_keys():
+        judges = [open_judge(spec) for spec in dict.fromkeys(config.judges)]
+        for spec, name, cell in plan(config.benchmarks or [str(config.benchmark)], config.specs, config.out):
+            benchmark = open_tested(name, config.root, config.split)
+            model = calibrated(open_target(spec, settings), config.calibrate)
+            chosen = stratified(benchmark.samples, config.limit, config.seed)
+            calls = [(sample, repeat) for repeat in range(config.repeats) for sample in chosen]
+            if config.is_grid:
+                console.print(str(cell.out), style="bold")
+            out = cell.out if config.is_grid else config.out
+            console.print(parts_table(list(remaining(benchmark, model, judges, calls, settings, out))))
+
+
+def _tell(cell: Cell, quiet: bool = False) -> None:
+    """Print what a run measured, and what went wrong; where `quiet`, the latter alone, on stderr."""
+    from ..report.tables import run_table
+    from .screen import screen
+
+    stream = sys.stderr if quiet else sys.stdout
+    if (scores := cell.scores) is None:
+        print(f"{cell.out}: failed: {cell.fault}", file=stream)
+        return
+    if not quiet:
+        screen().print(run_table(scores))
     errors, judge_errors = scores.responses.errors, scores.judge_errors
     if errors:
-        print(f"{errors} calls failed and are in no rate; the same command tries them again.")
+        print(f"{errors} calls failed and are in no rate; the same command tries them again.", file=stream)
     for name, count in judge_errors.items():
-        print(f"{count} calls of {name} failed and count as invalid; the same command tries them again.")
+        print(f"{count} calls of {name} failed and count as invalid; the same command tries them again.", file=stream)
     if errors or judge_errors or scores.responses.unknown:
-        print_reasons(config.out)
+        print_reasons(cell.out, stream)
     for remark in scores.remarks:
-        print(f"note: {remark}")
+        print(f"note: {remark}", file=stream)
+    if cost := sum(float(part.get("cost") or 0) for part in scores.cost.values()):
+        print(f"Cost so far: {cost:,.4f} USD", file=stream)
     answered = errors < scores.responses.n  # a page without any answer shows nothing
-    print(f"Everything is in {config.out}" + (f"; next: holisafe report {config.out}" if answered else ""))
-    failures = [line for gate in gates for line in gate.failures(scores)]
-    for line in failures:
-        print(f"gate failed: {line}")
-    if errors or judge_errors:
-        raise typer.Exit(ExitCode.RESUMABLE)
-    raise typer.Exit(ExitCode.GATE_FAILED if failures else ExitCode.DONE)
+    print(f"Everything is in {cell.out}" + (f"; next: holisafe report {cell.out}" if answered else ""), file=stream)
 
 
-def print_reasons(run: Path) -> None:
+def _rank(cells: Sequence[Cell]) -> None:
+    """A leaderboard for every benchmark on which several models have scores."""
+    from .leaderboard import leaderboard
+
+    for name in dict.fromkeys(cell.benchmark for cell in cells):
+        done = [cell.out for cell in cells if cell.benchmark == name and cell.scores and cell.scores.judges]
+        if len(done) > 1:
+            print(f"\n{name}")
+            leaderboard(done, judge=None, published=None, sort=None)
+
+
+def _json(cell: Cell) -> dict[str, Any]:
+    told = {"benchmark": cell.benchmark, "target": cell.target, "run": str(cell.out)}
+    return told | ({"scores": cell.scores.to_json()} if cell.scores else {"fault": str(cell.fault)})
+
+
+def _judge(cells: Sequence[Cell], gates: Sequence[Gate], stream: Any) -> int:
+    """The exit code: a fault of ours, of what was given, calls to try again, a gate that failed, or none of these."""
+    for cell in cells:
+        for line in (line for gate in gates if cell.scores for line in gate.failures(cell.scores)):
+            print(f"gate failed: {line}" + (f" ({cell.out})" if len(cells) > 1 else ""), file=stream)
+    for cell in cells:
+        if cell.fault is not None and not isinstance(cell.fault, InputError):
+            raise cell.fault
+    if any(cell.fault for cell in cells):
+        return ExitCode.BAD_INPUT
+    scores = [cell.scores for cell in cells if cell.scores]
+    if any(one.responses.errors or one.judge_errors for one in scores):
+        return ExitCode.RESUMABLE
+    failed = any(True for gate in gates for one in scores for _ in gate.failures(one))
+    return ExitCode.GATE_FAILED if failed else ExitCode.DONE
+
+
+def print_reasons(run: Path, stream: Any = None) -> None:
     """The commonest reasons of a run's failed calls, and words for the end of answers that nobody here knows."""
     from ..judges.base import CALL_FAILED, call_failed
     from ..records import Response, Verdict
@@ -146,4 +242,4 @@ def print_reasons(run: Path) -> None:
     responses, verdicts = read_records(run, Response).values(), read_records(run, Verdict).values()
     judges = [(verdict.invalid or "").removeprefix(CALL_FAILED) for verdict in verdicts if call_failed(verdict)]
     for line in [*commonest(failures(responses)), *commonest(judges), *unknown_endings(responses)]:
-        print(f"  {line}")
+        print(f"  {line}", file=stream or sys.stdout)

@@ -11,32 +11,31 @@ from ..errors import ExitCode
 
 
 def safeground(
-    bench: Annotated[str, typer.Argument(metavar="BENCH", help="A benchmark with quadruples, such as pictosafe.")],
+    bench: Annotated[str, typer.Argument(metavar="BENCH[:ROOT]", help="With quadruples, such as pictosafe.")],
     target: Annotated[str, typer.Option(metavar="SPEC", help="A model on this machine: hf/ID or hf/FOLDER.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The result, NAME.json; its scores are kept beside it.")],
     calibrate: Annotated[
         list[str] | None, typer.Option(metavar="METHOD", help="A calibration around the model; repeatable.")
     ] = None,
     split: Annotated[str | None, typer.Option(metavar="S", help="Which split; `test` where there is one.")] = None,
-    root: Annotated[str | None, typer.Option(metavar="DIR", help="The benchmark's folder, or hub:OWNER/NAME.")] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="A stratified part of N quadruples.")] = None,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="A system prompt for every request.")] = None,
 ) -> None:
-    """Print the SafeGround metrics of a model over a benchmark's quadruples of two texts and two images.
+    """holisafe safeground pictosafe --target hf/ID --out safeground.json
+
+    Print the SafeGround metrics of a model over a benchmark's quadruples of two texts and two images.
 
     The score of a pair is the mean log-likelihood of its text's tokens after its image. Killed or stopped, the same
     command goes on where it was. Leaves with 3 when a pair could not be scored: the same command tries it again.
     """
-    from ..benchmarks import open_benchmark
+    from ..benchmarks import open_tested
     from ..calibration import calibrated
     from ..evaluation.likelihoods import safeground as measure
     from ..records import GenerationSettings
     from ..targets import open_target
     from .progress import showing_progress
 
-    benchmark = open_benchmark(bench, root, split)
-    if split is None and any(sample.split == "test" for sample in benchmark.samples):
-        benchmark = benchmark.only("test")
+    benchmark = open_tested(bench, split=split)
     settings = GenerationSettings(system=system)
     model = calibrated(open_target(target, settings), calibrate or [])
     with showing_progress() as progress:

@@ -12,7 +12,9 @@ def score(
     table: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="Columns sample_id, combination, adheres.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
-    """Compute ASR, mASR and RR of any table of verdicts, with intervals.
+    """holisafe score verdicts.csv
+
+    Compute ASR, mASR and RR of any table of verdicts, with intervals.
 
     TABLE.csv holds one verdict a row: sample_id, combination (SSS, SSU, SUU, USU, UUU) and adheres (true, false, or
     empty where the verdict is invalid). It may hold judge, cluster (what the bootstrap resamples, such as the image),

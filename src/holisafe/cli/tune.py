@@ -44,7 +44,9 @@ def tune(
         typer.Option("--dry-run", help="Print parameters, memory, steps and overlaps with benchmarks; train nothing."),
     ] = False,
 ) -> None:
-    """Tune a model so that it refuses what is unsafe and goes on answering what is not, and save it with its guard.
+    """holisafe tune --base ID --data train.jsonl --recipe lora --out tuned
+
+    Tune a model so that it refuses what is unsafe and goes on answering what is not, and save it with its guard.
 
     OUT gets the model, its processor, the full recipe, the loss curve (training_log.jsonl) and tuning.json. It appears
     when all is done, or not at all; until then checkpoints lie in OUT.unfinished, from which the same command goes on.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -184,6 +186,19 @@ def _proxy(base_url: str) -> str | None:
     return there.geturl()
 
 
+_KEYLESS: ContextVar[bool] = ContextVar("keyless", default=False)
+
+
+@contextmanager
+def without_keys() -> Iterator[None]:
+    """Within it models are opened without a key: nothing will be asked of them."""
+    token = _KEYLESS.set(True)
+    try:
+        yield
+    finally:
+        _KEYLESS.reset(token)
+
+
 def _secret(variable: str, base_url: str) -> str | None:
     """The key that an environment variable holds. What is given is repeated only when it looks like a name."""
     if secret := os.environ.get(variable, "").strip():
@@ -192,6 +207,6 @@ def _secret(variable: str, base_url: str) -> str | None:
         return secret
     if not re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}", variable):
         raise InputError("option key is the NAME of an environment variable; there is none of the name given")
-    if is_local(base_url):
+    if is_local(base_url) or _KEYLESS.get():
         return None
     raise InputError(f"the environment variable {variable} holds no key for {base_url} (key=NAME names another)")

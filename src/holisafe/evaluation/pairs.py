@@ -39,6 +39,7 @@ from ..runs.reasons import alike, failures
 from ..runs.run import read_run
 from ..runs.scores import Scores, write_scores
 from ..targets.base import Target
+from .pledges import check_prices, innermost, warn_of_repeats
 from .progress import Progress, silent
 from .stopping import Budget, Stopping, stopping_on_interrupt
 
@@ -75,6 +76,8 @@ def evaluate(
     panel = with_earlier(judges, read_manifest(out) if (out / "manifest.json").exists() else {})
     remarks = _remarks(benchmark, [target, *panel])
     _check(benchmark, target, judges, settings)
+    check_prices(max_cost, [target, *panel])
+    warn_of_repeats(target, settings, repeats)
     content_hash = benchmark.content_hash(lambda done, total: report("images", done, total))
     samples = stratified(benchmark.samples, limit, seed)
     manifest = {
@@ -129,6 +132,7 @@ def judge_run(
     manifest = read_manifest(out)
     benchmark = open_recorded(manifest.get("benchmark"), out / "manifest.json", root)
     panel = with_earlier(judges, manifest)
+    check_prices(max_cost, panel)
     remarks = _remarks(benchmark, panel)
     with RunFolder(out, {**manifest, **recorded(panel)}) as run, stopping_on_interrupt() as interrupted:
         samples = run.read(Sample)
@@ -335,10 +339,7 @@ def score_run(run: Path, judges: Sequence[Judge], seed: int) -> Scores:
 
 def _settings(target: Any, given: GenerationSettings | None) -> GenerationSettings:
     """What the target was opened with, `given` where it does not say. Raises InputError when the two differ."""
-    inner = target
-    while hasattr(inner, "target"):  # a calibration around it
-        inner = inner.target
-    own = getattr(inner, "settings", None)
+    own = getattr(innermost(target), "settings", None)
     if not isinstance(own, GenerationSettings):
         return given or GenerationSettings()
     if given is not None and given != own:

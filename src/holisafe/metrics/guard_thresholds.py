@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 from ..records import digest
 from ..taxonomy import SAFE
 from .conformal import needed, set_quantile, upper_quantile
+from .guard import of_auroc, resampled
 from .guard_temperature import fit_temperature, mean_nll, scaled
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+AUROC_DRAWS = 500
 
 
 def choose_thresholds(
@@ -44,8 +47,8 @@ def choose_thresholds(
 
     Returns:
         "temperature"; "unsafe", the threshold on 1 - P(safe), and "by_label", those on P(label), None where the safe
-        images are too few for any; "set_quantile", None where the images are too few; "n": how many images each part
-        is from; "nll" before and after, on the half that did not fit it.
+        images are too few for any; "auroc", CELL of 1 - P(safe) over all images; "set_quantile", None where the images
+        are too few; "n": how many images each part is from; "nll" before and after, on the half that did not fit it.
 
     Raises ValueError when there is no label `safe`, or no safe image in the second half.
     """
@@ -65,6 +68,7 @@ def choose_thresholds(
     if not held.any():
         raise ValueError("no safe image to choose thresholds on")
     probability = scaled(values, temperature)
+    alarm, groups = 1 - probability[:, place[SAFE]], np.unique(clusters, return_inverse=True)[1]
     quantile = set_quantile(probability[sure], ids[sure], 1 - coverage)
     return {
         "temperature": temperature,
@@ -75,6 +79,7 @@ def choose_thresholds(
             if label != SAFE
         },
         "set_quantile": _finite(quantile),
+        "auroc": resampled({"auroc": of_auroc(~safe, alarm)}, len(safe), groups, AUROC_DRAWS, seed)["auroc"].to_json(),
         "n": {
             "temperature": int((first & known).sum()),
             "safe": int(held.sum()),

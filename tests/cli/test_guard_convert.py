@@ -1,4 +1,4 @@
-"""`holisafe convert`: every form from the command line, with the thresholds and the processor, or nothing at all."""
+"""`holisafe guard convert`: every form, with the thresholds and the processor, or nothing at all."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def reading(folder: Path) -> list[float]:
 
 @pytest.mark.parametrize("form", ["native", "base"])
 def test_forms(form: str, folder: Path, tmp_path: Path) -> None:
-    assert run("convert", folder, tmp_path / "out", "--form", form) == 0
+    assert run("guard", "convert", folder, tmp_path / "out", "--form", form) == 0
     assert (tmp_path / "out" / "guard").is_dir() == (form == "base")
     assert load_thresholds(tmp_path / "out", IMAGE_LABELS) == load_thresholds(folder, IMAGE_LABELS) is not None
     assert reading(tmp_path / "out") == pytest.approx(reading(folder), abs=1e-6)
@@ -55,7 +55,7 @@ def test_forms(form: str, folder: Path, tmp_path: Path) -> None:
 def test_a_published_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     replica = llava_replica(tmp_path / "m", "last_hidden", tower_inside=False)
     out, tower = tmp_path / "out", write_tower(tmp_path / "tower", "clip")
-    assert run("convert", replica.folder, out, "--vision-tower", tower, "--dtype", "float32") == 0
+    assert run("guard", "convert", replica.folder, out, "--vision-tower", tower, "--dtype", "float32") == 0
     assert "without a processor" in capsys.readouterr().err
     with torch.no_grad():
         probabilities = holisafe.load_guarded(out, device="cpu")(**replica.batch, do_safety=True).img_safety_probs
@@ -63,10 +63,10 @@ def test_a_published_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_mistakes_leave_nothing(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("convert", folder, folder) == 2
-    assert run("convert", "pictovlm", tmp_path / "out") == 2
-    assert run("convert", folder, tmp_path / "out", "--form", "merged") == 2
-    assert run("convert", folder, tmp_path / "out", "--pool", "projected") == 2
+    assert run("guard", "convert", folder, folder) == 2
+    assert run("guard", "convert", "pictovlm", tmp_path / "out") == 2
+    assert run("guard", "convert", folder, tmp_path / "out", "--form", "merged") == 2
+    assert run("guard", "convert", folder, tmp_path / "out", "--pool", "projected") == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 4
     for line, reason in zip(

@@ -1,4 +1,4 @@
-"""`holisafe convert`: a guarded model in another form, or a published checkpoint as a folder that stock code opens."""
+"""`holisafe guard convert`: a guarded model, or a published checkpoint, in another form."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def convert(
     pool: Annotated[str | None, typer.Option(help="Where the guard reads, if MODEL does not record it.")] = None,
     dtype: Annotated[str, typer.Option(help="Of the weights written; auto: as they are.")] = "auto",
 ) -> None:
-    """Load a guarded model, published Safe-VLM checkpoints included, and save it in one of the forms.
+    """holisafe guard convert tuned served --form base
+
+    Load a guarded model, published Safe-VLM checkpoints included, and save it in one of the forms.
 
     The processor and the guard's thresholds go along where MODEL has them.
     """

@@ -1,0 +1,76 @@
+"""How every command is made and how its help looks: an example, what it does, its options, the rare ones last.
+
+A command's docstring begins with the example, as it would be typed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import typer
+from typer.core import TyperCommand
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+RARE = "Rarely needed"
+"""The panel at the end of a command's help."""
+
+NAMES_WIDTH = 26
+"""How wide the names of options may be before their help begins on the next line."""
+
+RANGE = re.compile(r"  \[x>=\d+\]|; x>=\d+(?=\])")
+"""That a count is at least 1 goes without saying."""
+
+
+class Command(TyperCommand):
+    """A command whose help fits a screen of 80 columns."""
+
+    def format_usage(self, ctx: Any, formatter: Any) -> None:
+        """The example, where the help begins with one; a line of placeholders teaches less."""
+        example, text = self._told()
+        if example:
+            formatter.write(f"{example}\n")
+            for line in text.split("\n\n"):
+                formatter.write("\n")
+                formatter.write_text(" ".join(line.split()))
+        else:
+            super().format_usage(ctx, formatter)
+
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:
+        if not self._told()[0]:
+            super().format_help_text(ctx, formatter)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {"Options": [], RARE: []}
+        for param in self.get_params(ctx):
+            if record := param.get_help_record(ctx):
+                name, told = record
+                named = name.removesuffix(" <bool>") if param.param_type_name == "option" else str(param.metavar)
+                sections[getattr(param, "rich_help_panel", None) or "Options"].append((named, RANGE.sub("", told)))
+        for title, rows in sections.items():
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows, col_max=NAMES_WIDTH)
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """The first sentence after the example, as far as there is room."""
+        return textwrap.shorten(self._told()[1].partition(".")[0], limit, placeholder=" ...")
+
+    def _told(self) -> tuple[str, str]:
+        """The example, "" where there is none, and the rest."""
+        first, _, rest = inspect.cleandoc(self.help or "").partition("\n\n")
+        return (first, rest) if first.startswith("holisafe ") else ("", first)
+
+
+class Commands(typer.Typer):
+    """A verb of several commands, or, with `alone`, of one."""
+
+    def __init__(self, told: str | None = None, alone: bool = False) -> None:
+        super().__init__(help=told, no_args_is_help=not alone, add_completion=False, rich_markup_mode=None)
+
+    def command(self, name: str | None = None, **how: Any) -> Callable[[Function], Function]:
+        return super().command(name, cls=Command, **how)
