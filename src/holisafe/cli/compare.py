@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import InputError
 from ..runs.scores import FILE
 
 if TYPE_CHECKING:
@@ -28,39 +27,31 @@ def compare(
     Only samples that both models answered and the judge has valid verdicts on count. Every pair of runs is compared on
     every measure; p values are corrected for all of them (Holm).
     """
-    from ..metrics.comparison import compare as compared
-    from ..metrics.shared import judged_by, shared_judges
-    from ..runs.run import side_by_side
+    from ..api.measure import compare as compared
 
-    if len(runs) < 2:
-        raise InputError("a comparison needs at least two run folders")
-    read = side_by_side(runs)
-    judges, notes = shared_judges(read, judge)
-    rows = compared(judged_by(read, judges))
-    if not any(row["n"] for row in rows):
-        raise InputError("the runs have no sample in common that both have a valid verdict on")
+    found = compared(runs, judge=judge)
     if as_json:
         import json
 
-        found = {
-            "benchmark": dict(read[0].benchmark),
-            "runs": {run.title: str(run.folder) for run in read},
-            "comparisons": rows,
-            "notes": notes,
+        told = {
+            "benchmark": dict(found.runs[0].benchmark),
+            "runs": {run.title: str(run.folder) for run in found.runs},
+            "comparisons": found.rows,
+            "notes": found.notes,
         }
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        print(json.dumps(told, indent=2, ensure_ascii=False))
         return
     from ..report.comparisons import comparison_grids, explained
     from .screen import screen
 
     console = screen()
-    for grid in comparison_grids(rows):
+    for grid in comparison_grids(found.rows):
         console.print(grid)
-    print("\n".join(explained(rows)))
-    for note in notes:
+    print("\n".join(explained(found.rows)))
+    for note in found.notes:
         print(f"- {note}")
-    if len(read) == 2 and not judge:
-        _side_by_side(*read)
+    if len(found.runs) == 2 and not judge:
+        _side_by_side(*found.runs)
 
 
 def _side_by_side(first: Run, second: Run) -> None:
