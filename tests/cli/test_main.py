@@ -117,7 +117,7 @@ def test_no_verb_at_all_shows_the_help_and_is_an_error(capsys: pytest.CaptureFix
     [
         (["scoer"], "No such command 'scoer'. Did you mean 'score'"),
         (["--loud"], "No such option: --loud (see: holisafe --help)"),
-        (["run"], "Missing argument 'BENCH'. (see: holisafe run --help)"),
+        (["run"], "Missing argument 'BENCH[:ROOT]...'. (see: holisafe run --help)"),
         (["run", "toy", "--judge", "x"], "missing option '--target' (see: holisafe run --help)"),
         (["run", "toy", "--limit", "0"], "Invalid value for '--limit': "),
         (["run", "toy", "--limit", "ten"], "Invalid value for '--limit': "),
