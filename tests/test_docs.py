@@ -24,7 +24,7 @@ from api_server import ApiServer, digest_answer
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 ADDRESSES = ("https://openrouter.ai/api/v1", "http://127.0.0.1:8000/v1")
-PAGES = ("api_models", "runs", "statistics", "python", "judges", "calibration_methods")
+PAGES = ("api_models", "runs", "statistics", "python", "judges", "calibration_methods", "../README")
 SKIPPED = re.compile(r"\b(BENCH|RUN|TABLE\.csv|SPEC|DIR)\b|\.\.\.|\[")
 """Words of a command that shows a form rather than something to type."""
 
