@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,6 +33,9 @@ class Mutation(NamedTuple):
     def applies(self) -> bool:
         return (ROOT / "src/holisafe" / self.file).read_text(encoding="utf-8").count(self.old) == 1
 
+
+LIBRARIES = ("pytest", "hypothesis", "pandas", "scipy.stats", "sklearn.metrics", "pydantic", "torch", "transformers")
+"""Loaded once for all, before the processes that test part."""
 
 RUN_SCORES, FRAME, INTERVALS = "metrics/run_scores.py", "runs/frame.py", "metrics/intervals.py"
 ONE_READER, OF_RUN_SCORES = "test_one_reader.py", "metrics/test_run_scores.py"
@@ -58,7 +61,7 @@ MUTATIONS = (
     Mutation("another schema is read as this one", "runs/columns.py",
              'compute.all(compute.equal(table["schema"], SCHEMA_VERSION)).as_py()', "True", ONE_READER),
     Mutation("invalid verdicts keep their label", FRAME,
-             'label = kept["label"].where(kept["invalid"].isna())', 'label = kept["label"]', ONE_READER),
+             'label = kept["label"].where(kept["invalid"].isna())', 'label = kept["label"]', OF_RUN_SCORES),
     Mutation("an unknown label stops nothing", FRAME,
              "if unknown := set(label.dropna().unique()) - VERDICT_MEANING.keys():", "if unknown := set():",
              ONE_READER),
@@ -154,7 +157,8 @@ MUTATIONS = (
              "metrics/test_safeground.py"),
     # judges
     Mutation("an empty response is an answer", "judges/string_match.py",
-             "language(text)) if text.strip() else None for", "language(text)) for", OF_NORMALISED),
+             "language(text)) if text.strip() else None for", "language(text)) for",
+             "judges/test_string_match_published.py"),
     Mutation("quoted speech is the assistant's", "judges/refusals.py",
              'return (_OTHER_VOICES if slower or "dear " in text else _SPEECH).sub(" ", text)', "return text",
              OF_NORMALISED),
@@ -227,16 +231,29 @@ def survives(mutation: Mutation, copy: Path) -> bool:
     file = copy / "holisafe" / mutation.file
     whole = file.read_text(encoding="utf-8")
     file.write_text(whole.replace(mutation.old, mutation.new), encoding="utf-8")
-    tests = [str(ROOT / "tests" / name) for name in mutation.tests.split()]
-    command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *tests]
-    environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
     try:
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        child = os.fork()
+        if not child:
+            _run(mutation.tests.split(), copy)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     finally:
         file.write_text(whole, encoding="utf-8")
-    if done.returncode > 1:
-        raise RuntimeError(f"{mutation.what}: the tests did not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return done.returncode == 0
+    if code not in (0, 1):
+        raise RuntimeError(f"{mutation.what}: the tests did not run; see {copy / 'output'}")
+    return code == 0
+
+
+def _run(tests: list[str], copy: Path) -> NoReturn:
+    """In a process of its own: run the tests on the copy, and leave with pytest's code."""
+    import pytest
+
+    os.chdir(ROOT)
+    os.environ["PYTHONPATH"] = str(copy)
+    sys.path.insert(0, str(copy))
+    with (copy / "output").open("w") as output:
+        for stream in (1, 2):
+            os.dup2(output.fileno(), stream)
+        os._exit(pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", *(f"tests/{name}" for name in tests)]))
 
 
 def main() -> None:
@@ -245,6 +262,10 @@ def main() -> None:
         for mutation in MUTATIONS
         if not sys.argv[1:] or any(word in f"{mutation.file} {mutation.what}" for word in sys.argv[1:])
     ]
+    os.environ["OMP_NUM_THREADS"] = "1"
+    for name in LIBRARIES:
+        import_module(name)
+    sys.dont_write_bytecode = True
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copytree(ROOT / "src", Path(folder) / "src"))
         survivors = []

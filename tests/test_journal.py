@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -249,3 +250,18 @@ def test_a_name_that_is_no_text_survives_in_a_line_of_json(tmp_path: Path) -> No
         journal.append(json.dumps({"image": name}, ensure_ascii=False))
     ((_, line),) = read_lines(tmp_path / "lines")
     assert json.loads(line) == {"image": name}
+
+
+def test_a_line_that_the_disk_takes_half_of_is_removed_again(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Journal(tmp_path / "lines") as journal:
+        journal.append("first")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+        try:
+            with pytest.raises(OSError, match="lines"):
+                journal.append("the second, of which four bytes fit")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert (tmp_path / "lines").read_text() == "first\n"
+        journal.append("third")
+    assert (tmp_path / "lines").read_text() == "first\nthird\n"

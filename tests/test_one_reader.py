@@ -231,6 +231,7 @@ def test_what_the_quick_reader_passes_on_reads_the_same(run: Path, tmp_path: Pat
         ("scores.json", '{"judges": ', r"scores\.json: not JSON"),
         ("manifest.json", '{"judges": 3}', r"manifest\.json"),
         ("verdicts.jsonl", '{"schema":1,"sample_id":"s0"}\n', r"verdicts\.jsonl, row 1"),
+        ("responses.jsonl", '{"schema":2,"sample_id":"s0","target":"t","text":""}\n', r"row 1, field 'schema'"),
         ("responses.jsonl", '{"schema":1,"sample_id":7,"target":"t","text":""}\n', r"row 1, field 'sample_id'"),
     ],
 )

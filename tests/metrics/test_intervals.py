@@ -180,3 +180,11 @@ def test_a_mean_takes_in_both_intervals() -> None:
     size = effective_size(lopsided, sizes)
     assert mean_interval(lopsided, sizes)[1] >= combined([0.5, 0.5], lopsided, sizes)[1]
     assert mean_interval(lopsided, sizes)[0] <= clopper_pearson(size / 3, size)[0]
+
+
+def test_clusters_that_differ_less_than_chance_tell_no_more_than_pairs() -> None:
+    hits, sizes = np.ones((50, 1)), np.full((50, 1), 2.0)  # exactly one of each two fails
+    assert effective_size(hits, sizes) <= 100
+    low, high = mean_interval(hits, sizes)
+    alone = clopper_pearson(50, 100)
+    assert low <= alone[0] < alone[1] <= high
