@@ -214,7 +214,7 @@ def test_a_private_folder_and_its_files(tmp_path: Path, monkeypatch: pytest.Monk
         os.umask(before)
 
 
-TEXTS = st.lists(st.text(st.characters(exclude_characters="\n"), max_size=9), min_size=1, max_size=5)
+TEXTS = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=9), min_size=1, max_size=5)
 
 
 @settings(max_examples=30, deadline=None)

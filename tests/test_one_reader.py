@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from holisafe.cli import app
+from holisafe.errors import InputError
 from holisafe.journal import read_json, write_json
 from holisafe.metrics.gate import parse_gate
 from holisafe.metrics.run_scores import run_scores
@@ -202,6 +203,17 @@ def test_what_is_out_of_date_never_counts(tmp_path: Path) -> None:
     assert found.versions == {"now": "2", "gone": "8"}
     rows = found.verdicts[["judge", "sample_id"]].astype(str)
     assert rows.to_numpy().tolist() == [["now", "s0"], ["gone", "s1"]]
+
+
+def test_tables_refuse_a_newer_schema(run: Path, tmp_path: Path) -> None:
+    newer = tmp_path / "newer"
+    newer.mkdir()
+    for file in run.iterdir():
+        (newer / file.name).write_bytes(file.read_bytes())
+    with (newer / "responses.jsonl").open("a") as file:
+        file.write('{"schema":2,"sample_id":"s0","target":"t","text":""}\n')
+    with pytest.raises(InputError, match=r"responses\.jsonl, row \d+, field 'schema'"):
+        len(read_run(newer).answers)
 
 
 def test_what_the_quick_reader_passes_on_reads_the_same(run: Path, tmp_path: Path) -> None:
