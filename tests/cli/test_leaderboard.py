@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,23 @@ def test_on_screen(
     assert "…" not in said
     for words in ("by majority, ranked by masr_pooled", "1 [1, 1]", "n=3408", "(published)", "pooled over pairs"):
         assert words in said
+
+
+@pytest.mark.parametrize("width", [40, *range(60, 121, 7), 200])
+def test_no_number_is_cut_however_narrow_the_terminal(
+    runs: list[Path], published: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    args = (*runs, "--judge", "majority", "--published", published, "--draws", "200")
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert holisafe("leaderboard", *args) == 0
+    table = capsys.readouterr().out.partition("\n- ")[0]
+    assert max(map(len, table.splitlines())) <= width
+    shown = re.findall(r"[-\w.]+", table)
+    for row in board(capsys, *args)["judges"]["majority"]:
+        for name, cell in row["rates"].items():
+            assert f"{100 * cell['rate']:.1f}" in shown, name
+        low, high = (100 * row["rates"]["masr_pooled"][edge] for edge in ("low", "high"))
+        assert f"[{low:.1f}, {high:.1f}]" in table
 
 
 def test_the_fifth_versions_table_is_ranked_by_the_plain_mean(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from holisafe.report.figures.frontier import COMPARED, Point, frontier_plot, setting_mark
 from holisafe.report.frontier_page import figures, render, write_frontier_page
-from holisafe.report.frontier_rows import chosen_on, marks, picked_by, setting_table
+from holisafe.report.frontier_rows import chosen_on, columns, marks, picked_by, setting_table
 from holisafe.report.numbers import as_cell
 from report.fake_frontier import cell, fake_frontier
 from report.parsed_page import Node, parse
@@ -136,6 +137,20 @@ def test_failed_settings_are_in_no_figure() -> None:
     found = fake_frontier(1, 4, failed=1)
     assert "method1,strength=0.25" not in str(figures(found)[0]["svg"])
     assert marks(found, found["points"][1]) == ["3 calls failed"]
+
+
+@pytest.mark.parametrize("width", [44, 80, 110])
+def test_a_narrow_terminal_cuts_no_interval(width: int) -> None:
+    found = fake_frontier(2, 3)
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(setting_table(found, "choose"))
+    text = console.export_text()
+    assert "…" not in text
+    for point in found["points"]:
+        for name in columns(found["points"]):
+            cell = as_cell(point["choose"]["rates"][name])
+            assert f"{100 * cell.rate:.1f} %" in text
+            assert f"[{100 * cell.low:.1f}, {100 * cell.high:.1f}]" in text
 
 
 def test_the_terminal_shows_rates_with_n_and_marks() -> None:

@@ -65,4 +65,5 @@ def _side_by_side(first: Run, second: Run) -> None:
         return
     if any(slices(first.scores, judge) for judge in first.scores.judges):
         measures = [measure for run in (first, second) for rows in everything(run.scores) for measure in rows]
-        screen().print(before_after_table(first.scores, second.scores, changes(first, second, measures)))
+        changed = changes(first, second, measures)
+        screen().print(before_after_table(first.scores, second.scores, changed, (first.title, second.title)))

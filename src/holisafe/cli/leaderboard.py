@@ -12,9 +12,8 @@ import typer
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from ..metrics.leaderboard import Ranked, Row
+    from ..report.grids import Grid
 
 KNOWN_TABLES = {
     "claude_judge": "Claude-3.5-Sonnet",
@@ -163,39 +162,21 @@ def _sorted_by(one: Ranked, sort: str) -> str:
     return cell_text(one.row.cells[sort])
 
 
-def _table(judge: str, board: Sequence[Ranked], sort: str) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
+def _table(judge: str, board: Sequence[Ranked], sort: str) -> Grid:
     from ..metrics.measures import MEASURES
-    from ..report.numbers import ABSENT, percent
-    from ..report.tables import Pieces
+    from ..report.grids import Grid
+    from ..report.numbers import percent
 
-    twin = {"masr_pooled": "masr_macro"}.get(sort, "masr_pooled")  # on a screen there is room for one mASR
-    columns = [name for name in _columns(board, sort) if not (name == twin and "masr" in sort)]
-    table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, title=Text(f"by {judge}, ranked by {sort}"), title_justify="left"
-    )
-    table.add_column("Rank", no_wrap=True)
-    table.add_column("Model", overflow="fold", min_width=14)
-    table.add_column("Best", justify="right", no_wrap=True)
-    table.add_column(MEASURES[sort].label, justify="right")
-    for name in columns:
-        table.add_column(MEASURES[name].label.replace("ASR ", ""), justify="right", no_wrap=True)
+    columns = _columns(board, sort)
+    named = [MEASURES[name].label.removeprefix("ASR ") for name in columns]
+    rows = []
     for one in board:
         others = [one.row.cells[name].rate if name in one.row.cells else None for name in columns]
-        model = Text(one.row.model)
-        if one.row.published:
-            model.append(" (published)", style="dim")
-        table.add_row(
-            _rank(one),
-            model,
-            ABSENT if one.best is None else percent(one.best),
-            Pieces(_sorted_by(one, sort)),
-            *(percent(rate).removesuffix(" %") for rate in others),
-        )
-    return table
+        model = f"{one.row.model} (published)" if one.row.published else one.row.model
+        rates = [percent(rate).removesuffix(" %") for rate in others]
+        rows.append((model, _rank(one), percent(one.best), _sorted_by(one, sort), *rates))
+    heads = ("Model", "Rank", "Best", MEASURES[sort].label, *named)
+    return Grid(f"by {judge}, ranked by {sort}", heads, tuple(rows))
 
 
 def _print_markdown(boards: dict[str, list[Ranked]], sort: str, notes: Sequence[str]) -> None:

@@ -36,9 +36,8 @@ def score(
 
 def _print(scores: dict[str, Any], title: str) -> None:
     """One column a judge; categories below where the table has them."""
-    from rich.table import Table
-
     from ..metrics.measured import breakdown, safety
+    from ..report.grids import Grid
     from ..report.numbers import cell_text
     from ..runs.scores import Scores, typed
     from .screen import screen
@@ -52,9 +51,5 @@ def _print(scores: dict[str, Any], title: str) -> None:
         names = dict.fromkeys(name for column in cells.values() for name in column)
         if not names:
             continue
-        grid = Table(title=heading, title_justify="left")
-        for header in ("", *columns):
-            grid.add_column(header)
-        for name in names:
-            grid.add_row(name, *(cell_text(column.get(name)) for column in cells.values()))
-        console.print(grid)
+        rows = [(name, *(cell_text(column.get(name)) for column in cells.values())) for name in names]
+        console.print(Grid(heading, ("", *columns), tuple(rows)))

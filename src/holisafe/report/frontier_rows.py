@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..metrics.measures import MEASURES, TWINS, lower_is_better
+from .grids import NOTES, Grid
 from .numbers import ABSENT, as_cell, bracket, cell_text, percent
-from .tables import Pieces
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 SHOWN = ("sra_u", "sra_s", "utility", "masr_pooled", "rr", *TWINS)
 """Measures that have a column; those that nothing measured are left out, and twins where the other one is there."""
@@ -100,30 +97,19 @@ def picked_by(found: Mapping[str, Any]) -> str:
     return f"{rule}: {picks['all']}."
 
 
-def setting_table(found: Mapping[str, Any], phase: str) -> Table:
+def setting_table(found: Mapping[str, Any], phase: str) -> Grid:
     """A terminal table of all points that were measured in a phase."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     points = [point for point in found["points"] if point[phase]]
     title = "Settings, on the split to choose on" if phase == "choose" else "On the split to report"
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    table.add_column("Setting", overflow="fold")
     named = columns(points)
-    for label in named.values():
-        table.add_column(label, justify="right")
-    table.add_column("Latency", justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
+    rows = []
     for point in points:
         numbers = point[phase]
-        told = [latency(numbers), "; ".join(marks(found, point))]
-        if phase == "report":
-            told = [latency(numbers), "; ".join(filter(None, (_limits(found, numbers),)))]
-        cells = [Pieces(cell_text(as_cell(numbers["rates"].get(name)))) for name in named]
-        style = "bold" if point["name"] == found["picks"]["all"] else None
-        table.add_row(Text(point["name"].replace(",", ", ")), *cells, Text(told[0]), Text(told[1]), style=style)
-    return table
+        cells = [cell_text(as_cell(numbers["rates"].get(name))) for name in named]
+        notes = "; ".join(marks(found, point)) if phase == "choose" else _limits(found, numbers)
+        rows.append((point["name"].replace(",", ", "), *cells, latency(numbers), notes))
+    picked = frozenset(n for n, point in enumerate(points) if point["name"] == found["picks"]["all"])
+    return Grid(title, ("Setting", *named.values(), "Latency", NOTES), tuple(rows), picked)
 
 
 def _limits(found: Mapping[str, Any], numbers: Mapping[str, Any]) -> str:

@@ -63,7 +63,12 @@ def run_table(scores: Scores) -> Table:
     return table
 
 
-def before_after_table(before: Scores, after: Scores, changed: Mapping[Measure, Change | None]) -> Table:
+def before_after_table(
+    before: Scores,
+    after: Scores,
+    changed: Mapping[Measure, Change | None],
+    titles: tuple[str, str] = ("Before", "After"),
+) -> Table:
     """Two runs of the same benchmark side by side, with the change in points and its interval, a block a judge.
 
     `changed` holds what `metrics.changes` finds; of other measures the change comes from the two cells.
@@ -73,8 +78,8 @@ def before_after_table(before: Scores, after: Scores, changed: Mapping[Measure, 
     from rich.text import Text
 
     table = _table(_answers(before, after))
-    table.add_column("Before", justify="right")
-    table.add_column("After", justify="right")
+    for title in titles:
+        table.add_column(Text(title, overflow="fold"), justify="right")
     table.add_column("Change, points", justify="right")
     for earlier, later in zip(everything(before), everything(after), strict=True):
         judge = None
