@@ -58,9 +58,8 @@ def embed(wanted: Sequence[tuple[Path, str]], open_image: OpenImage, room: int, 
 
     form = FORMS[0]
     if len(wanted) * LARGE > room:
-        tried = [
-            found for one in wanted[:: -(-len(wanted) // SAMPLE)] if not isinstance(found := opened(one), InputError)
-        ]
+        some = map(opened, wanted[:: -(-len(wanted) // SAMPLE)])
+        tried = [image for image in some if not isinstance(image, InputError)]
         form = _fitting(tried, room * len(tried) / len(wanted))
     urls: dict[str, int] = {}
     places: list[int | None] = []
