@@ -151,6 +151,22 @@ def _(folder: Path) -> list[str]:
     return ["agreement", str(folder / "run")]
 
 
+for NAME in ("manifest.json", "samples.jsonl", "responses.jsonl", "verdicts.jsonl", "scores.json"):
+
+    @row("run", f"bomb: {NAME} without end")
+    def _(folder: Path, name: str = NAME) -> list[str]:
+        with (folder / "run" / name).open("r+b") as file:
+            file.truncate(2**36)  # of no size on the disk
+        return ["report", str(folder / "run")]
+
+
+@row("run", "bomb: a line without end, to append to")
+def _(folder: Path) -> list[str]:
+    with (folder / "run" / "verdicts.jsonl").open("r+b") as file:
+        file.truncate(2**36)
+    return ["judge", str(folder / "run"), "--judge", "string-match:holisafe"]
+
+
 def driven(folder: Path) -> str:
     """The run with every name a terminal's and a page's enemy."""
     run = folder / "run"
@@ -207,6 +223,16 @@ def _(folder: Path) -> list[str]:
     odd = [{**json.loads(line), "category": [{}], "meta": 3, "images": {"a": 1}} for line in lines]
     (folder / "run" / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in odd))
     return ["report", str(folder / "run")]
+
+
+for SHAPE in ({}, {"a": {"b": 1.0}}, {"probabilities": {}}, {"probabilities": {"safe": "x"}}, [1], "x"):
+
+    @row("run", f"drive: reading {SHAPE}")
+    def _(folder: Path, shape: Any = SHAPE) -> list[str]:
+        path = folder / "run" / "responses.jsonl"
+        lines = [json.dumps({**json.loads(line), "guard": shape}) for line in path.read_text().splitlines()]
+        path.write_text("".join(f"{line}\n" for line in lines))
+        return ["compare", str(folder / "run"), str(folder / "run")]
 
 
 # A learned file.
@@ -470,6 +496,33 @@ def _(folder: Path) -> list[str]:
     return rubric(folder, f"name: {json.dumps(DRIVE)}\nversion: 1\nsource: x\nlabels: {{a: refused, b: answered}}")
 
 
+@row("rubric", "escape")
+def _(folder: Path) -> list[str]:
+    os.mkfifo(folder / "r.md")
+    return ["judge", str(folder / "run"), "--judge", f"llm/{folder / 'r.md'}/replay/{folder / 'run/responses.jsonl'}"]
+
+
+@row("rubric", "escape: nobody's home")
+def _(folder: Path) -> list[str]:
+    return ["judge", str(folder / "run"), "--judge", f"llm/~nobody.here/r.md/replay/{folder / 'run/responses.jsonl'}"]
+
+
+@row("rubric", "bomb: without end")
+def _(folder: Path) -> list[str]:
+    command = rubric(folder, "name: x")
+    with (folder / "r.md").open("r+b") as file:
+        file.truncate(2**36)
+    return command
+
+
+@row("wording", "escape")
+def _(folder: Path) -> list[str]:
+    os.mkfifo(folder / "w.txt")
+    answers = f"replay/{folder / 'run' / 'responses.jsonl'}"
+    calibrate, out = f"reminder,wording={folder / 'w.txt'}", str(folder / "out")
+    return ["run", "pictosafe", "--target", answers, "--calibrate", calibrate, "--judge", "string-match", "--out", out]
+
+
 def bench(folder: Path, change: Callable[[dict[str, Any]], None]) -> list[str]:
     root = folder / "bench"
     (root / "images").mkdir(parents=True)
@@ -551,7 +604,7 @@ def test_a_strangers_file_does_nothing_but_fail(name: tuple[str, str], good: Pat
     if done.returncode == 2:
         assert err.count("holisafe: ") >= 1 or out, said
     for file in folder.rglob("*"):
-        if file.is_file() and not file.is_symlink():
+        if file.is_file() and not file.is_symlink() and file.stat().st_size < 2**30:
             content = file.read_bytes()
             assert SECRET.encode() not in content, file
             assert b"<script>alert(1)" not in content or file.suffix != ".html", file

@@ -19,6 +19,7 @@ GROUND = (
     "threads",
     "visible",
     "errors",
+    "limits",
     "specs",
     "journal",
     "tables",

@@ -19,11 +19,13 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from .errors import InputError, Notice
+from .limits import beyond, limits
 
 UNFINISHED: Final = ".unfinished"
 LONGEST_NAME: Final = 255 - len(f".{UNFINISHED}")
@@ -140,13 +142,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file's value. Raises InputError when it cannot be read or is no JSON."""
+    """A JSON file's value. Raises InputError when it cannot be read, is too large, or is no JSON."""
+    with _opened(path) as file:
+        content = file.read(limits().value + 1)
+    if len(content) > limits().value:
+        raise beyond("value", "bytes", path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError("no such file", where=path) from None
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", where=path) from None
+        return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"not JSON ({error})", where=path) from None
 
@@ -154,20 +156,49 @@ def read_json(path: Path) -> Any:
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """The whole lines of a file with their numbers from 1; none without a file; a torn last line is left out.
 
-    Raises InputError for a line that is not UTF-8, and for a file that cannot be read.
+    Raises InputError for a line that is not UTF-8 or too long, and for a file that cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            for row, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
-                    return
-                yield row, line[:-1].decode("utf-8")
-    except FileNotFoundError:
+    if not path.exists():
         return
+    most = limits().value
+    with _opened(path) as file:
+        for row in count(1):
+            line = file.readline(most)
+            if not line.endswith(b"\n"):
+                if len(line) == most:
+                    raise beyond("value", "bytes", path, row)
+                return
+            try:
+                yield row, line[:-1].decode("utf-8")
+            except UnicodeDecodeError:
+                raise InputError("not UTF-8", where=path, row=row) from None
+
+
+def read_whole_lines(path: Path) -> bytes:
+    """All the lines at once, as `read_lines`. A file that stands for endless bytes is refused at the first of them."""
+    pieces, most = [], limits().value
+    if path.exists():
+        with _opened(path) as file:
+            while piece := file.read(most):
+                pieces.append(piece)
+                if len(piece) == most and b"\n" not in piece:
+                    raise beyond("value", "bytes", path)
+    content = b"".join(pieces)
+    return content[: content.rfind(b"\n") + 1]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """A regular file, opened for reading. Raises InputError for anything else, and for what the system refuses."""
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError("is a folder, a pipe or a device", where=path)
+        with path.open("rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise InputError("no such file", where=path) from None
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", where=path) from None
-    except UnicodeDecodeError:
-        raise InputError("not UTF-8", where=path, row=row) from None
 
 
 class Journal:
@@ -186,7 +217,7 @@ class Journal:
         try:
             lock(self._file, self.path)
             with said_of(self.path):
-                _cut_torn_line(self._file)
+                _cut_torn_line(self._file, self.path)
         except BaseException:
             os.close(self._file)
             raise
@@ -316,10 +347,12 @@ def _sync(descriptor: int) -> None:
             raise
 
 
-def _cut_torn_line(descriptor: int, block: int = 1 << 16) -> None:
-    """Cut off what follows the last line's end."""
+def _cut_torn_line(descriptor: int, path: Path, block: int = 1 << 16) -> None:
+    """Cut off what follows the last line's end. Raises InputError where that is more than any line of ours."""
     size = start = os.fstat(descriptor).st_size
     while start:
+        if size - start > limits().value:
+            raise beyond("value", "bytes without a line's end", path)
         end, start = start, max(0, start - block)
         found = os.pread(descriptor, end - start, start).rfind(b"\n")
         if found >= 0:

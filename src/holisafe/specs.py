@@ -124,6 +124,14 @@ def is_local(address: str) -> bool:
         return False
 
 
+def typed_path(path: str | Path) -> Path:
+    """A path with `~` as a shell has it; one of a user who is not there stays as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def recorded_place(path: Any, where: str | Path) -> Path | None:
     """Where a file says that data lie on this machine; None for nowhere. What follows a question mark is left to the
     reader of tables. Raises InputError for a hub's name, another machine's folder, a device, a pipe, or nothing there.

@@ -67,7 +67,7 @@ def test_a_wording_of_ones_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"), [(None, "unreadable"), (b" \n", "holds no text"), (b"\xff\xfe\x00", "unreadable")]
+    ("content", "says"), [(None, "no such file"), (b" \n", "holds no text"), (b"\xff\xfe\x00", "UTF-16 text")]
 )
 def test_a_wording_that_cannot_be_used(content: bytes | None, says: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.txt"

@@ -316,7 +316,7 @@ def test_a_version_follows_the_wording_and_the_fence(script: ScriptedTarget, mon
         ("llm/", "is not written KIND"),
         ("llm/holisafe", "names no model"),
         ("llm/nothing/scripted/m", "no rubric is called 'nothing'"),
-        ("llm/./none.md/scripted/m", "no such rubric"),
+        ("llm/./none.md/scripted/m", "no such file"),
         ("llm/holisafe/scripted", "is not written KIND/NAME"),
         ("llm/holisafe/nowhere/m", "no target is called 'nowhere'"),
         ("llm/holisafe/scripted/m,of=everything", "of=everything is none of response, reasoning"),

@@ -137,7 +137,7 @@ def test_a_broken_file_is_refused_with_its_name_and_what_is_wrong(
 
 
 def test_a_missing_file_and_a_built_in_name_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such rubric"):
+    with pytest.raises(InputError, match="no such file"):
         load_rubric(str(tmp_path / "none.md"))
     with pytest.raises(InputError, match="unreadable"):
         load_rubric(str(tmp_path))

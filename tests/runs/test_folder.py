@@ -223,7 +223,7 @@ def test_reading_what_is_no_run_folder(tmp_path: Path) -> None:
         read_manifest(tmp_path)
     with pytest.raises(InputError, match="no such file"):
         read_json(tmp_path / "x.json")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="a folder"):
         read_json(tmp_path)
     assert read_records(tmp_path, Response) == {}
 

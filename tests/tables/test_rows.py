@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from holisafe.errors import InputError
+from holisafe.limits import SETTING, Limits, limits
 from holisafe.tables import FORMS, identity, read_json, read_text, rows, text_columns
-from holisafe.tables.limits import SETTING, Limits, limits
 
 AB = [(1, {"a": "1", "b": "x"}), (2, {"a": "2", "b": "y"})]
 NUMBERS = [(1, {"a": 1, "b": "x"}), (2, {"a": 2, "b": "y"})]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InputError
 from ..journal import whole_file
+from ..specs import typed_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,7 +72,7 @@ def load_learned(path: str | Path, method: str | None = None) -> Learned:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    where = Path(path).expanduser()
+    where = typed_path(path)
     try:
         if where.exists() and not where.is_file():
             raise ValueError("a folder, a pipe or a device")

@@ -156,6 +156,8 @@ def _exit_code(command: Any, args: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains on its way out
         return BROKEN_PIPE
+    except MemoryError:
+        return _complain("this takes more memory than there is", ExitCode.RESUMABLE)
     except Exception as error:  # noqa: BLE001 - the last place where it can be said
         if not isinstance(error, OSError) or error.errno is None:
             return _fault()

@@ -12,6 +12,7 @@ from ..benchmarks import open_benchmark
 from ..benchmarks.base import Benchmark
 from ..errors import InputError
 from ..records import GuardReading, Response, Sample
+from ..specs import typed_path
 from ..taxonomy import COMBINATIONS, SAFE
 from .guards import Guard, OurGuard, open_guard
 from .progress import Progress, silent
@@ -63,7 +64,7 @@ def evaluate_pairs(
     if guard is None:
         if choose_on is not None or isinstance(data, Benchmark):
             raise InputError("a guard is needed to read pairs; only a run folder holds its readings", where=str(data))
-        readings, name, note = _of_run(Path(data).expanduser()), str(data), UNKNOWN
+        readings, name, note = _of_run(typed_path(data)), str(data), UNKNOWN
     else:
         benchmark = data if isinstance(data, Benchmark) else open_benchmark(str(data))
         tested = _pairs(benchmark.only(split))

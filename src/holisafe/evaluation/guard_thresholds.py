@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError
+from ..specs import typed_path
 from .guards import Opening, OurGuard, open_guard
 from .image_sets import check_labels, open_set
 from .progress import Progress, silent
@@ -43,7 +44,7 @@ def keep_thresholds(
     for name, value in (("false-alarm rate", false_alarms), ("coverage", coverage)):
         if not 0 < value < 1:
             raise InputError(f"a {name} of {value:g} does not lie between 0 and 1")
-    folder = Path(model).expanduser()
+    folder = typed_path(model)
     if not folder.is_dir():
         raise InputError("thresholds are kept in a model's folder, and this is none", where=model)
 

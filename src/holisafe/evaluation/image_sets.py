@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..benchmarks import open_benchmark
 from ..errors import InputError
+from ..specs import typed_path
 from ..taxonomy import OTHER_SPELLINGS, SAFE
 from .image_files import image_files
 
@@ -46,7 +47,7 @@ class LabelledImage:
 
 def open_set(given: str, split: str | None = None) -> list[LabelledImage]:
     """The images of a set, in its order. Raises InputError when it is none, or holds no labelled image."""
-    path = Path(given).expanduser()
+    path = typed_path(given)
     if path.is_file():
         images = _of_table(path, split)
     elif path.is_dir() and split is not None:

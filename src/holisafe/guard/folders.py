@@ -14,7 +14,7 @@ from urllib.request import getproxies
 
 from ..errors import InputError
 from ..journal import read_json
-from ..specs import ELSEWHERE
+from ..specs import ELSEWHERE, typed_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +41,7 @@ def locate(path: str | Path) -> str:
     """A folder's path or a hub id, from what a user wrote. Raises InputError when it can be neither."""
     if str(path) == SHIPPED:
         path = shipped_folder()
-    folder = Path(path).expanduser()
+    folder = typed_path(path)
     if folder.is_dir():
         return str(folder)
     if folder.exists():
@@ -71,7 +71,7 @@ def locate_named(name: Any, source: str, where: Path) -> str:
         raise InputError("does not name the base model", where=where, field="base_model_name_or_path")
     if not Path(source).is_dir() or name == SHIPPED:
         return locate(name)
-    if not name.startswith(ELSEWHERE) and Path(name).expanduser().is_dir():
+    if not name.startswith(ELSEWHERE) and Path(name).is_dir():
         return locate(name)
     problem = f"names {name!r}, and there is no such model folder"
     if _HUB_ID.fullmatch(name):

@@ -20,6 +20,7 @@ from typing import Any, Final
 from ..errors import InputError
 from ..journal import write_json
 from ..records import GuardReading
+from ..specs import typed_path
 from .adapters import GUARD_FOLDER
 from .folders import find_file, locate, read_object
 from .head import HEAD
@@ -68,7 +69,7 @@ class GuardThresholds:
 
 def save_thresholds(thresholds: GuardThresholds, path: str | Path) -> Path:
     """Write them into a model's folder, replacing what is there. Raises InputError when there is no such folder."""
-    folder = Path(path).expanduser()
+    folder = typed_path(path)
     if not folder.is_dir():
         raise InputError("thresholds are kept in a model's folder, and this is none", where=path)
     write_json(folder / FILE, {"schema": SCHEMA, **dataclasses.asdict(thresholds)})

@@ -26,11 +26,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ..errors import InputError
 from ..records import Sample
+from ..specs import typed_path
+from ..tables import read_text
 from ..taxonomy import VERDICT_MEANING
 from ..typed_yaml import parse_yaml, validated
 from .reply import Form
@@ -144,12 +145,7 @@ def load_rubric(name: str) -> Rubric:
     """A built-in rubric by name or a user's by its path. Raises InputError naming the file and what is wrong in it."""
     if name in built_in():
         return parse_rubric(_folder().joinpath(f"{name}.md").read_text(encoding="utf-8"), name)
-    try:
-        text = Path(name).expanduser().read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "no such rubric" if isinstance(error, FileNotFoundError) else f"unreadable ({error})"
-        raise InputError(reason, where=name) from None
-    rubric = parse_rubric(text, name)
+    rubric = parse_rubric(read_text(typed_path(name)), name)
     if rubric.name in built_in():
         raise InputError(f"{rubric.name!r} is a built-in rubric; another name is needed", where=name, field="name")
     return rubric
@@ -159,7 +155,6 @@ def parse_rubric(text: str, where: str) -> Rubric:
     """A rubric from its file's text. Raises InputError for front matter or a placeholder that cannot be."""
     from pydantic import RootModel
 
-    text = text.replace("\r\n", "\n")
     parts = _FILE.fullmatch(text)
     if parts is None:
         raise InputError("does not begin with front matter between two lines of ---", where=where)

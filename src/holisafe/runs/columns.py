@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from ..journal import read_whole_lines
 from ..records import SCHEMA_VERSION, Finish, Record, Response, Sample, Verdict
 from ..taxonomy import Expected
 from .folder import FILES, read_records
@@ -54,10 +55,7 @@ def read_columns(folder: Path, kind: type[Record]) -> pd.DataFrame:
 
     Raises InputError, naming file, row and field, for what is no record.
     """
-    path = folder / FILES[kind]
-    data = path.read_bytes() if path.exists() else b""
-    data = data[: data.rfind(b"\n") + 1]
-    table = _parsed(data, kind)
+    table = _parsed(read_whole_lines(folder / FILES[kind]), kind)
     if table is None:
         table = _from_records(list(read_records(folder, kind).values()), kind)
     return _flat(table, kind)
@@ -100,10 +98,27 @@ def _parsed(data: bytes, kind: type) -> arrow.Table | None:
     whole = len(table) == data.count(b"\n") and compute.all(compute.equal(table["schema"], SCHEMA_VERSION)).as_py()
     if not whole or any(table[name].null_count for name in (*NEEDED[kind], "schema")):
         return None
+    if "guard" in table.column_names and not _told_by_label(table["guard"].type):
+        return None
     for name in KNOWN.keys() & set(TEXT[kind]):
         if not set(table[name].unique().to_pylist()) <= {*KNOWN[name], None}:
             return None
     return table
+
+
+def _told_by_label(reading: arrow.DataType) -> bool:
+    """Whether readings, where there are any, are {"probabilities": {label: number}}."""
+    from pyarrow import types
+
+    if types.is_null(reading):
+        return True
+    if not types.is_struct(reading) or [field.name for field in reading] != ["probabilities"]:
+        return False
+    labels = reading.field(0).type
+    number = types.is_struct(labels) and all(
+        types.is_floating(field.type) or types.is_integer(field.type) for field in labels
+    )
+    return bool(number and labels.num_fields)
 
 
 def _from_records(records: Sequence[Any], kind: type) -> arrow.Table:

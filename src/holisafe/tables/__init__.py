@@ -4,7 +4,7 @@
         name = identity(row, "id", path, number)
 
 `reading` finds the form and checks every value; `delimited`, `json_rows`, `workbook` and `columnar` are the forms;
-`fields` takes a row apart; `limits` says how large all of it may be; `writing` writes CSV.
+`fields` takes a row apart; `writing` writes CSV. How large all of it may be, `limits` says.
 """
 
 from .fields import Row, column_of, identity, is_blank, label, one_of, optional_text, short, text, truth

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError
-from .limits import RATIO, beyond, counted, limits
+from ..limits import RATIO, beyond, counted, limits
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..limits import beyond, counted, limits
 from .fields import is_blank
 from .files import lines, opened
-from .limits import beyond, counted, limits
 
 
 def csv_rows(path: Path, member: str | None = None) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ..errors import InputError
-from .limits import beyond, limits
+from ..limits import beyond, limits
 
 SIGNATURES = {
     b"\x1f\x8b": "it is compressed with gzip: unpack it first",

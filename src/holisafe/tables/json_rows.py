@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import InputError
+from ..limits import beyond, counted, limits
 from .files import lines, opened
-from .limits import beyond, counted, limits
 
 BLOCK = 1 << 16
 """Characters of a list read at once."""

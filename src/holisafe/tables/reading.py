@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..limits import beyond, limits
 from .columnar import parquet_rows
 from .delimited import csv_rows, tsv_rows
 from .files import check_unicode, reading, regular_file
 from .json_rows import json_rows, json_value
-from .limits import beyond, limits
 from .workbook import xlsx_rows
 
 Rows = Iterator[tuple[int, dict[str, Any]]]

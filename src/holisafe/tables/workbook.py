@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..limits import beyond, counted, limits
 from .delimited import column_names
 from .fields import is_blank
 from .files import regular_file
-from .limits import beyond, counted, limits
 
 Rows = Iterator[tuple[int, dict[str, Any]]]
 

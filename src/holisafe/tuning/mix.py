@@ -14,11 +14,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from math import floor
-from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..records import digest
+from ..specs import typed_path
 from ..taxonomy import IMAGE_LABELS
 from .data import check_images
 from .examples import Example
@@ -38,7 +38,7 @@ def draw_mix(
     examples: list[Example] = []
     records: list[dict[str, Any]] = []
     for part in data.mix:
-        path, images = (None if name is None else Path(name).expanduser() for name in (part.path, part.images))
+        path, images = (None if name is None else typed_path(name) for name in (part.path, part.images))
         available = read_source(part.source, path, images, labels, left_out)
         source = part.source if part.name == part.source else f"{part.source}/{part.name}"
         drawn = [replace(example, source=source) for example in draw(available, part, data.draw_seed)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..benchmarks import open_benchmark
@@ -13,6 +12,7 @@ from ..benchmarks.base import Benchmark
 from ..errors import InputError
 from ..records import Picture
 from ..registry import benchmarks
+from ..specs import typed_path
 from .examples import Example
 from .near_duplicates import image_hash, near_images, near_texts
 from .recipe import Data
@@ -66,7 +66,7 @@ def _with_one(
 ) -> Iterable[Overlap]:
     """Overlaps with one benchmark."""
     name, colon, root = named.partition(":")
-    benchmark = open_benchmark(name, Path(root).expanduser() if colon else None)
+    benchmark = open_benchmark(name, typed_path(root) if colon else None)
     samples = [sample for sample in benchmark.samples if sample.split != "train"]
     if not samples:
         raise InputError(f"{name} has no samples but those to train on", where="recipe", field="data.check_against")

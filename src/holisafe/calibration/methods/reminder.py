@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -16,6 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from ...errors import InputError
 from ...records import Message, Request
 from ...registry import calibrations
+from ...specs import typed_path
+from ...tables import read_text
 from ...targets.base import Target
 from ..base import Calibrated, read_options
 
@@ -64,13 +65,10 @@ def wording(name: str) -> str:
     """A shipped wording, or what a .txt file says. Raises InputError when there is neither, or it is empty."""
     if name in wordings():
         return str(_folder().joinpath(f"{name}.txt").read_text(encoding="utf-8")).strip()
-    path = Path(name).expanduser()
+    path = typed_path(name)
     if path.suffix != ".txt":
         raise InputError(f"no wording is called {name!r}; known: {', '.join(wordings())}, or a .txt file")
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"unreadable ({error})", where=path) from None
+    text = read_text(path).strip()
     if not text:
         raise InputError("holds no text", where=path)
     return text

@@ -1,4 +1,4 @@
-"""How large a table may be: a small file can stand for endless rows, and a stranger's file is no reason to run out.
+"""How large a file may be: a small one can stand for endless rows, and a stranger's file is no reason to run out.
 
 Every limit is named where it is met, and raised by HOLISAFE_LIMITS, such as HOLISAFE_LIMITS=rows=2e7,value=1e9.
 """
@@ -12,14 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import InputError
+from .errors import InputError
 
 SETTING = "HOLISAFE_LIMITS"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a table may hold at most."""
+    """What a table, or a file of a run, may hold at most."""
 
     rows: int = 5_000_000
     """Rows, blank ones counted."""
