@@ -232,7 +232,17 @@ for SHAPE in ({}, {"a": {"b": 1.0}}, {"probabilities": {}}, {"probabilities": {"
         path = folder / "run" / "responses.jsonl"
         lines = [json.dumps({**json.loads(line), "guard": shape}) for line in path.read_text().splitlines()]
         path.write_text("".join(f"{line}\n" for line in lines))
-        return ["compare", str(folder / "run"), str(folder / "run")]
+        return ["export", str(folder / "run"), "--out", str(folder / "out.csv")]
+
+
+for LINE in ("null", '{"schema": 1, "x": ' + "[" * 200_000 + "]" * 200_000 + "}"):
+
+    @row("run", f"bomb: {LINE[:4]} in a run")
+    def _(folder: Path, line: str = LINE) -> list[str]:
+        for name in ("samples", "responses", "verdicts"):
+            with (folder / "run" / f"{name}.jsonl").open("a") as file:
+                file.write(line + "\n")
+        return ["export", str(folder / "run"), "--out", str(folder / "out.csv")]
 
 
 # A learned file.

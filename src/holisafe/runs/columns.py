@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import pyarrow as arrow
 
 TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens")
+MOST_BRACKETS = 1000
+"""Opened in a line, as far as counting tells: more may be nested deeper than pyarrow's stack."""
+
 SLICES = ("task", "condition", "slot")
 """What benchmarks tell in a sample's `meta` that rates are taken apart by."""
 
@@ -89,6 +92,10 @@ def _parsed(data: bytes, kind: type) -> arrow.Table | None:
 
     if not data:
         return _schema(kind).empty_table()
+    if not data.startswith(b"{") or data.count(b"\n{") + 1 != data.count(b"\n"):
+        return None  # pyarrow crashes on a line that is `null`
+    if kind is Response and any(line.count(b"[") + line.count(b"{") > MOST_BRACKETS for line in data.split(b"\n")):
+        return None  # and on nesting without end, where it infers types
     others = "infer" if kind is Response else "ignore"  # the labels of a guard are known to its readings alone
     options = json.ParseOptions(explicit_schema=_schema(kind), unexpected_field_behavior=others)
     try:
