@@ -201,7 +201,7 @@ MODELS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "no weights": (without("*.safetensors*"), ["model.safetensors is missing"]),
     "no config": (without("config.json"), ["config.json is missing"]),
     "half a config": (cut(lambda folder: folder / "config.json"), ["cannot be loaded"]),
-    "half the weights": (cut(lambda folder: folder / "model.safetensors"), ["cannot be loaded"]),
+    "half the weights": (cut(lambda folder: folder / "model.safetensors"), ["broken safetensors file"]),
 }
 
 

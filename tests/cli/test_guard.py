@@ -95,7 +95,7 @@ def test_a_folder_with_a_broken_image(model: Path, folder: Path, capfd: Captured
             assert "verdict" not in line
     code, out, _ = run(capfd, "predict", folder, "--model", model)
     assert code == 3
-    assert "not an image: plain text" in " ".join(out.replace("│", " ").split())  # a long path takes room
+    assert "notanimage:plaintext" in "".join(out.replace("│", "").split())  # a long path takes room
     (folder / "empty").mkdir()
     assert run(capfd, "predict", folder / "empty", "--model", model)[0] == 2
 
@@ -148,7 +148,8 @@ def test_out_goes_on_where_it_stopped(model: Path, folder: Path, tmp_path: Path,
 
     paint(folder / "2.png", 9)  # mended
     code, said, err = run(capfd, *given)
-    assert (code, said, err) == (0, f"{out}: 6 images, 1 of them read now, 0 with an error\n", "")
+    assert (code, said) == (0, f"{out}: 6 images, 1 of them read now, 0 with an error\n")
+    assert err.endswith("left out: 1 .txt\n")
     assert [row["error"] for row in rows(out) if row["image"].endswith("2.png")] == ["not an image: plain text", None]
 
 
@@ -178,8 +179,8 @@ def test_rows_of_another_model_are_not_mixed(model: Path, folder: Path, tmp_path
     assert run(capfd, *given)[0] == 3
     whole = out.read_text()
     code, _, err = run(capfd, *given, "--threshold", "0.5")
-    assert (code, len(err.splitlines())) == (2, 1)
-    assert "another --out" in err
+    assert code == 2
+    assert "another --out" in err.splitlines()[-1]
     (weights,) = model.glob("*.safetensors")
     tensors = load_file(weights)
     tensors["img_safety_head.mlp.0.bias"] += 1
@@ -311,7 +312,8 @@ def test_images_that_cannot_be_read_are_counted(model: Path, tmp_path: Path, cap
     scores = json.loads(out)["sets"][str(data)]
     assert (code, scores["n"], scores["n_invalid"]) == (0, 28, 2)
     assert scores["invalid"] == {"image: not an image: plain text": 1, "image: no such image": 1}
-    assert "invalid: 1 x image: not an image: plain text" in run(capfd, "eval", "--model", model, "--data", data)[1]
+    said = run(capfd, "eval", "--model", model, "--data", data)[1]
+    assert "1 x image: not an image: plain text" in " ".join(said.split())
 
 
 def test_thresholds_are_chosen_kept_and_used(model: Path, tmp_path: Path, capfd: Captured) -> None:
@@ -446,7 +448,6 @@ def test_a_pair_head_reads_the_question(tmp_path: Path, capfd: Captured) -> None
         (("--data", "DATA"), "Missing option '--model'"),
         (("--data", "DATA", "--model", "M", "--ood", "x"), "not NAME=SET"),
         (("--data", "DATA", "--model", "M", "--choose-on", "x"), "No such option"),
-        (("--data", "table:DATA:DATA", "--model", "M"), "table"),
         (("--data", "nowhere", "--model", "M"), "nowhere"),
         (("--data", "EMPTY", "--model", "M"), "no labelled images"),
         (("--data", "DATA", "--split", "x", "--model", "M"), "split"),
