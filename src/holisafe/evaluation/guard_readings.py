@@ -75,8 +75,11 @@ class Reader:
         if strict:
             readings = predict(self.model, self.processor, (opener() for opener in openers), **options)
         else:
-            read = partial(predict, self.model, self.processor, **options)
-            readings = each_or_fault(lambda images: list(read(images)), openers, self.batch_size)
+
+            def read(images: Sequence[Image]) -> list[GuardReading]:
+                return list(predict(self.model, self.processor, images, **options))
+
+            readings = each_or_fault(read, openers, self.batch_size)
         for reading in readings:
             broke_down = not isinstance(reading, InputError) and not reading.finite
             yield InputError("the guard gave no number") if broke_down else reading

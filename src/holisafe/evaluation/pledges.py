@@ -22,8 +22,8 @@ def innermost(target: Any) -> Any:
 
 def check_prices(max_cost: float | None, parts: Sequence[Target | Judge]) -> None:
     """Raise InputError where a limit on cost could not hold: a model behind an API has no prices."""
-    asked = [getattr(innermost(part), "options", None) for part in parts] if max_cost is not None else []
-    names = [str(options.model) for options in asked if hasattr(options, "input_price") and options.input_price is None]
+    asked: list[Any] = [getattr(innermost(part), "options", None) for part in parts] if max_cost is not None else []
+    names = [str(options.model) for options in asked if getattr(options, "input_price", 0) is None]
     if names:
         raise InputError(
             f"--max-cost cannot hold: {', '.join(dict.fromkeys(names))} has no prices; write them behind its name, in "

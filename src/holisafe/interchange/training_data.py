@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import InputError
 from ..journal import whole_file, write_text
@@ -56,7 +56,7 @@ def write_training_data(run: Path, out: Path, root: str | None = None) -> Writte
                     benchmark.open_image(picture).save(unfinished, format="PNG")
                 files[picture] = f"{folder.name}/{file.name}"
         told = {"image_label": sample.image_label, "combination": sample.combination}
-        example = {"id": name, "images": [files[one] for one in sample.images], "query": sample.query}
+        example: dict[str, Any] = {"id": name, "images": [files[one] for one in sample.images], "query": sample.query}
         example |= {"response": answers[name]} | {key: value for key, value in told.items() if value}
         lines.append(json.dumps(example, ensure_ascii=False) + "\n")
     write_text(out, "".join(lines))

@@ -71,4 +71,4 @@ def _levels(unsafe: Mask, score: Floats) -> tuple[Ints, Floats, Floats]:
     """Which of the distinct scores, in rising order, each reading has; how many safe and unsafe readings have each."""
     _, level = np.unique(score, return_inverse=True)
     safe_at, unsafe_at = (np.bincount(level, weights=kind.astype(float), minlength=1) for kind in (~unsafe, unsafe))
-    return level.astype(np.int64), safe_at, unsafe_at
+    return level.astype(np.int64), safe_at.astype(np.float64), unsafe_at.astype(np.float64)
