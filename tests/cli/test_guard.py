@@ -313,7 +313,7 @@ def test_images_that_cannot_be_read_are_counted(model: Path, tmp_path: Path, cap
     assert (code, scores["n"], scores["n_invalid"]) == (0, 28, 2)
     assert scores["invalid"] == {"image: not an image: plain text": 1, "image: no such image": 1}
     said = run(capfd, "eval", "--model", model, "--data", data)[1]
-    assert "1 x image: not an image: plain text" in " ".join(said.split())
+    assert "invalid: image: not an image: plain text" in " ".join(said.split())
 
 
 def test_thresholds_are_chosen_kept_and_used(model: Path, tmp_path: Path, capfd: Captured) -> None:

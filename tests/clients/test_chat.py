@@ -56,14 +56,14 @@ async def streamed(items: Iterable[Request]) -> AsyncIterator[Request]:
 
 
 def ask(of: ChatClient, items: Iterable[Request]) -> dict[str, Response]:
-    """Every response by its key; none may come twice."""
+    """Every response by its sample; none may come twice."""
 
     async def collect() -> list[Response]:
         return [response async for response in of.respond(streamed(items))]
 
     responses = asyncio.run(collect())
     assert max(Counter(response.key for response in responses).values()) == 1
-    return {response.key: response for response in responses}
+    return {response.sample_id: response for response in responses}
 
 
 def content(request: Request, of: ChatClient) -> str:

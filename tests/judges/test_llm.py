@@ -341,7 +341,7 @@ def test_a_replayed_judge_in_a_run_is_resumed_by_its_spec(tmp_path: Path) -> Non
     scores = evaluate(TEST, ToyTarget("toy/a"), [open_judge(spec)], tmp_path / "run", limit=40)
     with pytest.warns(Notice, match="keeps the verdicts it gave"):
         kept = evaluate(TEST, ToyTarget("toy/a"), [open_judge("string-match")], tmp_path / "run")
-    assert kept["judges"][spec] == scores["judges"][spec]
+    assert kept.judges[spec] == scores.judges[spec]
     again = evaluate(TEST, ToyTarget("toy/a"), [open_judge(spec)], tmp_path / "run")
     verdicts = {v.sample_id: v for v in read_records(tmp_path / "run", Verdict).values() if v.judge == spec}
     assert len(verdicts) == len(pairs)
@@ -373,7 +373,7 @@ def test_a_failed_judge_call_counts_as_invalid_and_is_made_again(script: Scripte
     second = evaluate(TEST, ToyTarget("toy/a"), [open_judge(judge)], tmp_path / "run")
     assert sorted(request.sample_id for request in script.requests[asked:]) == ["pair-2", "pair-5"]
     assert second.judges[judge].n_invalid == 1 + empty
-    assert second["judges"][judge]["n"] == first["judges"][judge]["n"] + 2
+    assert second.judges[judge].n == first.judges[judge].n + 2
     evaluate(TEST, ToyTarget("toy/a"), [open_judge(judge)], tmp_path / "run")
     assert len(script.requests) == asked + 2
 
