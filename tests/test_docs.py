@@ -194,4 +194,4 @@ def test_the_table_of_exit_codes_is_the_codes() -> None:
     from holisafe.errors import ExitCode
 
     text = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
-    assert [int(code) for code in re.findall(r"^\| (\d) \|", text, re.MULTILINE)] == sorted(ExitCode)
+    assert [int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)] == sorted(ExitCode)
