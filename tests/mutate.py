@@ -83,7 +83,8 @@ MUTATIONS = (
              "fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)", "fcntl.LOCK_SH | (0 if wait else fcntl.LOCK_NB)",
              f"test_journal.py {OF_FOLDER}"),
     Mutation("a torn line stays", "journal.py",
-             "                _cut_torn_line(self._file)\n", "                pass\n", f"test_journal.py {OF_FOLDER}"),
+             "                _cut_torn_line(self._file, self.path)\n", "                pass\n",
+             f"test_journal.py {OF_FOLDER}"),
     Mutation("a line half written by a full disk stays", "journal.py",
              "os.ftruncate(self._file, whole)", "pass", "test_journal.py"),
     # metrics
