@@ -53,7 +53,8 @@ class Page(HTMLParser):
         self.attributes |= {name for name, _ in attrs}
         self.ids += [value or "" for name, value in attrs if name == "id"]
         closed = tag == "details" and "open" not in dict(attrs)
-        self.open.append("closed" if closed else tag)
+        if tag != "br":
+            self.open.append("closed" if closed else tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)

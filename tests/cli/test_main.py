@@ -158,6 +158,7 @@ def test_a_wrong_command_line_gets_one_line(args: list[str], says: str, capsys: 
             3,
             "/x: No locks available; once that is mended, the same command again goes on",
         ),
+        (MemoryError(), 3, "this takes more memory than there is"),
         (
             ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn"),
             2,
@@ -184,7 +185,6 @@ def test_what_went_wrong_becomes_one_line_and_a_code(
         KeyError("x"),
         ModuleNotFoundError("No module named 'yam'", name="yam"),
         PermissionError("no file at all"),
-        MemoryError(),
     ],
 )
 def test_a_bug_keeps_its_traceback_and_has_an_exit_code_of_its_own(

@@ -19,6 +19,7 @@ import pytest
 
 from holisafe.records import Response, Verdict
 from holisafe.runs.folder import FILES, read_manifest, read_records
+from report.parsed_page import embedded, parse
 from stored_run import contents
 from toy_plugin import ANSWER, REFUSAL, environment, load_benchmark
 
@@ -103,7 +104,9 @@ def test_a_run_from_end_to_end(desk: Desk) -> None:
         [*HOLISAFE, "report", "run"], capture_output=True, text=True, check=False, cwd=desk.folder, env=desk.environment
     )
     assert (page.returncode, page.stdout) == (0, "The report is run/report.html\n")
-    assert "data:image/webp;base64," in (desk.folder / "run" / "report.html").read_text()
+    pictures = embedded(parse((desk.folder / "run" / "report.html").read_text()))["pictures"]
+    assert all(url.startswith("data:image/webp;base64,") for url in pictures)
+    assert pictures
 
 
 def test_the_options_reach_the_run(desk: Desk) -> None:
