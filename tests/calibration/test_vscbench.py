@@ -58,9 +58,13 @@ def refuses(colour: Any, query: str, reminded: bool) -> bool:
 def scripted(body: dict[str, Any], content: str) -> dict[str, Any]:
     first, last = body["messages"][0], body["messages"][-1]
     assert first["role"] == "user" or first == {"role": "system", "content": wording("brief")}
-    picture, words = last["content"]
+    picture, *words = last["content"]  # a blank prompt is not sent
     image = Image.open(io.BytesIO(base64.b64decode(picture["image_url"]["url"].partition(",")[2]))).convert("RGB")
-    said = REFUSAL if refuses(image.getpixel((0, 0)), words["text"], first["role"] == "system") else ANSWER
+    said = (
+        REFUSAL
+        if refuses(image.getpixel((0, 0)), "".join(part["text"] for part in words), first["role"] == "system")
+        else ANSWER
+    )
     return {"message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
 
 

@@ -92,7 +92,7 @@ def test_only_a_guarded_model_is_guarded(stock: Any) -> None:
         ({"pool": "token"}, "needs the token's id"),
         ({"unit": "pixel"}, "'pixel' is none of sample, image"),
         ({"verdict": "best"}, "'best' is none of worst, mean"),
-        ({"hidden_scale": 0}, "hidden_scale must be above 0"),
+        ({"hidden_scale": 0}, "hidden_scale must be a number above 0"),
         ({"hidden_scale": 0.001}, "leaves no hidden unit"),
         ({"hidden_layers": 0}, "hidden_layers must be at least 1"),
         ({"dropout": 1.0}, "dropout must lie"),

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..runs.run import Run
 from .comparison import compare
 from .measures import MEASURES, Measure, plain
+from .safety_calibration import slots_of
 from .shared import judged_by, shared_judges
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def changes(first: Run, second: Run, measures: Iterable[Measure]) -> dict[Measur
             return _told(row)
         one, other = (table[(table["judge"] == measure.judge).to_numpy(bool)] for table in tables.values())
         if measure.rows is not None:
-            return _share(measure, one, other)
+            return _share(measure, one, other) if not _by_slot(measure) else _mean_of_slots(measure, one, other)
         parts = [wanted.get((measure.judge, key)) or MEASURES[key].by(measure.judge) for key in measure.means]
         there = [part for part in parts if part.rows and any(part.rows(table).any() for table in (one, other))]
         return _mean([change(part) for part in there])
@@ -57,6 +58,21 @@ def _share(measure: Measure, first: pd.DataFrame, second: pd.DataFrame) -> Chang
     """The change of one share of verdicts, compared as rows of one judge on pairs of one kind."""
     rows = compare({"first": _as_failures(measure, first), "second": _as_failures(measure, second)})
     return _told(rows[0]) if rows else None
+
+
+def _by_slot(measure: Measure) -> bool:
+    """Whether it is the mean over the slots where its pairs have some: VSCBench's own rates, and their slices."""
+    return measure.key.rpartition(".")[2].startswith("sra_")
+
+
+def _mean_of_slots(measure: Measure, first: pd.DataFrame, second: pd.DataFrame) -> Change | None:
+    """The slots of one query tend to change together: the mean's interval is as wide as theirs are on average."""
+    if len(slots_of(first)) == 1:
+        return _share(measure, first, second)
+    slots = first["slot"].unique()
+    parts = [_share(measure, *(table[table["slot"] == slot] for table in (first, second))) for slot in sorted(slots)]
+    known = [part for part in parts if part is not None]
+    return Change(*(sum(values) / len(known) for values in zip(*known, strict=True))) if known else None
 
 
 def _as_failures(measure: Measure, table: pd.DataFrame) -> pd.DataFrame:
