@@ -363,7 +363,7 @@ def test_bad_input_leaves_nothing_behind(base: Path, data: str, tmp_path: Path) 
         ({"data": str(broken)}, "images"),
         ({"base": tmp_path / "no-model"}, None),
         ({"recipe": "no-recipe"}, None),
-        ({"recipe": QUICK.with_settings(["data.shares={SSU: 1}"])}, "data.shares"),
+        ({"recipe": QUICK.with_settings(["data.shares={SSX: 1}"])}, "data.shares"),
         ({"recipe": QUICK.with_settings(["compute.attention=flash_attention_2"])}, "compute.attention"),
         ({"recipe": QUICK.with_settings(["optimiser.learning_rate=1e30", "optimiser.max_grad_norm=0"])}, None),
     ):
