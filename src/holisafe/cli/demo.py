@@ -25,6 +25,9 @@ STYLES = {
     "unseen": ("pictosafe-unseen", "pictosafe-utility-unseen"),
 }
 """Drawing style -> the benchmark of safety and the benchmark of usefulness in that style."""
+SHORTER = ["optimiser.epochs=4"]
+"""Half the recipe's epochs show what tuning does: with seed 0, mASR 1.9 instead of 1.4 %, RR 0.9 instead of 6.2."""
+
 PARTS = {False: (320, 90), True: (60, 15)}
 """Quick or not -> how many pairs and how many utility questions a style are asked."""
 LONGEST_ANSWER = 64
@@ -61,7 +64,8 @@ def demo(
 
     console = screen()
     parts = (None, None) if full else PARTS[quick]
-    settings = load_recipe(recipe).with_settings(["optimiser.max_steps=30"] if quick else [])
+    shorter = SHORTER if recipe == "demo" and not full else []
+    settings = load_recipe(recipe).with_settings(["optimiser.max_steps=30"] if quick else shorter)
     if said := prepare(out, {"seed": seed, "parts": list(parts), "recipe": settings.model_dump(mode="json")}):
         console.print(said)
     seconds: dict[str, float] = {}
