@@ -93,6 +93,7 @@ def evaluate(
         run = holisafe.evaluate("pictosafe", "hf/pictovlm", "string-match", "runs/before", limit=40, settings=how)
         print(run)
     """
+    from ..benchmarks import open_tested
     from ..evaluation import evaluate as evaluated
     from ..judges import open_judge
 
@@ -101,7 +102,9 @@ def evaluate(
     once = [one for at, one in enumerate(given) if one not in given[:at]]
     panel = [open_judge(one) if isinstance(one, str) else one for one in once]
     model = calibrated(target, calibrate, settings=how)
-    asked = _tested(open_benchmark(benchmark, split=split), named=isinstance(benchmark, str) and split is None)
+    asked = (
+        open_tested(benchmark, split=split) if isinstance(benchmark, str) else open_benchmark(benchmark, None, split)
+    )
     with watched(progress) as told:
         evaluated(
             asked, model, panel, Path(out), limit=limit, seed=seed, repeats=repeats, max_cost=max_cost, progress=told,
@@ -263,12 +266,6 @@ def _settings(given: Settings | None, seed: int) -> GenerationSettings:
         known = ", ".join(GenerationSettings.__dataclass_fields__)
         unknown = ", ".join(sorted({*(given or {})} - {*GenerationSettings.__dataclass_fields__}))
         raise InputError(f"no setting is called {unknown}; there are: {known}") from None
-
-
-def _tested(benchmark: Benchmark, *, named: bool) -> Benchmark:
-    """Of one that was only named the test split, where it has one."""
-    has_test = any(sample.split == "test" for sample in benchmark.samples)
-    return benchmark.only("test") if named and has_test else benchmark
 
 
 def _matching(pattern: Folder) -> list[Path]:
