@@ -180,7 +180,7 @@ def open_image(path: Path) -> Image.Image:
 def read_bytes(path: Path) -> bytes:
     """An image file's bytes. Raises InputError when there is no such file, or more of it than any image needs."""
     if not os.path.isfile(path):  # noqa: PTH113  (for which a name that is too long is none)
-        raise InputError("not a file" if path.exists() else "no such image", where=path)
+        raise InputError("not a file" if os.path.exists(path) else "no such image", where=path)  # noqa: PTH110
     most = BYTES_PER_PIXEL * pixel_limit()
     if path.stat().st_size > most:
         raise InputError(f"more than {most:,} bytes ({LIMIT_VARIABLE} raises the limit)", where=path)
