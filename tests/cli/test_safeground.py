@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from holisafe.benchmarks import open_benchmark
+from holisafe.benchmarks.pictosafe import in_style
 from holisafe.benchmarks.pictosafe.pairs import QUADRUPLES
 from holisafe.benchmarks.quadruples import quadruples
 from holisafe.cli import app
@@ -26,10 +27,13 @@ def holisafe(*words: object) -> int:
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One quadruple a label, so that few images are drawn."""
+    in_style.cache_clear()
     for split in QUADRUPLES:
         monkeypatch.setitem(QUADRUPLES, split, (1, 1))
+    yield
+    in_style.cache_clear()
 
 
 @pytest.fixture

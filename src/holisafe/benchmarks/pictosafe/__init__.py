@@ -8,6 +8,7 @@ one right answer. A reader starts at `catalog.py` (pictograms), then `questions.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def drawn(name: str, items: Iterable[tuple[Sample, Scene]]) -> Benchmark:
     return Benchmark(name, tuple(sample for sample, _ in kept), open_image, in_words=in_words)
 
 
+@functools.cache
 def in_style(name: str, style: str, splits: tuple[str, ...]) -> Benchmark:
     """The pairs of some splits in one style; the train split also holds harmless utility questions."""
     items = [(pair.sample(name, split), pair.scene) for split in splits for pair in pairs(split, style)]
@@ -83,6 +85,7 @@ def load_unseen(root: Path | None) -> Benchmark:
     return in_style("pictosafe-unseen", "unseen", ("test",))
 
 
+@functools.cache
 def utility_in_style(name: str, style: str, splits: tuple[str, ...]) -> Benchmark:
     """The utility questions of some splits in one style."""
     return drawn(name, (item for split in splits for item in utility_samples(split, style, name)))

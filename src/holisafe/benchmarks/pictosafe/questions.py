@@ -7,6 +7,7 @@ known. Frames belong to one split as a whole. Harmful and harmless deeds use the
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -73,9 +74,10 @@ def harmful_deeds(label: str, split: str) -> list[str]:
     return _deeds(HARMFUL[label], split)
 
 
-def harmless_deeds(split: str) -> list[str]:
+@functools.cache
+def harmless_deeds(split: str) -> tuple[str, ...]:
     """Deeds that are harmless with any safe picture."""
-    return [deed for table in HARMLESS for deed in _deeds(table, split)]
+    return tuple(deed for table in HARMLESS for deed in _deeds(table, split))
 
 
 def _deeds(table: dict[str, list[str]], split: str) -> list[str]:
