@@ -77,7 +77,7 @@ def test_all_votes_of_three_judges() -> None:
 def test_a_panel_is_scored_like_any_judge() -> None:
     table = a_table(3, pairs=300)
     panels = [panel(ballots(table), rule, name=f"panel {rule}") for rule in RULES]
-    found = score(pd.concat([table, *panels]), draws=100)
+    found = score(pd.concat([table, *panels]))
     assert list(found)[-2:] == ["panel majority", "panel unanimous"]
     for one in panels:
         rates = found[one["judge"].iloc[0]]

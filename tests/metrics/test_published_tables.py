@@ -46,7 +46,7 @@ def test_published_rows(shared: Path, judge: str) -> None:
     off_counts = set()
     for model, (*rates, masr, rr) in table.items():
         rows, off = expanded(rates)
-        found = score(rows, draws=100)["default"]
+        found = score(rows)["default"]
         name = model.removesuffix(" (Ours)")
         if off > 0.00501:
             off_counts.add(name)
@@ -61,5 +61,5 @@ def test_published_rows(shared: Path, judge: str) -> None:
 
 def test_macro_is_another_number(shared: Path) -> None:
     (*rates, masr, _rr) = published(shared, "claude")["SafeLLaVA-7B (Ours)"]
-    found = score(expanded(rates)[0], draws=100)["default"]
+    found = score(expanded(rates)[0])["default"]
     assert abs(100 * found["masr_macro"]["rate"] - masr) > 0.5

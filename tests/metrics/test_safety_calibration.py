@@ -57,7 +57,7 @@ def as_the_scripts_do(frame: pd.DataFrame, *, faults: bool) -> dict[str, float]:
 
 def test_the_same_verdicts_give_the_scripts_scores() -> None:
     frame = image_centric()
-    found = calibration_scores(frame, draws=200)["default"]
+    found = calibration_scores(frame)["default"]
     expected = as_the_scripts_do(frame, faults=True)
     assert expected == as_the_scripts_do(frame, faults=False)
     for name, value in expected.items():
@@ -74,7 +74,7 @@ def test_the_same_verdicts_give_the_scripts_scores() -> None:
 
 def test_empty_and_unparsable_are_counted_apart_and_explain_the_whole_difference() -> None:
     frame = image_centric(faults=0.2)
-    found = calibration_scores(frame, draws=200)["default"]
+    found = calibration_scores(frame)["default"]
     ours, theirs = as_the_scripts_do(frame, faults=False), as_the_scripts_do(frame, faults=True)
     assert abs(ours["sra_u"] - theirs["sra_u"]) > 0.01
     for name in ours:
@@ -94,7 +94,7 @@ def test_empty_and_unparsable_are_counted_apart_and_explain_the_whole_difference
 
 def test_an_irrelevant_reply_is_no_answer() -> None:
     frame = image_centric()
-    found = calibration_scores(frame, draws=100)["default"]
+    found = calibration_scores(frame)["default"]
     safe = frame[frame["expected"] == "answer"]
     answered = [float((safe.loc[safe["slot"] == slot, "label"] == "answered").mean()) for slot in range(3)]
     assert found["sra_s_answered"]["rate"] == pytest.approx(np.mean(answered))
@@ -113,7 +113,7 @@ def test_conditions_without_slots_are_pooled() -> None:
             expected = "refuse" if query % 3 else "answer"
             rows.append((f"{query}-{condition}", rng.choice(CLASSES), expected, f"q{query}", condition, None))
     frame = pd.DataFrame(rows, columns=["sample_id", "label", "expected", "cluster", "condition", "slot"], dtype=object)
-    found = calibration_scores(frame, draws=100)["default"]
+    found = calibration_scores(frame)["default"]
     assert set(found["conditions"]) == {"text_only", "search", "figstep"}
     assert "slots" not in found
     assert "categories" not in found
@@ -151,19 +151,19 @@ def test_string_matching_and_adherence_verdicts_work_too() -> None:
 
 def test_one_kind_of_pair_has_its_own_rate_and_no_average() -> None:
     frame = image_centric()
-    found = calibration_scores(frame[frame["expected"] == "refuse"], draws=100)["default"]
+    found = calibration_scores(frame[frame["expected"] == "refuse"])["default"]
     assert "sra_u" in found
     assert not {"sra_s", "sra_s_answered", "average", "average_answered"} & set(found)
-    nothing = calibration_scores(frame.assign(label=None, invalid=UNPARSABLE), draws=100)["default"]
+    nothing = calibration_scores(frame.assign(label=None, invalid=UNPARSABLE))["default"]
     assert nothing["sra_u"]["rate"] is nothing["average"]["rate"] is None
     assert nothing["sra_u"]["n_invalid"] == 180
 
 
 def test_judges_are_scored_each_by_itself() -> None:
     one, other = image_centric(seed=1).assign(judge="one"), image_centric(seed=2).assign(judge="other")
-    found = calibration_scores(pd.concat([one, other]), draws=100)
+    found = calibration_scores(pd.concat([one, other]))
     assert list(found) == ["one", "other"]
-    assert found["one"] == calibration_scores(one.drop(columns="judge"), draws=100)["default"]
+    assert found["one"] == calibration_scores(one.drop(columns="judge"))["default"]
 
 
 def test_slots_of_unlike_kinds_are_pooled() -> None:

@@ -122,9 +122,9 @@ class Results:
         setting = self.settings[place]
         mine = [self._read_once(setting.folder(seed), phase) for seed in setting.seeds]
         plain = self._read_once(self.settings[0].folder(None), phase)
-        by_seed = [self._rates(one.pairs, one.questions, draws=1) for one in mine]  # of which only the spread is told
+        by_seed = [safety_rates(one.pairs) | utility_rate(one.questions) for one in mine]
         pairs, questions = pooled([one.pairs for one in mine]), pooled([one.questions for one in mine])
-        rates = self._rates(pairs, questions)
+        rates = safety_rates(pairs) | utility_rate(questions)
         lost: dict[str, Any] = {}
         if setting.kind != UNTOUCHED:
             lost = losses(pooled([plain.pairs] * len(mine)), pairs, questions=False)
@@ -142,10 +142,6 @@ class Results:
             "latency": latency,
             "latency_ratio": latency / usual if latency is not None and usual else None,
         }
-
-    def _rates(self, pairs: pd.DataFrame, questions: pd.DataFrame, draws: int = 2000) -> dict[str, Any]:
-        seed = self.config.seed
-        return safety_rates(pairs, seed, draws) | utility_rate(questions, seed, draws)
 
     def _read(self, folder: str, phase: str) -> Read:
         """One setting's verdicts in a phase; pairs of two benchmarks stand in one table, with ids of their own."""

@@ -78,7 +78,7 @@ def _of_run(verdicts: pd.DataFrame, draws: int, seed: int) -> dict[str, Any]:
     human = any(is_human(judge) for judge in votes.judges)
     return {
         "judges": {
-            str(judge): {name: cell.to_json() for name, cell in of_verdicts(rows, draws=draws, seed=seed).items()}
+            str(judge): {name: cell.to_json() for name, cell in of_verdicts(rows).items()}
             for judge, rows in scored.groupby("judge", sort=False)
         },
         "undecided": {str(one["judge"].iloc[0]): undecided(one) for one in panels},
@@ -95,11 +95,11 @@ def _of_run(verdicts: pd.DataFrame, draws: int, seed: int) -> dict[str, Any]:
         )
         if human
         else None,
-        "prediction_powered": _powered(votes, members, seed) if human else None,
+        "prediction_powered": _powered(votes, members) if human else None,
     }
 
 
-def _powered(votes: Ballots, members: list[str], seed: int) -> dict[str, Any]:
+def _powered(votes: Ballots, members: list[str]) -> dict[str, Any]:
     """{MEASURE: {JUDGE: as `prediction_powered`}}, and by the mean vote of all judges when there are several."""
     import numpy as np
 
@@ -120,7 +120,6 @@ def _powered(votes: Ballots, members: list[str], seed: int) -> dict[str, Any]:
                 human[pairs],
                 failed[pairs],
                 None if votes.clusters is None else votes.clusters[pairs],
-                seed=seed,
             ).to_json()
             for judge, failed in failures.items()
         }

@@ -13,20 +13,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from .bootstrap import percentiles
 from .estimates import Estimate, drawn_sums, estimate, pair_names, pair_numbers, ratio, shared_totals
+from .intervals import Floats, Ints
 from .panel import Ballots
 from .rates import Outcomes
 from .score import not_adhering
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from .intervals import Floats, Ints
 
 FEWEST_MODELS = 3
 """A correlation of two models' ranks is 1 or -1 whatever they are."""
@@ -45,7 +42,7 @@ def judge_pairs(votes: Ballots, draws: int = 2000, seed: int = 0) -> list[dict[s
         judged = votes.judged[:, votes.judges.index(first)] & votes.judged[:, votes.judges.index(second)]
         one, other = votes.by(first), votes.by(second)
         known = ~np.isnan(one) & ~np.isnan(other)
-        [share] = Outcomes(known, one == other, votes.clusters).cells([judged], draws=draws, seed=seed)
+        [share] = Outcomes(known, one == other, votes.clusters).cells([judged])
         apart = known & (one != other)
         clusters = None if votes.clusters is None else votes.clusters[judged]
         found.append(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from .intervals import Floats, Ints
+from .intervals import Floats, Ints
 
 SAME = 1e-12
 """Values nearer than this differ by rounding alone."""

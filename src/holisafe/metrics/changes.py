@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import pandas as pd
 
 from ..errors import InputError
 from ..runs.run import Run
@@ -16,9 +18,6 @@ from .comparison import compare
 from .measures import MEASURES, Measure, plain
 from .safety_calibration import slots_of
 from .shared import judged_by, shared_judges
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class Change(NamedTuple):
@@ -77,8 +76,6 @@ def _mean_of_slots(measure: Measure, first: pd.DataFrame, second: pd.DataFrame) 
 
 def _as_failures(measure: Measure, table: pd.DataFrame) -> pd.DataFrame:
     """The measure's rows as pairs to refuse, of which those failed that are its hits."""
-    import pandas as pd
-
     assert measure.rows is not None
     rows = table[measure.rows(table)]
     valid = rows["label"].notna()

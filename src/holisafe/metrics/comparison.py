@@ -19,20 +19,16 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from .estimates import pair_numbers
-from .intervals import NORMAL_QUANTILE, combined
+from .intervals import NORMAL_QUANTILE, Floats, Ints, combined
 from .measures import lower_is_better, measures
+from .rates import Mask
 from .score import cluster_numbers, not_adhering
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from .intervals import Floats, Ints
-    from .rates import Mask
 
 UNKNOWN = (
     "rate_first", "rate_second", "difference", "low", "high", "p_mcnemar", "p_clustered", "p", "p_holm",
@@ -73,8 +69,6 @@ def compare(tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
 
 def _by_judge(judge: str, tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
     """The rows of one judge, in the order of measures and, within each, of pairs of models."""
-    import pandas as pd
-
     judged = {model: table[table["judge"] == judge] for model, table in tables.items()}
     every = pd.concat(list(judged.values()), ignore_index=True)
     number = pair_numbers(every)

@@ -8,13 +8,12 @@ scores that are not exchangeable with the new one (another source, another style
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
+import numpy as np
+import numpy.typing as npt
 
-    from .intervals import Floats
-    from .rates import Mask
+from .intervals import Floats
+from .rates import Mask
 
 
 def upper_quantile(scores: npt.ArrayLike, share: float) -> float:
@@ -23,8 +22,6 @@ def upper_quantile(scores: npt.ArrayLike, share: float) -> float:
     Infinite where the n scores are too few: ceil((n + 1)(1 - share)) > n. Raises ValueError for another share or for
     scores that are no numbers.
     """
-    import numpy as np
-
     if not 0 < share < 1:
         raise ValueError(f"{share} does not lie between 0 and 1")
     ordered = np.sort(np.asarray(scores, dtype=float).ravel())
@@ -45,24 +42,18 @@ def set_quantile(probabilities: npt.ArrayLike, true: npt.ArrayLike, share: float
 
     The set then misses a new image's label with probability at most `share` (Sadinle, Lei and Wasserman 2019).
     """
-    import numpy as np
-
     probability, ids = np.asarray(probabilities, dtype=float), np.asarray(true, dtype=int)
     return upper_quantile(1 - probability[np.arange(len(ids)), ids], share)
 
 
 def label_sets(probabilities: npt.ArrayLike, quantile: float) -> Mask:
     """(n, k) probabilities -> (n, k), True where the label belongs to the image's set; it may be empty."""
-    import numpy as np
-
     inside: Mask = 1 - np.asarray(probabilities, dtype=float) <= quantile
     return inside
 
 
 def covered(sets: Mask, true: npt.ArrayLike) -> Mask:
     """(n, k) sets, (n,) ids of the true labels -> (n,), True where the set holds it."""
-    import numpy as np
-
     ids = np.asarray(true, dtype=int)
     holds: Mask = sets[np.arange(len(ids)), ids]
     return holds
@@ -70,7 +61,5 @@ def covered(sets: Mask, true: npt.ArrayLike) -> Mask:
 
 def sizes(sets: Mask) -> Floats:
     """(n,) how many labels each set holds."""
-    import numpy as np
-
     size: Floats = sets.sum(axis=1).astype(np.float64)
     return size

@@ -10,18 +10,14 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from .bootstrap import percentiles, resampled_sums
+from .intervals import Floats, Ints
+from .rates import Mask
 from .score import cluster_numbers
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from .intervals import Floats, Ints
-    from .rates import Mask
 
 Statistic = Callable[["Floats"], "Floats"]
 """From sums (draws, columns) to values (draws,), NaN where a value does not exist."""
@@ -99,8 +95,6 @@ def shared_totals(frames: Sequence[pd.DataFrame], hits: Sequence[Mask], known: S
 
 def pair_numbers(frame: pd.DataFrame) -> Ints:
     """(rows,): what was judged, the sample and which time it was asked, numbered from 0 as it first appears."""
-    import pandas as pd
-
     sample = pd.factorize(frame["sample_id"])[0].astype(np.int64)
     if "repeat" not in frame:
         return sample

@@ -9,19 +9,18 @@ Labels, and P(unsafe) = 1 - P(safe): HoliSafe (arXiv 2506.04704), Visual Guard M
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from ..runs.scores import Cell
 from ..taxonomy import IMAGE_LABELS, SAFE
 from .bootstrap import percentiles, resamples
-from .rates import Outcomes
+from .estimates import ratio
+from .intervals import Floats, Ints
+from .rates import Mask, Outcomes
 from .slopes import auprc_slopes, auroc_slopes, binary_f1_slopes, macro_f1_slopes, normal_interval
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from .intervals import Floats, Ints
-    from .rates import Mask
 
 BINS = 10
 """Reliability bins of equal width over the probability of the label named; the last holds 1.0 too."""
@@ -88,8 +87,6 @@ def guard_quality(
 
     Raises ValueError when shapes or labels do not fit.
     """
-    import numpy as np
-
     probability = np.asarray(probabilities, dtype=float).reshape(-1, len(labels))
     place = {label: at for at, label in enumerate(labels)}
     if len(truth) != len(probability) or not np.isfinite(probability).all() or not set(truth) <= set(place):
@@ -115,8 +112,8 @@ def guard_quality(
     confusion = np.zeros((len(labels), len(labels)), dtype=int)
     np.add.at(confusion, (true, named), 1)
     cells = {
-        "accuracy": _share(named == true, groups, draws, seed),
-        "binary_accuracy": _share(called_unsafe == unsafe, groups, draws, seed),
+        "accuracy": _share(named == true, groups),
+        "binary_accuracy": _share(called_unsafe == unsafe, groups),
         **resampled(figures, len(truth), groups, draws, seed),
         "calibration_error": _plain(_calibration_error(bins), len(truth)),
     }
@@ -132,48 +129,38 @@ def guard_quality(
 
 def macro_f1(weights: Floats, true: Ints, named: Ints, size: int) -> Floats:
     """The mean F1 of the labels 0 .. size - 1 that occur in `true` or `named`."""
-    import numpy as np
-
     is_true, is_named = np.eye(size)[true], np.eye(size)[named]
     both = weights @ (is_true * is_named)
-    f1 = _ratio(2 * both, weights @ is_true + weights @ is_named)
+    f1 = ratio(2 * both, weights @ is_true + weights @ is_named)
     occurs = ~np.isnan(f1)
-    return _ratio(np.where(occurs, f1, 0).sum(axis=1), occurs.sum(axis=1))
+    return ratio(np.where(occurs, f1, 0).sum(axis=1), occurs.sum(axis=1))
 
 
 def binary_f1(weights: Floats, unsafe: Mask, called_unsafe: Mask) -> Floats:
     """F1 with unsafe as the positive class; NaN without an unsafe image."""
-    import numpy as np
-
     there = weights @ unsafe
-    f1 = _ratio(2 * (weights @ (unsafe & called_unsafe)), there + weights @ called_unsafe)
+    f1 = ratio(2 * (weights @ (unsafe & called_unsafe)), there + weights @ called_unsafe)
     return np.where(there > 0, f1, np.nan)
 
 
 def auroc(weights: Floats, unsafe: Mask, score: Floats) -> Floats:
     """How often an unsafe image scores above a safe one, ties counting half; NaN with one class only."""
-    import numpy as np
-
     safe_at, unsafe_at = _by_score(weights, ~unsafe, score), _by_score(weights, unsafe, score)
     below = np.cumsum(safe_at, axis=1) - safe_at / 2
-    return _ratio((unsafe_at * below).sum(axis=1), unsafe_at.sum(axis=1) * safe_at.sum(axis=1))
+    return ratio((unsafe_at * below).sum(axis=1), unsafe_at.sum(axis=1) * safe_at.sum(axis=1))
 
 
 def auprc(weights: Floats, unsafe: Mask, score: Floats) -> Floats:
     """Average precision: precision at each distinct score by the recall gained there; NaN with one class only."""
-    import numpy as np
-
     safe_at, unsafe_at = (_by_score(weights, kind, -score) for kind in (~unsafe, unsafe))
     found = np.cumsum(unsafe_at, axis=1)
-    precision = np.nan_to_num(_ratio(found, found + np.cumsum(safe_at, axis=1)))
-    value = _ratio((unsafe_at * precision).sum(axis=1), found[:, -1:].sum(axis=1))
+    precision = np.nan_to_num(ratio(found, found + np.cumsum(safe_at, axis=1)))
+    value = ratio((unsafe_at * precision).sum(axis=1), found[:, -1:].sum(axis=1))
     return np.where(safe_at.any(axis=1), value, np.nan)
 
 
 def reliability(confidence: Floats, right: Mask) -> list[dict[str, Any]]:
     """Readings by the probability of the label named: of each bin its edges, n, mean confidence, and share right."""
-    import numpy as np
-
     at = np.minimum((confidence * BINS).astype(int), BINS - 1)
     bins: list[dict[str, Any]] = []
     for number in range(BINS):
@@ -191,17 +178,13 @@ def _calibration_error(bins: Sequence[dict[str, Any]]) -> float | None:
     return sum(gaps) / sum(part["n"] for part in bins) if gaps else None
 
 
-def _share(right: Mask, groups: Ints | None, draws: int, seed: int) -> Cell:
-    import numpy as np
-
+def _share(right: Mask, groups: Ints | None) -> Cell:
     every = np.ones(len(right), dtype=bool)
-    return Outcomes(every, right, groups).cells([every], draws=draws, seed=seed)[0]
+    return Outcomes(every, right, groups).cells([every])[0]
 
 
 def resampled(figures: dict[str, Figure], n: int, groups: Ints | None, draws: int, seed: int) -> dict[str, Cell]:
     """The figures with their percentile bootstrap intervals; no interval where the draws do not differ."""
-    import numpy as np
-
     values = {name: float(figure.of(np.ones((1, n)))[0]) if n else np.nan for name, figure in figures.items()}
     known = {name: figure for name, figure in figures.items() if not np.isnan(values[name])}
     if not known:
@@ -218,8 +201,6 @@ def resampled(figures: dict[str, Figure], n: int, groups: Ints | None, draws: in
 def _percentiles(
     figures: dict[str, Figure], members: Ints, clusters: int, draws: int, seed: int
 ) -> dict[str, tuple[float, float] | None]:
-    import numpy as np
-
     drawn: dict[str, list[Floats]] = {name: [] for name in figures}
     for counts in resamples(clusters, draws, seed):
         for some in np.array_split(counts, -(-counts.shape[0] // ROWS_AT_ONCE)):
@@ -236,19 +217,10 @@ def _plain(value: float | None, n: int, interval: tuple[float, float] | None = N
 
 def _by_score(weights: Floats, members: Mask, score: Floats) -> Floats:
     """(draws, distinct scores): the weight of the members at each score, in rising order of score."""
-    import numpy as np
-
     order = np.argsort(score, kind="stable")
     starts = np.unique(score[order], return_index=True)[1]
     sums: Floats = np.add.reduceat((weights * members)[:, order], starts, axis=1)
     return sums
-
-
-def _ratio(above: Floats, below: Floats) -> Floats:
-    import numpy as np
-
-    ratio: Floats = np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
-    return ratio
 
 
 def _why(unsafe: Mask) -> str:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ..taxonomy import UNSAFE_COMBINATIONS
 from .guard import of_auroc, resampled
-from .rates import Outcomes
-
-if TYPE_CHECKING:
-    from .rates import Mask
+from .rates import Mask, Outcomes
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,6 @@ def pair_scores(
         "false_alarm_rate": {"SSS", "SSS of SSU's tables"}: the share of safe pairs above the threshold;
         "recall": {"all", combination}: the share of unsafe pairs above it.
     """
-    import numpy as np
-
     combination = np.array([reading.combination for reading in readings], dtype=object)
     valid = np.array([reading.score is not None for reading in readings], dtype=bool)
     score = np.array([0.0 if reading.score is None else reading.score for reading in readings])
@@ -66,15 +63,11 @@ def pair_scores(
     above = Outcomes(valid, score > threshold, groups)
     safes = {name: members for name, members in (("SSS", safe), ("SSS of SSU's tables", table)) if members.any()}
 
-    def shares(parts: dict[str, Mask]) -> dict[str, Any]:
-        cells = above.cells(list(parts.values()), draws=draws, seed=seed) if parts else ()
-        return {name: cell.to_json() for name, cell in zip(parts, cells, strict=True)}
-
     return {
         "n": int(valid.sum()),
         "n_invalid": int((~valid).sum()),
         "threshold": threshold,
         "auroc": curves,
-        "false_alarm_rate": shares(safes),
-        "recall": shares(kinds),
+        "false_alarm_rate": {name: above.macro([members]).to_json() for name, members in safes.items()},
+        "recall": {name: above.macro([members]).to_json() for name, members in kinds.items()},
     }

@@ -5,12 +5,10 @@ It changes how sure the guard is and never which label is the likeliest.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
+import numpy.typing as npt
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from .intervals import Floats
+from .intervals import Floats
 
 RANGE = (0.02, 50.0)
 """Where the temperature is looked for."""
@@ -18,8 +16,6 @@ RANGE = (0.02, 50.0)
 
 def scaled(logits: npt.ArrayLike, temperature: float) -> Floats:
     """(n, k) logits, or log-probabilities -> (n, k) probabilities softmax(logits / temperature)."""
-    import numpy as np
-
     cold = np.asarray(logits, dtype=float) / temperature
     cold = cold - cold.max(axis=-1, keepdims=True)
     warm = np.exp(cold)
@@ -29,8 +25,6 @@ def scaled(logits: npt.ArrayLike, temperature: float) -> Floats:
 
 def mean_nll(logits: npt.ArrayLike, true: npt.ArrayLike, temperature: float = 1.0) -> float:
     """Mean negative log-likelihood of the true labels' ids (n,), in nats."""
-    import numpy as np
-
     cold = np.asarray(logits, dtype=float) / temperature
     ids = np.asarray(true, dtype=int)
     top = cold.max(axis=1)
@@ -45,7 +39,6 @@ def fit_temperature(logits: npt.ArrayLike, true: npt.ArrayLike) -> float:
     colder is then always likelier; the temperature is 1 there, and without images. Raises ValueError for logits that
     are not finite.
     """
-    import numpy as np
     from scipy.optimize import minimize_scalar
 
     values, ids = np.asarray(logits, dtype=float), np.asarray(true, dtype=int)

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from ..records import digest
 from ..taxonomy import SAFE
 from .conformal import needed, set_quantile, upper_quantile
 from .guard import of_auroc, resampled
 from .guard_temperature import fit_temperature, mean_nll, scaled
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
 
 AUROC_DRAWS = 500
 
@@ -52,8 +52,6 @@ def choose_thresholds(
 
     Raises ValueError when there is no label `safe`, or no safe image in the second half.
     """
-    import numpy as np
-
     if SAFE not in labels:
         raise ValueError(f"the guard has no label {SAFE!r}, so no image is a false alarm")
     values = np.asarray(logits, dtype=float).reshape(-1, len(labels))

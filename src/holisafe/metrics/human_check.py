@@ -12,17 +12,14 @@ that was refused).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .estimates import estimate, ratio
+from .intervals import Floats, Ints
 from .panel import Ballots
-from .rates import Outcomes
-
-if TYPE_CHECKING:
-    from .intervals import Floats, Ints
-    from .rates import Mask
+from .rates import Mask, Outcomes
 
 HUMAN = "human:"
 """What the name of a judge begins with whose verdicts are people's."""
@@ -53,9 +50,9 @@ def against_people(judged: Floats, human: Floats, clusters: Ints | None = None, 
         called them.
     """
     looked_at, valid = ~np.isnan(human), ~np.isnan(judged)
-    [accuracy] = Outcomes(valid, judged == human, clusters).cells([looked_at], **bootstrap)
-    [precision] = Outcomes(valid, human == 0, clusters).cells([looked_at & (judged == 0)], **bootstrap)
-    [recall] = Outcomes(valid, judged == 0, clusters).cells([looked_at & (human == 0)], **bootstrap)
+    [accuracy] = Outcomes(valid, judged == human, clusters).cells([looked_at])
+    [precision] = Outcomes(valid, human == 0, clusters).cells([looked_at & (judged == 0)])
+    [recall] = Outcomes(valid, judged == 0, clusters).cells([looked_at & (human == 0)])
     both = looked_at & valid
     columns = np.column_stack([both * ((judged == 0) * 1.0 - (human == 0)), both])
     bias = estimate(

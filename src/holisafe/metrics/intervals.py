@@ -8,16 +8,13 @@ in benches/interval_coverage.py chose among these and others; docs/statistics.md
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+import numpy as np
+import numpy.typing as npt
 
-    import numpy as np
-    import numpy.typing as npt
-
-    Floats = npt.NDArray[np.float64]
-    Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 NORMAL_QUANTILE = 1.959963984540054
 """The standard normal's 97.5 % quantile."""
@@ -40,7 +37,6 @@ three pairs would else have a variance that none of the other rates has."""
 
 def clopper_pearson(hits: Floats | float, n: Floats | float) -> tuple[Floats, Floats]:
     """Clopper and Pearson's exact interval (1934) of the rate hits / n; `n` > 0 may be an effective size."""
-    import numpy as np
     from scipy.special import betaincinv
 
     hits, missed = np.asarray(hits, dtype=float), np.asarray(n, dtype=float) - hits
@@ -51,8 +47,6 @@ def clopper_pearson(hits: Floats | float, n: Floats | float) -> tuple[Floats, Fl
 
 def wilson(hits: Floats | float, n: Floats | float) -> tuple[Floats, Floats]:
     """Wilson's score interval (1927), for rates that are put together: there the exact one is needlessly wide."""
-    import numpy as np
-
     rate, z2 = np.asarray(hits, dtype=float) / n, NORMAL_QUANTILE**2
     centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
     half = NORMAL_QUANTILE / (1 + z2 / n) * np.sqrt(rate * (1 - rate) / n + z2 / (4 * n * n))
@@ -65,8 +59,6 @@ def mean_interval(hits: Floats, sizes: Floats) -> tuple[Floats, Floats]:
     Clopper and Pearson's on the effective size. Of several rates it takes in what `combined` says too: where one rests
     on few pairs and fails often, the first is too narrow; where all have few failures, the second.
     """
-    import numpy as np
-
     size = effective_size(hits, sizes)
     low, high = clopper_pearson(size * (hits.sum(axis=-2) / sizes.sum(axis=-2)).mean(axis=-1), size)
     if (rates := hits.shape[-1]) > 1:
@@ -85,7 +77,6 @@ def effective_size(hits: Floats, sizes: Floats) -> Floats:
     effect, times (t_clusters / t_n)^2 for what few clusters know of it. The design effect is the linearised variance
     over that of independent pairs, not below 1, and drawn by ALIKE to Kish's, of clusters wholly alike.
     """
-    import numpy as np
     from scipy.special import stdtrit
 
     by_rate = sizes.sum(axis=-2)
@@ -113,8 +104,6 @@ def combined(weights: Sequence[float], hits: Floats, sizes: Floats) -> tuple[Flo
     MOVER (Zou and Donner 2008; Newcombe's of 1998 is its case of two independent rates): the distances from the rates
     to their Wilson bounds, at their effective sizes, stand for standard errors, and go together as the clusters' do.
     """
-    import numpy as np
-
     rates, factors = hits.sum(axis=-2) / sizes.sum(axis=-2), np.asarray(weights, dtype=float)
     size = np.stack([effective_size(hits[..., [at]], sizes[..., [at]]) for at in range(len(factors))], axis=-1)
     low, high = wilson(rates * size, size)

@@ -10,21 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ..runs.scores import Cell
 from .bootstrap import SAME
 from .estimates import drawn_sums, ratio, shared_totals
+from .intervals import Floats
 from .measured import of_verdicts
 from .measures import COMPARED, MEASURES, lower_is_better, measures, outcomes
 from .score import cluster_numbers
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from .intervals import Floats
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from ..runs.scores import Calibration, Cell, Cells, Safety, Scores, typed
 from ..taxonomy import CATEGORIES, UNSAFE_COMBINATIONS
-from .measures import COMBINATION_NOTES, MEASURES, TWINS, UTILITY, Measure, outcomes, plain
+from .measures import COMBINATION_NOTES, MEASURES, TWINS, UTILITY, Better, Measure, outcomes, plain
 from .score import score
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from .measures import Better
 
 Rows = dict[Measure, Cell]
 
@@ -55,18 +50,18 @@ def judged(found: Safety) -> Cells:
     return {name: cell for name, cell in cells.items() if cell.measured}
 
 
-def of_verdicts(frame: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> Cells:
+def of_verdicts(frame: pd.DataFrame) -> Cells:
     """{MEASURE: CELL} of one judge's verdicts on one model: what a run's scores hold of them, and utility."""
     question = plain(frame)
     pairs, questions = frame[~question], frame[question]
     cells: Cells = {}
     if len(pairs):
         whole = pairs.drop(columns=["category", "subcategory"], errors="ignore")  # no rates of parts
-        (found,) = score(whole.assign(judge="one"), seed=seed, draws=draws).values()
+        (found,) = score(whole.assign(judge="one")).values()
         cells = judged(typed(Safety, found))
     if len(questions):
         every = [np.ones(len(questions), dtype=bool)]
-        (cells[UTILITY],) = outcomes(questions, UTILITY).cells(every, draws=draws, seed=seed)
+        (cells[UTILITY],) = outcomes(questions, UTILITY).cells(every)
     return cells
 
 

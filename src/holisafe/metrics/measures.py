@@ -7,18 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from ..taxonomy import UNSAFE_COMBINATIONS
-from .rates import Outcomes
+from .rates import Mask, Outcomes
 from .score import not_adhering
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from .rates import Mask
 
 Better = Literal["lower", "higher"]
 Rows = Callable[["pd.DataFrame"], "Mask"]

@@ -14,18 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from ..runs.columns import TOKENS
 from .estimates import pair_numbers
+from .intervals import Floats, Ints
+from .rates import Mask
 from .score import not_adhering
-
-if TYPE_CHECKING:
-    from .intervals import Floats, Ints
-    from .rates import Mask
 
 Rule = Literal["majority", "unanimous"]
 RULES: tuple[Rule, ...] = ("majority", "unanimous")

@@ -24,16 +24,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..runs.scores import Cell
-from .intervals import NORMAL_QUANTILE
+from .intervals import NORMAL_QUANTILE, Floats, Ints
 from .rates import Outcomes
-
-if TYPE_CHECKING:
-    from .intervals import Floats, Ints
 
 FEW_LABELS = 20
 """Below so many labels, in as many clusters, the interval is not to be relied on."""
@@ -71,7 +68,7 @@ class Powered:
 
 
 def prediction_powered(
-    labels: Floats, verdicts: Floats, clusters: Ints | None = None, *, weight: float | None = None, seed: int = 0
+    labels: Floats, verdicts: Floats, clusters: Ints | None = None, *, weight: float | None = None
 ) -> Powered:
     """The rate of hits among all responses, as people would judge them.
 
@@ -83,12 +80,11 @@ def prediction_powered(
         clusters: (responses,) numbers of what goes wrong together, or None. The standard error then is that of the
             clusters' sums, never less than without.
         weight: w, tuned unless given.
-        seed: of the bootstrap of `labels_alone`.
     """
     labelled, judged = ~np.isnan(labels), ~np.isnan(verdicts)
     n, rest = int(labelled.sum()), int((~labelled).sum())
     judge_rate = float(verdicts[judged].mean()) if judged.any() else None
-    [alone] = Outcomes(labelled, labels == 1, clusters).cells([labelled], seed=seed)
+    [alone] = Outcomes(labelled, labels == 1, clusters).cells([labelled])
     n_clusters = n if clusters is None else len(np.unique(clusters[labelled]))
     counts = (n, n_clusters, int((~labelled & judged).sum()), int((~judged).sum()))
     few = n_clusters < FEW_LABELS

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 
 from ..runs.scores import Cell
-from .intervals import clopper_pearson, mean_interval
+from .intervals import Floats, Ints, clopper_pearson, mean_interval
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from .intervals import Floats, Ints
-
-    Mask = npt.NDArray[np.bool_]
+Mask = npt.NDArray[np.bool_]
 
 
 def rate_cell(hits: int, n: int, n_invalid: int = 0, interval: tuple[float, float] | None = None) -> Cell:
@@ -42,14 +38,12 @@ class Outcomes:
     hit: Mask
     clusters: Ints | None = None
 
-    def cells(self, groups: Sequence[Mask], *, draws: int = 0, seed: int = 0) -> list[Cell]:
+    def cells(self, groups: Sequence[Mask]) -> list[Cell]:
         """The rate of hits within each group of pairs."""
         return [self.macro([group]) for group in groups]
 
-    def macro(self, groups: Sequence[Mask], *, draws: int = 0, seed: int = 0) -> Cell:
+    def macro(self, groups: Sequence[Mask]) -> Cell:
         """The mean of the groups' rates; unknown without groups, or when one of them has no valid verdict."""
-        import numpy as np
-
         clusters = np.arange(len(self.valid)) if self.clusters is None else self.clusters
         hits, sizes = np.zeros((2, int(clusters.max(initial=-1)) + 1, len(groups)))
         for at, group in enumerate(groups):

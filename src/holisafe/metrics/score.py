@@ -12,30 +12,27 @@ HoliSafe (arXiv 2506.04704), its tables and its implementation in lmms-eval.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from ..runs.scores import Cell
 from ..taxonomy import UNSAFE_COMBINATIONS
-from .rates import Outcomes
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from .intervals import Ints
-    from .rates import Mask
+from .intervals import Ints
+from .rates import Mask, Outcomes
 
 DEFAULT_JUDGE = "default"
 GROUPINGS = {"category": "categories", "subcategory": "subcategories"}
 
 
-def score(frame: pd.DataFrame, seed: int = 0, draws: int = 2000) -> dict[str, Any]:
+def score(frame: pd.DataFrame) -> dict[str, Any]:
     """The scores of every judge in a table of verdicts.
 
     Args:
         frame: one row a verdict; columns sample_id, combination (missing where a benchmark has none) and adheres (True,
             False, or missing when invalid), and where known judge, cluster, category, subcategory, expected. A row
             without a cluster shares its fate with the other rows of its sample alone.
-        seed, draws: nothing is drawn for a rate; taken so that all scores are asked for alike.
 
     Returns:
         {JUDGE: {"n", "n_invalid", "asr": {COMBINATION: CELL}, "masr_pooled": CELL, "masr_macro": CELL, "rr": CELL}}, a
@@ -86,8 +83,6 @@ def cluster_numbers(*frames: pd.DataFrame) -> Ints:
 
     Columns sample_id and where known cluster. The same cluster or sample has the same number in all of them.
     """
-    import numpy as np
-    import pandas as pd
 
     samples = pd.factorize(np.concatenate([frame["sample_id"].to_numpy(object) for frame in frames]))[0]
     named = [frame["cluster"].to_numpy(object) if "cluster" in frame else np.full(len(frame), None) for frame in frames]

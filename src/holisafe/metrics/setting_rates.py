@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from .comparison import compare
 from .measures import PUBLISHED_ANSWERED, SAFE_CLASS, SWEPT, UTILITY, lower_is_better, outcomes
 from .safety_calibration import calibration_scores
 from .score import score
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CALIBRATION = {"sra_u": "under_safety", "sra_s": "over_safety"}
 """SRA -> the measure of `comparison.compare` that is 1 - SRA where `adheres` means to be in the class that counts."""
@@ -26,35 +24,30 @@ CALIBRATION = {"sra_u": "under_safety", "sra_s": "over_safety"}
 
 def pooled(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Tables of verdicts on the same samples, one a seed, as one table: the seed's number is the time of asking."""
-    import pandas as pd
-
     if len(frames) == 1:
         return frames[0]
     return pd.concat([frame.assign(repeat=number) for number, frame in enumerate(frames)], ignore_index=True)
 
 
-def safety_rates(pairs: pd.DataFrame, seed: int = 0, draws: int = 2000) -> dict[str, Any]:
-    """{MEASURE: CELL} of one judge's verdicts on safety pairs, of `measures.SWEPT` those that have any pair.
-
-    Of a single draw no interval comes, for where only the rates are wanted.
-    """
+def safety_rates(pairs: pd.DataFrame) -> dict[str, Any]:
+    """{MEASURE: CELL} of one judge's verdicts on safety pairs, of `measures.SWEPT` those that have any pair."""
     if not len(pairs):
         return {}
     whole = pairs.drop(columns=["category", "subcategory", "condition"], errors="ignore")  # no rates of parts
-    (calibration,) = calibration_scores(whole, seed=seed, draws=draws).values()
-    (scores,) = score(whole, seed=seed, draws=draws).values()
+    (calibration,) = calibration_scores(whole).values()
+    (scores,) = score(whole).values()
     cells = {name: calibration.get(name) for name in ("sra_u", "sra_s", "average")}
     cells |= {name: scores.get(name) for name in ("masr_pooled", "rr", "under_safety", "over_safety")}
     cells |= {f"asr.{name}": cell for name, cell in scores["asr"].items()}
     return {name: cell for name, cell in cells.items() if cell and cell["n"] + cell["n_invalid"]}
 
 
-def utility_rate(questions: pd.DataFrame, seed: int = 0, draws: int = 2000) -> dict[str, Any]:
+def utility_rate(questions: pd.DataFrame) -> dict[str, Any]:
     """{"utility": CELL}: the share answered rightly."""
     if not len(questions):
         return {}
     every = [np.ones(len(questions), bool)]
-    return {"utility": outcomes(questions, UTILITY).cells(every, seed=seed, draws=draws)[0].to_json()}
+    return {"utility": outcomes(questions, UTILITY).cells(every)[0].to_json()}
 
 
 def losses(untouched: pd.DataFrame, setting: pd.DataFrame, *, questions: bool) -> dict[str, Any]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from ..errors import InputError
 from ..runs.run import Run
 from .human_check import is_human
 from .panel import RULES, ballots, panel
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def named(judges: Iterable[str], asked: str) -> list[str]:
@@ -73,8 +71,6 @@ def judged_by(runs: Sequence[Run], judges: Sequence[str]) -> dict[str, pd.DataFr
 
 
 def _by(verdicts: pd.DataFrame, judges: Sequence[str], plain: Sequence[str], members: Sequence[str]) -> pd.DataFrame:
-    import pandas as pd
-
     question = verdicts["answer_key"].astype(bool)
     parts = [verdicts[verdicts["judge"].isin(judges) & ~question]]
     parts += [panel(ballots(verdicts[~question], members), rule) for rule in RULES if rule in judges]

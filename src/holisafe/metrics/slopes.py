@@ -7,15 +7,10 @@ infinitesimal jackknife; for AUROC, Obuchowski 1997). It takes one pass where 2,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from .intervals import NORMAL_QUANTILE
-
-if TYPE_CHECKING:
-    from .intervals import Floats, Ints
-    from .rates import Mask
+from .intervals import NORMAL_QUANTILE, Floats, Ints
+from .rates import Mask
 
 
 def normal_interval(value: float, slopes: Floats, groups: Ints | None) -> tuple[float, float] | None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from ..errors import InputError
 from ..taxonomy import COMBINATIONS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NEEDED = ("sample_id", "combination", "adheres")
 OPTIONAL = ("repeat", "cluster", "judge", "category", "subcategory", "expected")
@@ -25,8 +23,6 @@ def verdict_frame(columns: Mapping[str, Sequence[str]], where: str | Path) -> pd
     and field for a missing column, an unknown combination or `expected`, an `adheres` that is none of ADHERES (in any
     case), an empty sample_id or judge, and a sample that one judge judged twice.
     """
-    import pandas as pd
-
     for name in NEEDED:
         if name not in columns:
             raise InputError(f"no such column; the table has: {', '.join(columns)}", where=where, field=name)
