@@ -422,6 +422,23 @@ def _(folder: Path) -> list[str]:
     return asked(model)
 
 
+def templated(folder: Path, template: str) -> list[str]:
+    model = folder / "model"
+    shutil.copytree(shipped_folder(), model)
+    (model / "chat_template.jinja").write_text(template)
+    return asked(model)
+
+
+@row("model", "code: template")
+def _(folder: Path) -> list[str]:
+    return templated(folder, "{{ cycler.__init__.__globals__.os.system('true') }}")
+
+
+@row("model", "bomb: template")
+def _(folder: Path) -> list[str]:
+    return templated(folder, "{{ messages[0]['content'] | length * ('a' * 10**10) }}")
+
+
 @row("model", "drive")
 def _(folder: Path) -> list[str]:
     model = folder / "model"

@@ -16,6 +16,7 @@ import holisafe
 PACKAGE = Path(__file__).parents[1] / "src" / "holisafe"
 
 GROUND = (
+    "beside",
     "threads",
     "visible",
     "errors",

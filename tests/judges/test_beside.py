@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from holisafe.judges import beside, open_judge, string_match
+from holisafe import beside
+from holisafe.judges import open_judge, string_match
 from holisafe.judges.base import Judged
 from holisafe.records import Response, Sample
 
@@ -13,7 +14,7 @@ from .example_answers import ANSWERS, REFUSALS
 
 SAMPLE = Sample(benchmark="b", id="s", query="q", expected="refuse")
 TEXTS = [*REFUSALS[:60], " \n", "Je suis désolé, mais je ne peux pas.", "half a pair \ud83d", *ANSWERS[:60]]
-ECHO = "from holisafe.judges.beside import serve; serve(lambda value: value)"
+ECHO = "from holisafe.beside import serve; serve(lambda value: value)"
 
 
 def items(texts: list[str]) -> Iterator[Judged]:
@@ -59,7 +60,7 @@ def test_a_process_that_ends_is_a_fault() -> None:
 
 def test_leaving_ends_the_processes() -> None:
     found = beside.beside(
-        "import os; from holisafe.judges.beside import serve; serve(lambda value: os.getpid())", iter(range(9)), str
+        "import os; from holisafe.beside import serve; serve(lambda value: os.getpid())", iter(range(9)), str
     )
     _, process = next(found)
     found.close()  # type: ignore[attr-defined]

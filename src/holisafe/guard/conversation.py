@@ -15,7 +15,9 @@ from PIL.Image import Image
 from torch import Tensor
 
 from ..records import Message
+from .errors import GuardError
 from .meta_token import meta_token_of
+from .rendering import render
 
 SEQUENCES = {"input_ids": None, "attention_mask": 0, "token_type_ids": 0, "mm_token_type_ids": 0, "labels": -100}
 """Tensors with one value a token -> what they are padded with (None: the tokenizer's pad token)."""
@@ -27,7 +29,8 @@ def prompt_text(processor: Any, messages: Sequence[Message]) -> str:
     Placeholders and other control tokens inside a message's text are broken up, so that data cannot write turns or
     images. A template without room for a system prompt gets it at the head of the first user turn; a processor
     without a chat template gets placeholders and texts line by line. A processor that knows the Safety Meta Token gets
-    it after the pictures of every message that has any. Raises ValueError when the template loses text.
+    it after the pictures of every message that has any. Raises GuardError when the template fails or loses
+    text, InputError when it goes beyond its limits.
     """
     messages = [_plain(processor, message) for message in messages]
     after = meta_token_of(processor)
@@ -35,14 +38,17 @@ def prompt_text(processor: Any, messages: Sequence[Message]) -> str:
         token = getattr(processor, "image_token", "")
         pictures = [str(token) * len(message.pictures) + after * bool(message.pictures) for message in messages]
         return "\n".join(one + message.text for one, message in zip(pictures, messages, strict=True)) + "\n"
+    said = ""
     for turns in (_listed(messages, after), _written(messages, after), _listed(_folded(messages), after)):
         try:
-            text: str = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        except (TemplateError, TypeError):
+            text = render(processor, turns, add_generation_prompt=True)
+        except TemplateError as error:
+            said = f" ({error})"
             continue
         if all(message.text.strip() in text for message in messages) and "'type': 'text'" not in text:
             return text
-    raise ValueError("the chat template does not render this conversation whole")
+    name = processor.tokenizer.name_or_path or None
+    raise GuardError(f"the chat template does not render this conversation whole{said}", where=name)
 
 
 def answer_text(processor: Any, messages: Sequence[Message], answer: str) -> str:
@@ -52,8 +58,8 @@ def answer_text(processor: Any, messages: Sequence[Message], answer: str) -> str
         prompt, after = prompt_text(processor, messages), meta_token_of(processor)
         for turns in (_listed(said, after), _written(said, after), _listed(_folded(said), after)):
             try:
-                text: str = processor.apply_chat_template(turns, tokenize=False)
-            except (TemplateError, TypeError):
+                text = render(processor, turns)
+            except TemplateError:
                 continue
             if text.startswith(prompt) and said[-1].text.strip() in text[len(prompt) :]:
                 return text[len(prompt) :]

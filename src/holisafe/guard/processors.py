@@ -25,6 +25,7 @@ from .meta_token import teach_processor
 from .published.configs import stock_family
 from .published.layouts import PROCESSORS
 from .published.processor import is_original_llava, llava_processor
+from .rendering import begin
 from .settings import describes_guard
 
 VIDEO = "video_processor"
@@ -46,6 +47,7 @@ def load_processor(path: str | Path, *, trust_remote_code: bool = False) -> Any:
     Raises InputError, in one line, when there is none or it cannot be loaded.
     """
     source = locate(path)
+    begin()
     files = [name for name in (*_CLASS_IS_NAMED_IN, "tokenizer.json") if find_file(source, name)]
     adapter = None if files else find_file(source, "adapter_config.json")
     if adapter:  # its base model has the processor

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar
 
+from ..beside import beside, processes
 from ..errors import InputError
 from ..records import Response, Verdict, digest
 from ..registry import judges
 from .base import Judge, Judged, verdict
-from .beside import beside, processes
 from .languages import language
 from .refusals import data, declines, languages, rules_version
 
@@ -25,7 +25,7 @@ UNKNOWN = ", unknown language"
 
 AT_ONCE, FEW = 500, 40
 """Responses in a batch; so many batches are read here, and what comes after them beside this process too."""
-BESIDE = "from holisafe.judges.beside import serve; from holisafe.judges.string_match import load"
+BESIDE = "from holisafe.beside import serve; from holisafe.judges.string_match import load"
 
 
 @dataclass
