@@ -232,3 +232,9 @@ def test_the_console_script_is_this_command_line() -> None:
     script = os.path.join(os.path.dirname(sys.executable), "holisafe")  # noqa: PTH118, PTH120
     done = subprocess.run([script, "--version"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "holisafe 0.1.0\n", "")
+
+
+def test_the_package_runs_as_a_module() -> None:
+    ran = subprocess.run([sys.executable, "-m", "holisafe", "run"], capture_output=True, text=True, check=False)
+    assert (ran.returncode, "Traceback" in ran.stderr) == (2, False)
+    assert "Missing argument" in ran.stderr or "needs" in ran.stderr
