@@ -115,9 +115,10 @@ class Questions(Settings):
 
 
 class Fit(Settings):
-    """What a method learns from before it is measured: pairs, how many, its options, and with which seeds."""
+    """What a method learns from before it is measured: pairs, how many, its options, and with which seeds. A method
+    that needs no pairs is given none; its seeds then draw what `{seed}` in an option draws."""
 
-    data: str
+    data: str | None = None
     root: str | None = None
     limit: Annotated[int, Field(ge=4)] | None = None
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)

@@ -79,9 +79,12 @@ def asked_parts(config: SweepConfig) -> Iterator[Asked]:
 
 def pairs_to_fit(
     fit: Fit, asked: Iterable[Asked], opened: dict[tuple[str, str | None], Benchmark]
-) -> Iterator[tuple[int, FitData]]:
+) -> Iterator[tuple[int, FitData | None]]:
     """Each seed's pairs to learn from; `opened` keeps what several methods learn from. Raises InputError where one of
     the pairs is reported later."""
+    if fit.data is None:
+        yield from ((seed, None) for seed in fit.seeds)
+        return
     if (fit.data, fit.root) not in opened:
         found = open_benchmark(fit.data, fit.root)
         opened[fit.data, fit.root] = Remembering(**{f.name: getattr(found, f.name) for f in fields(found)})

@@ -77,6 +77,8 @@ def settings_of(config: SweepConfig) -> list[Setting]:
         kind = calibrations.get(method.kind).load
         if method.fit is not None and not hasattr(kind, "fit"):
             raise InputError(f"{method.called} learns nothing: leave out its fit")
+        if method.fit is not None and method.fit.data is None and not getattr(kind, "fits_without_data", False):
+            raise InputError(f"{method.called} learns from labelled pairs: its fit needs data")
         fitted = None if method.fit is None else fit_key(config, method, method.fit)
         found += [Setting(name, config.target, method, told, fitted) for name, told in method.settings()]
     return [*found, *(Setting(name, spec, compared=True) for name, spec in config.compare.items())]
@@ -88,14 +90,16 @@ def fit_key(config: SweepConfig, method: Method, fit: Fit) -> str:
     return digest([config.target, config.max_tokens, config.system, method.kind, told])[:8]
 
 
-def learnt(out: Path, setting: Setting, seed: int, target: Target, pairs: FitData, tell: Callable[[str], None]) -> Path:
+def learnt(
+    out: Path, setting: Setting, seed: int, target: Target, pairs: FitData | None, tell: Callable[[str], None]
+) -> Path:
     """The file of what a setting's method learnt, made now unless it is there, of this very model and these data."""
     method = setting.method
     if method is None or method.fit is None:
         raise ValueError(f"{setting.name} learns nothing")
     path = out / "learned" / f"{slug(method.called)}-seed{seed}-{setting.fitted}.safetensors"
     options = {name: seeded(as_text(value), seed) for name, value in method.fit.options.items()}
-    origin = {"options": options, "model": target.describe(), "data": pairs.facts()}
+    origin = {"options": options, "model": target.describe(), "data": pairs and pairs.facts()}
     if path.is_file():
         facts = load_learned(path).facts
         if all(facts.get(name) == value for name, value in json.loads(json.dumps(origin)).items()):

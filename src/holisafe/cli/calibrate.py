@@ -38,8 +38,10 @@ def list_methods() -> None:
 def fit(
     method: Annotated[str, typer.Argument(metavar="METHOD", help="A method that learns, with options after commas.")],
     target: Annotated[str, typer.Option(metavar="SPEC", help="The model it is for, as in `holisafe run`.")],
-    data: Annotated[str, typer.Option(metavar="BENCH[:ROOT]", help="Labelled pairs to learn from.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write: NAME.safetensors.")],
+    data: Annotated[
+        str | None, typer.Option(metavar="BENCH[:ROOT]", help="Labelled pairs to learn from; token-debias needs none.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=4, help="Learn from at most N pairs.")] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Draws the pairs, and the part to choose on.")] = 0,
     max_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="The longest answer of the model.")] = 512,
@@ -66,10 +68,12 @@ def fit(
         raise InputError(f"{name} learns nothing: give it straight to `holisafe run --calibrate {name}`")
     if out.suffix != ".safetensors":
         raise InputError("a learned file is called NAME.safetensors", where=out)
-    pairs = fit_data(open_benchmark(data), limit=limit, seed=seed)
+    if data is None and not getattr(kind, "fits_without_data", False):
+        raise InputError(f"{name} learns from labelled pairs: give --data")
+    pairs = fit_data(open_benchmark(data), limit=limit, seed=seed) if data else None
     model = open_target(target, GenerationSettings(max_new_tokens=max_tokens))
     learned = kind.fit(model, pairs, options)
-    origin = {"options": options, "model": model.describe(), "data": pairs.facts(), **provenance()}
+    origin = {"options": options, "model": model.describe(), "data": pairs and pairs.facts(), **provenance()}
     type(learned)(learned.method, learned.tensors, {**origin, **learned.facts}).save(out)
     told = {getattr(kind, "file_option", "file"): str(out)}
     told |= {again: options[again] for again in getattr(kind, "told_again", ()) if again in options}

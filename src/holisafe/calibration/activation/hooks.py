@@ -15,10 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from .collect import first_tensor
 
@@ -106,25 +107,33 @@ def revised(model: Any, decoder: nn.Module, shifts: Sequence[Shift], positions: 
                 handles.append(one.module.register_forward_pre_hook(into(tensor(one))))
             else:
                 handles.append(one.module.register_forward_hook(onto(tensor(one))))
-        with _told_of_prompts(model, places):
+        with told_of_prompts(model, places):
             yield places
     finally:
         for handle in handles:
             handle.remove()
 
 
+class Listener(Protocol):
+    """Who wants to know of every `generate`."""
+
+    def start(self, prompt: int | None) -> None:
+        """It begins, on prompts of so many columns, or ends."""
+
+
 @contextmanager
-def _told_of_prompts(model: Any, places: Places) -> Iterator[None]:
-    """Within it, `places` knows how long the prompts of a `generate` are: its forwards alone do not tell a new prompt
-    from a sequence read again. Several may be told at a time, and leave in any order, as abandoned generators do."""
+def told_of_prompts(model: Any, listener: Listener) -> Iterator[None]:
+    """Within it, the listener knows how long the prompts of a `generate` are: its forwards alone do not tell a new
+    prompt from a sequence read again. One that is a LogitsProcessor also changes each token's logits, before sampling.
+    Several may be told at a time, and leave in any order, as abandoned generators do."""
     told = model.__dict__.get("generate")
     if not isinstance(told, _Told):
         told = model.generate = _Told(model.generate, "generate" in model.__dict__)
-    told.listeners.append(places)
+    told.listeners.append(listener)
     try:
         yield
     finally:
-        told.listeners.remove(places)
+        told.listeners.remove(listener)
         if not told.listeners and told.own:
             model.generate = told.generate
         elif not told.listeners:
@@ -136,14 +145,16 @@ class _Told:
 
     def __init__(self, generate: Callable[..., Any], own: bool) -> None:
         self.generate, self.own = generate, own
-        self.listeners: list[Places] = []
+        self.listeners: list[Listener] = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         prompt = args[0] if args else next(kwargs[name] for name in ("inputs", "input_ids") if name in kwargs)
-        for places in self.listeners:
-            places.start(prompt.shape[1])
+        if own := [one for one in self.listeners if isinstance(one, LogitsProcessor)]:
+            kwargs["logits_processor"] = LogitsProcessorList([*own, *(kwargs.get("logits_processor") or ())])
+        for listener in self.listeners:
+            listener.start(prompt.shape[1])
         try:
             return self.generate(*args, **kwargs)
         finally:
-            for places in self.listeners:
-                places.start(None)
+            for listener in self.listeners:
+                listener.start(None)

@@ -1,0 +1,1 @@
+"""Changing how likely the next token is while a model answers."""
