@@ -96,6 +96,7 @@ HEAVY_PLACES = (
     "targets/huggingface",
     "calibration/activation",
     "calibration/weight",
+    "calibration/decoding",
     "cli/doctor.py",  # asks torch which device there is
 )
 """Where, by the beginning of its path, a file may import the deep-learning stack."""
