@@ -1,7 +1,8 @@
 """`KIND/NAME,option=value` taken apart, and how far one is believed: what a user typed, or what stands in a file.
 
     typed on the command line, or passed from Python      everything
-    in a YAML file that a user names to be carried out    all but FOR_THE_USER_TO_TYPE
+    in a YAML file that a user names to be carried out    all but FOR_THE_USER_TO_TYPE; names on the hub too
+    in the options of Inspect AI, which may be a log's    the same, but nothing is fetched (`fetching_nothing`)
     in anything that tells of what was done before        data of what was measured, in a folder of this machine, and
     (a manifest, a learned file, a log, a model's config)  judges that need nothing but the responses: nothing else
 
@@ -13,6 +14,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -124,6 +127,25 @@ def is_local(address: str) -> bool:
         return False
 
 
+NOT_FETCHED = "no file makes anything be fetched"
+_FETCHING: ContextVar[bool] = ContextVar("fetching", default=True)
+
+
+@contextmanager
+def fetching_nothing() -> Iterator[None]:
+    """Within it, the hub's names lead to what this machine holds of them: a file names them, and asks no hub."""
+    token = _FETCHING.set(False)
+    try:
+        yield
+    finally:
+        _FETCHING.reset(token)
+
+
+def may_fetch() -> bool:
+    """Whether a name may make something be asked of the hub."""
+    return _FETCHING.get()
+
+
 def typed_path(path: str | Path) -> Path:
     """A path with `~` as a shell has it; one of a user who is not there stays as it is."""
     try:
@@ -141,7 +163,7 @@ def recorded_place(path: Any, where: str | Path) -> Path | None:
     if not isinstance(path, str) or not path.isprintable():
         raise InputError("is no path", where=where, field="root")
     if path.startswith(("hub:", *ELSEWHERE)):
-        problem = f"names {path!r}, and no file makes anything be fetched; where the benchmark is, is told with --root"
+        problem = f"names {path!r}, and {NOT_FETCHED}; where the benchmark is, is told with --root"
         raise InputError(problem, where=where, field="root")
     found = Path(path)
     data = found if found.exists() else Path(path.partition("?")[0])

@@ -277,3 +277,17 @@ def test_a_judge_that_looks_finds_the_pictures_or_is_told_that_there_are_none(lo
     (picture,) = inspect_scoring.pictures_in(state("data:image/png;base64,aGVsbG8="))
     with pytest.raises(InputError, match="picture in the log: not an image"):
         picture.open()
+
+
+def test_options_that_may_be_a_logs_fetch_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("socket.socket.connect", refused)
+    monkeypatch.setattr("socket.getaddrinfo", refused)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    for name, root in (("vlguard", "hub:"), ("vlsbench", "hub:evil/data@main"), ("siuo:hub:evil/data", None)):
+        with pytest.raises(InputError, match="no file makes anything be fetched: hf download --repo-type dataset"):
+            inspect_tasks.benchmark(name, root=root)
+    with pytest.raises(InputError, match="no file makes anything be fetched: hf download evil/model"):
+        inspect_tasks.pictosafe(judge="llm/holisafe/hf/evil/model")

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from ..errors import InputError
+from ..specs import NOT_FETCHED, may_fetch
 
 PREFIX = "hub:"
 DATASET = re.compile(r"(?P<dataset>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
@@ -47,8 +48,9 @@ def _download(dataset: str, revision: str | None) -> Path:
     except ModuleNotFoundError:
         raise InputError("hub: needs huggingface_hub, try: pip install huggingface_hub") from None
     page = f"https://huggingface.co/datasets/{dataset}"
+    here = not may_fetch()
     try:
-        return Path(snapshot_download(dataset, repo_type="dataset", revision=revision))
+        return Path(snapshot_download(dataset, repo_type="dataset", revision=revision, local_files_only=here))
     except errors.GatedRepoError:
         problem = f"access is gated: accept the terms at {page}, then log in with a token (hf auth login, or HF_TOKEN)"
     except errors.RevisionNotFoundError:
@@ -61,6 +63,8 @@ def _download(dataset: str, revision: str | None) -> Path:
             f"the hub cannot be reached{f' ({reason})' if reason else ''} and this machine does not hold the dataset; "
             f"connect (or unset HF_HUB_OFFLINE), or fetch it elsewhere from {page} and name its folder with --root"
         )
+        if here:
+            problem = f"this machine does not hold it, and {NOT_FETCHED}: hf download --repo-type dataset {dataset}"
     except errors.HFValidationError as error:
         problem = str(error)
     except errors.HfHubHTTPError as error:

@@ -14,7 +14,7 @@ from urllib.request import getproxies
 
 from ..errors import InputError
 from ..journal import read_json
-from ..specs import ELSEWHERE, typed_path
+from ..specs import ELSEWHERE, NOT_FETCHED, fetching_nothing, may_fetch, typed_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,9 +38,12 @@ def shipped_folder() -> Path:
 
 
 def locate(path: str | Path) -> str:
-    """A folder's path or a hub id, from what a user wrote. Raises InputError when it can be neither."""
+    """A folder's path or a hub id, from what a user wrote; from what a file says, the folder of what is here already
+    (`specs.fetching_nothing`). Raises InputError, saying what to type, when it is none of them."""
     if str(path) == SHIPPED:
         path = shipped_folder()
+    if not may_fetch() and str(path).startswith(ELSEWHERE):
+        raise InputError("is a folder of another machine", where=path)
     folder = typed_path(path)
     if folder.is_dir():
         return str(folder)
@@ -48,8 +51,17 @@ def locate(path: str | Path) -> str:
         raise InputError("is a file, not a model folder", where=folder)
     if isinstance(path, Path) or not _HUB_ID.fullmatch(path) or path.startswith("."):
         raise InputError("no such model folder", where=path)
-    _require_hub(path)
-    return path
+    if may_fetch():
+        _require_hub(path)
+        return path
+    from huggingface_hub import try_to_load_from_cache
+
+    held = try_to_load_from_cache(path, "config.json")
+    if not isinstance(held, str):
+        raise InputError(
+            f"no such model folder, nor a model on this machine; {NOT_FETCHED}: hf download {path}", where=path
+        )
+    return str(Path(held).parent)
 
 
 def portable_name(place: str) -> str:
@@ -69,19 +81,13 @@ def locate_named(name: Any, source: str, where: Path) -> str:
     """
     if not isinstance(name, str) or not name:
         raise InputError("does not name the base model", where=where, field="base_model_name_or_path")
-    if not Path(source).is_dir() or name == SHIPPED:
+    if not Path(source).is_dir():
         return locate(name)
-    if not name.startswith(ELSEWHERE) and Path(name).is_dir():
-        return locate(name)
-    problem = f"names {name!r}, and there is no such model folder"
-    if _HUB_ID.fullmatch(name):
-        from huggingface_hub import try_to_load_from_cache
-
-        held = try_to_load_from_cache(name, "config.json")
-        if isinstance(held, str):
-            return str(Path(held).parent)
-        problem = f"names {name!r}, which is not on this machine; a folder makes nothing be fetched: hf download {name}"
-    raise InputError(problem, where=where, field="base_model_name_or_path")
+    try:
+        with fetching_nothing():
+            return locate(name)
+    except InputError as error:
+        raise InputError(str(error), where=where, field="base_model_name_or_path") from None
 
 
 def refuse_code(fields: Any, where: str | Path) -> None:

@@ -26,7 +26,7 @@ from ..judges.base import Judge, Judged, applies
 from ..metrics.run_scores import run_scores
 from ..records import Picture, Response
 from ..runs.frame import of_records
-from ..specs import check_ordered
+from ..specs import check_ordered, fetching_nothing
 from .inspect_records import metrics_of, response_of, sample_of, score_of, verdict_of
 
 DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,(.*)", re.DOTALL)
@@ -54,9 +54,10 @@ def judge(judge: str = "string-match") -> Scorer:
 
 def judge_of_log(spec: str) -> Judge:
     """The judge that Inspect names. It takes its tasks' and scorers' options from a log as well, when it scores or
-    retries one: as in any file, they set no key, no other machine's address and no remote code."""
+    retries one: as in any file, they set no key, no other machine's address and no remote code, and fetch nothing."""
     check_ordered(spec, f"judge={spec.partition(',')[0]}", "OPENAI_BASE_URL and OPENAI_API_KEY tell it")
-    return open_judge(spec)
+    with fetching_nothing():
+        return open_judge(spec)
 
 
 def named_scorer(judge: Judge) -> Scorer:

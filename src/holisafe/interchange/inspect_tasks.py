@@ -20,6 +20,7 @@ from ..benchmarks import open_tested
 from ..benchmarks.base import Benchmark, stratified
 from ..clients.pictures import SHARED, Encoding
 from ..records import GenerationSettings
+from ..specs import fetching_nothing
 from .inspect_records import metadata_of
 from .inspect_scoring import judge, judge_of_log, judge_specs, named_scorer
 
@@ -38,11 +39,12 @@ def benchmark(
     Args:
         name: the benchmark.
         judge: who scores.
-        root: the folder of the benchmark's release, or `hub:`; none for an embedded one.
+        root: the folder of the benchmark's release, or `hub:` where this machine holds it; none for an embedded one.
         split: which split; `test` where there is one, else everything.
         seed: orders the samples, and draws where decoding does.
     """
-    opened = open_tested(name, root, split)
+    with fetching_nothing():  # the options may be a log's, when Inspect retries it
+        opened = open_tested(name, root, split)
     samples = [
         InspectSample(
             id=sample.id,
