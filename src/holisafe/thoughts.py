@@ -146,11 +146,11 @@ def spoken(content: Any) -> tuple[str, str]:
     texts: list[str] = []
     thoughts: list[str] = []
     for item in content if isinstance(content, list) else [content]:
-        (thoughts if _thinks(item) else texts).append(_words(item))
+        (thoughts if thinks(item) else texts).append(wording(item))
     return "".join(texts), "\n".join(filter(None, (thought.strip() for thought in thoughts)))
 
 
-def _thinks(item: Any) -> bool:
+def thinks(item: Any) -> bool:
     """Whether a part of a message is a thought: by its type or, where it has none, its keys; Gemini marks it."""
     if not isinstance(item, dict):
         return False
@@ -160,15 +160,16 @@ def _thinks(item: Any) -> bool:
     )
 
 
-def _words(value: Any, depth: int = 0) -> str:
+def wording(value: Any, depth: int = 0) -> str:
+    """The text in a part of a message, however it is nested."""
     if isinstance(value, str) or depth > 8:
         return value if isinstance(value, str) else ""
     if isinstance(value, list):
-        return "".join(_words(item, depth + 1) for item in value)
+        return "".join(wording(item, depth + 1) for item in value)
     if not isinstance(value, dict):
         return ""
     keys = ("text", "thinking", "reasoning", "summary", "content", "refusal", "reasoningContent", "reasoningText")
-    return next((words for key in keys if (words := _words(value.get(key), depth + 1))), "")
+    return next((words for key in keys if (words := wording(value.get(key), depth + 1))), "")
 
 
 def _harmony(text: str) -> Parted | None:

@@ -37,6 +37,29 @@ def test_what_will_not_pass_is_not(status: int) -> None:
     assert "\n" not in str(found)
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj",  # llama.cpp
+        "failed to process inputs: this model is missing data required for image input",  # Ollama
+        "Model does not support images. Please use a model that does.",  # LM Studio
+        "the request exceeds the available context size. try increasing the context size or enable context shift",
+        "The input (9001 tokens) is longer than the model's context length (4096 tokens).",  # SGLang
+    ],
+)
+def test_what_a_model_cannot_do_is_not_asked_again_though_it_is_called_a_fault_of_the_server(message: str) -> None:
+    found = of(500, {"error": {"code": 500, "message": message, "type": "server_error"}})
+    assert isinstance(found, HopelessError)
+    assert message in str(found)
+    assert not found.every, "the next sample may have no picture, or a shorter text"
+    assert isinstance(of(500, error("the image server is not available, context lost")), RetryableError)
+
+
+def test_a_model_that_only_streams_is_asked_so_by_an_option() -> None:
+    dashscope = error("This model only support stream mode, please enable the stream parameter to access the model. ")
+    assert str(of(400, dashscope)).endswith("(stream=true does so)")
+
+
 def test_a_used_up_quota_is_not_asked_again_but_a_rate_limit_is() -> None:
     for more in ({"code": "insufficient_quota"}, {"type": "insufficient_quota"}):
         assert isinstance(of(429, error("You exceeded your current quota", **more)), HopelessError)

@@ -14,7 +14,7 @@ from ..records import Message, Request
 from .options import ChatOptions
 from .pictures import EncodedPictures
 
-OPTIONAL = frozenset({"max_tokens", "response_format", "seed"})
+OPTIONAL = frozenset({"max_tokens", "response_format", "seed", "stream_options"})
 """What a call can do without where a server does not take it; `max_tokens` is then sent as `max_completion_tokens`."""
 
 
@@ -45,6 +45,8 @@ def payload(request: Request, options: ChatOptions, url: str) -> dict[str, Any]:
         "max_tokens": generation["max_new_tokens"] + (generation["reasoning_tokens"] or 0),
         "seed": generation["seed"] + request.repeat,
     }
+    if options.stream:
+        asked |= {"stream": True, "stream_options": {"include_usage": True}}
     for name in ("temperature", "reasoning_effort"):
         if generation[name] is not None:
             asked[name] = generation[name]

@@ -74,6 +74,7 @@ SPOKEN_OF_AS = {
     "max_tokens": "max_tokens",
     "response_format": r"(response_format | json_schema | guided_json | structured[ _]outputs?)",
     "seed": "seed",
+    "stream_options": "stream_options",
 }
 """What one can do without, and how servers call it."""
 

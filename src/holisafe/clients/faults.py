@@ -33,6 +33,18 @@ NO_CHOICES = "the answer holds no choices"
 WAY_OUT = {"temperature": "temperature=none leaves it out", "reasoning_effort": "leave reasoning_effort out"}
 """What is never dropped in silence: the user is told how."""
 
+STREAM_ONLY = re.compile(r"only supports? stream|stream must be (set to )?true|enable the stream", re.IGNORECASE)
+"""How models say that they answer in pieces alone."""
+
+
+NEVER = re.compile(
+    r"""(image|vision|multimodal)\w* ([ ]\w+){0,3}? [ ](is|are)[ ]not[ ]supported
+    | do(es)?[ ]not[ ]support ([ ]\w+){0,2}? [ ](image|vision|multimodal) | required[ ]for[ ](image|vision)
+    | (exceeds?|longer[ ]than) ([ ][\w']+){0,4}? [ ]context""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""What some servers call a fault of theirs (500) though no attempt will mend it: no eyes, or no room for the prompt."""
+
 
 class RetryableError(Exception):
     """A call that may succeed when made again. `wait` is what the server asks for, in seconds.
@@ -88,12 +100,14 @@ def fault(status: int, headers: Mapping[str, str], content: bytes, sent: frozens
         for name, way_out in WAY_OUT.items():
             if refuses(name, error, told):
                 said = f"{said} ({way_out})"
+        if STREAM_ONLY.search(said):
+            said = f"{said} (stream=true does so)"
     problem = said if status == 200 else f"{status} {_phrase(status)}: {said}"
     if status == 401:
         return HopelessError("401 Unauthorized: the server does not accept the key", True)  # it may repeat the key
     if status == 429 and "insufficient_quota" in (error.get("code"), error.get("type")):
         return HopelessError(problem, True)
-    if status in RETRYABLE or status >= 500:
+    if status in RETRYABLE or (status >= 500 and not NEVER.search(said)):
         wait = asked_wait(headers)
         if wait is not None and wait > LONGEST_WAIT:
             return HopelessError(f"{problem} (the server asks for a wait of {wait:,.0f} s)", True)

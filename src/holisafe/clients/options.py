@@ -39,6 +39,7 @@ OPTIONS = (
     "output_price",
     "max_bytes",
     "thoughts",
+    "stream",
 )
 DETAILS = ("low", "high", "auto")
 FORMATS = ("own", "png", "jpeg")
@@ -51,7 +52,7 @@ class ChatOptions:
     `api_key` is the secret itself and never leaves this object but in the request's header. `max_tokens`,
     `temperature` and `reasoning_tokens` go before the settings of a request; `temperature` "none" sends none.
     `max_bytes` bounds a server's answer, on the wire and decompressed. `thoughts` are the model's own marks, `proxy` is
-    the environment's.
+    the environment's. `stream` asks for answers in pieces.
     """
 
     model: str
@@ -70,6 +71,7 @@ class ChatOptions:
     output_price: float | None = None
     max_bytes: int = 8_000_000
     thoughts: Marks | None = None
+    stream: bool = False
     proxy: str | None = field(default=None, repr=False)
 
     def generation(self, settings: GenerationSettings) -> dict[str, Any]:
@@ -118,6 +120,8 @@ def chat_options(model: str, written: Mapping[str, str]) -> ChatOptions:
         values["temperature"] = "none" if none else _number("temperature", written["temperature"], False, 0)
     if written.get("detail", "auto") not in DETAILS:
         raise InputError(f"option detail is one of {', '.join(DETAILS)}, not {written['detail']!r}")
+    if written.get("stream", "false") not in ("true", "false"):
+        raise InputError(f"option stream is true or false, not {written['stream']!r}")
     return ChatOptions(
         model=model,
         base_url=base_url,
@@ -126,6 +130,7 @@ def chat_options(model: str, written: Mapping[str, str]) -> ChatOptions:
         encoding=_encoding(written),
         detail=written.get("detail"),
         thoughts=own_marks(written.get("thoughts")),
+        stream=written.get("stream") == "true",
         proxy=_proxy(base_url),
         **values,
     )

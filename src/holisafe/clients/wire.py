@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .faults import HopelessError, RetryableError
 from .options import ChatOptions
+from .stream import in_one_piece
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -24,7 +25,7 @@ HOPS = 3
 
 
 class Reply(NamedTuple):
-    """What a server answered: the body is whole, and decompressed."""
+    """What a server answered: the body is whole, decompressed, and no stream any more."""
 
     status: int
     headers: Mapping[str, str]
@@ -35,7 +36,8 @@ def session(options: ChatOptions) -> ClientSession:
     """Connections to a server: no cookies, nothing from the environment but the proxy that the options name."""
     from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
-    headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
+    accept = "text/event-stream" if options.stream else "application/json"
+    headers = {"Content-Type": "application/json", "Accept": accept, "Accept-Encoding": "gzip, deflate"}
     if options.api_key:
         headers["Authorization"] = f"Bearer {options.api_key}"
     secure = ssl.create_default_context()
@@ -53,7 +55,10 @@ def session(options: ChatOptions) -> ClientSession:
 
 
 async def post(http: ClientSession, options: ChatOptions, content: bytes) -> Reply:
-    """POST to chat/completions. Raises HopelessError for a redirect elsewhere and for an answer that is too long."""
+    """POST to chat/completions. Raises HopelessError for a redirect elsewhere and for an answer that is too long.
+
+    Raises RetryableError for an answer that was cut short.
+    """
     from yarl import URL
 
     url = URL(f"{options.base_url}/chat/completions")
@@ -61,7 +66,8 @@ async def post(http: ClientSession, options: ChatOptions, content: bytes) -> Rep
         async with http.post(url, data=content, allow_redirects=False, proxy=options.proxy) as response:
             there = response.headers.get("Location", "")
             if response.status not in REDIRECTS:
-                return Reply(response.status, response.headers, await _body(response, options.max_bytes))
+                content = in_one_piece(await _body(response, options.max_bytes))
+                return Reply(response.status, response.headers, content)
         try:
             target = url.join(URL(there))
         except ValueError:

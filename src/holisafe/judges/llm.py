@@ -43,6 +43,7 @@ OPERATIONAL = frozenset(
         "max_bytes",
         "max_in_flight",
         "output_price",
+        "stream",
         "timeout",
         "tuned_from",
     ]
