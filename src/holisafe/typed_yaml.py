@@ -8,14 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from .errors import InputError
 
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-Model = TypeVar("Model", bound="BaseModel")
+Kind = TypeVar("Kind")
 
 LARGEST, DEEPEST, MOST, LONGEST_NUMBER = 2**20, 40, 100_000, 64
 """Bytes, levels of nesting, values with aliases written out, digits of a number: far more than settings need."""
@@ -104,12 +101,12 @@ def _loader() -> Any:
     return Limited
 
 
-def validated(model: type[Model], values: Mapping[str, Any], where: str | Path) -> Model:
-    """The values as an instance of a pydantic model. Raises InputError for the first setting that is wrong."""
-    from pydantic import ValidationError
+def validated(kind: type[Kind], values: Mapping[str, Any], where: str | Path) -> Kind:
+    """The values as a pydantic model, or as a dataclass of such. Raises InputError for the first that is wrong."""
+    from pydantic import TypeAdapter, ValidationError
 
     try:
-        return model.model_validate(values)
+        return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or None

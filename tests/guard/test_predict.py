@@ -88,7 +88,7 @@ def test_a_processor_that_shows_no_image(
     with pytest.raises(InputError, match="processor"):
         list(predict(guarded, processor, [image]))
     words = processor.tokenizer(["what"], return_tensors="pt")
-    monkeypatch.setattr("holisafe.guard.predict.encode", lambda *_, **__: dict(words))
+    monkeypatch.setattr("holisafe.guard.conversation.encode", lambda *_, **__: dict(words))
     with pytest.raises(InputError, match="no image token"):
         list(predict(guarded, processor, [image]))
 

@@ -106,7 +106,7 @@ def test_a_broken_file_names_its_field(tmp_path: Path, field: str, value: Any) -
     save_thresholds(CHOSEN, tmp_path)
     body = json.loads((tmp_path / FILE).read_text())
     (tmp_path / FILE).write_text(json.dumps({**body, field: value}))
-    with pytest.raises(InputError, match=f"{FILE}, field '{field}'"):
+    with pytest.raises(InputError, match=f"{FILE}, field '{field}"):
         read_thresholds(tmp_path / FILE)
     del body[field]
     (tmp_path / FILE).write_text(json.dumps(body))

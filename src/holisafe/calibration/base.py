@@ -9,10 +9,12 @@ that learns from data is registered as a class whose `fit(target, data, options)
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict
 
 from ..errors import InputError
 from ..records import Request, Response, Sample, digest
@@ -20,12 +22,17 @@ from ..targets.base import Target
 from ..typed_yaml import validated
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from ..benchmarks.base import Benchmark
     from ..targets.huggingface import HuggingFaceTarget
 
-Options = TypeVar("Options", bound="BaseModel")
+
+class Options(BaseModel):
+    """A method's options: an unknown one is an error, and nothing changes once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Read = TypeVar("Read", bound=BaseModel)
 
 
 class Calibrated:
@@ -69,7 +76,25 @@ class Calibrated:
         return found
 
 
-def read_options(kind: type[Options], told: Mapping[str, str], method: str) -> Options:
+async def stream(requests: Iterable[Request]) -> AsyncIterator[Request]:
+    """Requests as a target takes them."""
+    for request in requests:
+        yield request
+
+
+async def windows(requests: AsyncIterable[Request], size: int) -> AsyncIterator[list[Request]]:
+    """So many requests at a time."""
+    window: list[Request] = []
+    async for request in requests:
+        window.append(request)
+        if len(window) == size:
+            yield window
+            window = []
+    if window:
+        yield window
+
+
+def read_options(kind: type[Read], told: Mapping[str, str], method: str) -> Read:
     """Options as typed by a pydantic model. Raises InputError naming the first that is unknown or wrong."""
     return validated(kind, told, f"calibration {method}")
 

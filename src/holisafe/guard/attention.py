@@ -20,10 +20,8 @@ from PIL.Image import Image
 from torch import Tensor
 
 from ..errors import InputError
-from ..records import Message, Picture
 from .attach import is_guarded, unwrap
-from .conversation import encode, prompt_text
-from .errors import one_line
+from .conversation import image_batch, image_prompt
 from .families import image_token_ids
 from .pooling import image_mask
 
@@ -138,21 +136,12 @@ def ask_attention(
 ) -> Attention:
     """`generated_attention` on answers to one question about each image (RGB), on the guard's token."""
     core = unwrap(model)
-    if processor.tokenizer.pad_token_id is None:
-        processor.tokenizer.pad_token = processor.tokenizer.eos_token
-    # Only the prompt's text is wanted here, so the picture is never opened.
-    with one_line("the model's processor", "cannot take an image"):
-        text = prompt_text(processor, [Message("user", query, (Picture("image", open=Image),))])
+    text = image_prompt(processor, query)
     found = None
     for start in range(0, len(images), batch_size):
         chosen = images[start : start + batch_size]
-        with one_line("the model's processor", "cannot take an image"):
-            inputs = encode(processor, [text] * len(chosen), [[image] for image in chosen], side="left")
-        on_device = {
-            name: tensor.to(core.device, core.dtype if tensor.is_floating_point() else None)
-            for name, tensor in inputs.items()
-        }
-        read = generated_attention(model, on_device, max_new_tokens=max_new_tokens)
+        inputs = image_batch(processor, core, [text] * len(chosen), chosen)
+        read = generated_attention(model, inputs, max_new_tokens=max_new_tokens)
         found = read if found is None else found.joined(read)
     if found is None:
         raise InputError("no images to ask about")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,13 @@ from torch import Tensor
 
 from . import turns
 from .packed import segments_of_positions
+
+
+def only_read(model: Any, logits: int = 1) -> dict[str, Any]:
+    """How to call a model that is to be read and not to answer: without cache, and with no more than its last logits
+    where it can leave out the others, which its widest layer makes."""
+    keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+    return {"use_cache": False, **({"logits_to_keep": logits} if keeps else {})}
 
 
 def sequence(arguments: Mapping[str, Any]) -> Tensor | None:

@@ -14,8 +14,8 @@ from jinja2 import TemplateError
 from PIL.Image import Image
 from torch import Tensor
 
-from ..records import Message
-from .errors import GuardError
+from ..records import Message, Picture
+from .errors import GuardError, one_line
 from .meta_token import meta_token_of
 from .rendering import render
 
@@ -86,6 +86,31 @@ def encode(processor: Any, texts: Sequence[str], images: Sequence[Sequence[Image
     given = {"images": [list(row) for row in images]} if any(images) else {}
     encoded = processor(text=list(texts), **given, padding=True, padding_side=side, return_tensors="pt", **added)
     return {name: value for name, value in encoded.items() if isinstance(value, Tensor)}
+
+
+def image_prompt(processor: Any, text: str) -> str:
+    """The prompt of a question about one image. Only its text is wanted here, so no picture is opened."""
+    with one_line("the model's processor", "cannot take an image"):
+        return prompt_text(processor, [Message("user", text, (Picture("image", open=Image),))])
+
+
+def image_batch(processor: Any, model: Any, prompts: Sequence[str], images: Sequence[Image]) -> dict[str, Tensor]:
+    """What `model` is asked: each prompt about its one image, as `encode` gives it, where the model is."""
+    give_pad_token(processor)
+    with one_line("the model's processor", "cannot take an image"):
+        return placed(encode(processor, prompts, [[image] for image in images], side="left"), model)
+
+
+def placed(tensors: Mapping[str, Tensor], model: Any) -> dict[str, Tensor]:
+    """On the model's device, floats in its dtype."""
+    dtype = model.dtype
+    return {name: t.to(model.device, dtype if t.is_floating_point() else None) for name, t in tensors.items()}
+
+
+def give_pad_token(processor: Any) -> None:
+    """Pad with the end token where a tokenizer knows nothing to pad with."""
+    if processor.tokenizer.pad_token_id is None:
+        processor.tokenizer.pad_token = processor.tokenizer.eos_token
 
 
 def join(rows: Sequence[Mapping[str, Tensor]], *, pad_token: int, side: str) -> dict[str, Tensor] | None:

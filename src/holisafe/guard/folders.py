@@ -224,7 +224,7 @@ def open_weights(source: str, stem: str) -> Iterator[tuple[str, Tensor]]:
     Raises InputError when a file is missing, cut short or is no safetensors file.
     """
     for file in weight_files(source, stem):
-        with _opened(file) as opened:
+        with opened_weights(file) as opened:
             yield from ((key, opened.get_tensor(key)) for key in opened.keys())  # noqa: SIM118
 
 
@@ -235,13 +235,13 @@ def weight_shapes(source: str, stem: str) -> dict[str, tuple[int, ...]]:
     """
     shapes: dict[str, tuple[int, ...]] = {}
     for file in weight_files(source, stem):
-        with _opened(file) as opened:
+        with opened_weights(file) as opened:
             shapes |= {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
     return shapes
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[Any]:
+def opened_weights(file: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -9,17 +9,6 @@ from typing import Any
 from torch import Tensor
 from transformers.utils.generic import ModelOutput
 
-FIELDS = (
-    "img_safety_logits",
-    "img_safety_probs",
-    "img_safety_valid",
-    "img_safety_image_logits",
-    "img_safety_image_probs",
-    "img_safety_image_valid",
-    "lm_loss",
-    "safety_loss",
-)
-
 
 @dataclass
 class Safety(ModelOutput):
@@ -35,6 +24,9 @@ class Safety(ModelOutput):
     img_safety_image_logits: Tensor | None = None
     img_safety_image_probs: Tensor | None = None
     img_safety_image_valid: Tensor | None = None
+
+
+FIELDS = (*(field.name for field in dataclasses.fields(Safety)), "lm_loss", "safety_loss")
 
 
 def safety_fields(*values: Tensor) -> dict[str, Tensor]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, TypeVar
 
 import torch
 from PIL.Image import Image
 
 from ..errors import InputError
-from ..records import GuardReading, Message, Picture
+from ..records import GuardReading
 from .attach import labels_of, unwrap
-from .conversation import encode, prompt_text
-from .errors import LIBRARY_ERRORS, one_line
+from .calls import only_read
+from .conversation import image_batch, image_prompt
+from .errors import LIBRARY_ERRORS
 
 QUESTION = "What is in this image?"
 """Stands after the image, as a question would. A causal decoder's image positions do not see it."""
@@ -62,18 +62,15 @@ def read_logits(
 ) -> Iterator[list[float]]:
     """The guard's K logits for each image, as `predict` reads them."""
     core = unwrap(model)
-    options: dict[str, Any] = {"do_safety": True, "use_cache": False}
-    if "logits_to_keep" in inspect.signature(core.forward).parameters:
-        options["logits_to_keep"] = 1  # the language model's answer is not wanted: spare its widest layer
-    if processor.tokenizer.pad_token_id is None:
-        processor.tokenizer.pad_token = processor.tokenizer.eos_token
-    prompts = _prompts(processor, texts)
+    options = {"do_safety": True, **only_read(core)}
+    prompts = (
+        repeat(image_prompt(processor, QUESTION)) if texts is None else (image_prompt(processor, t) for t in texts)
+    )
     remaining = iter(images)
     while batch := list(islice(remaining, batch_size)):
-        with one_line("the model's processor", "cannot take an image"):
-            inputs = encode(processor, [next(prompts) for _ in batch], [[image] for image in batch], side="left")
+        inputs = image_batch(processor, core, list(islice(prompts, len(batch))), batch)
         with torch.inference_mode():
-            output = model(**_placed(inputs, core), **options)
+            output = model(**inputs, **options)
         if not output.img_safety_valid.all():
             raise InputError("the processor put no image token into the prompt, so the guard has nothing to read")
         yield from output.img_safety_logits.float().tolist()
@@ -111,26 +108,3 @@ def _read_apart(
             said = next(iter(str(error).strip().splitlines()), type(error).__name__)
             return [InputError(f"cannot be read ({said})")]
     return [reading for item in items for reading in _read_apart(read, [item])]
-
-
-def _prompts(processor: Any, texts: Iterable[str] | None) -> Iterator[str]:
-    """The prompt of each image in turn. Only its text is wanted here, so no picture is opened."""
-
-    def prompt(text: str) -> str:
-        with one_line("the model's processor", "cannot take an image"):
-            return prompt_text(processor, [Message("user", text, (Picture("image", open=Image),))])
-
-    if texts is not None:
-        yield from map(prompt, texts)
-        return
-    same = prompt(QUESTION)
-    while True:
-        yield same
-
-
-def _placed(inputs: dict[str, torch.Tensor], model: Any) -> dict[str, torch.Tensor]:
-    """On the model's device, pixels in its dtype."""
-    return {
-        name: tensor.to(model.device, model.dtype) if tensor.is_floating_point() else tensor.to(model.device)
-        for name, tensor in inputs.items()
-    }

@@ -16,19 +16,19 @@ from .pooling import PARTS, sources
 SCHEMA: Final = 2
 """2: sources joined by "+", a token, units. A folder of schema 1 reads as before, its sources under today's names."""
 LABELS: Final = "safety_categories"
-FIELDS: Final = (
-    LABELS,
-    "num_safety_categories",
-    "safety_head_hidden_scale",
-    "safety_num_hidden_layers",
-    "safety_loss_lambda",
-    "safety_pool",
-    "safety_head_dropout",
-    "safety_schema",
-    "safety_token_id",
-    "safety_unit",
-    "safety_verdict",
-)
+FIELD_OF: Final = {
+    "labels": LABELS,
+    "hidden_scale": "safety_head_hidden_scale",
+    "hidden_layers": "safety_num_hidden_layers",
+    "loss_weight": "safety_loss_lambda",
+    "pool": "safety_pool",
+    "dropout": "safety_head_dropout",
+    "token_id": "safety_token_id",
+    "unit": "safety_unit",
+    "verdict": "safety_verdict",
+}
+"""A setting -> the config field that carries it."""
+FIELDS: Final = (*FIELD_OF.values(), "num_safety_categories", "safety_schema")
 UNITS: Final = ("sample", "image")
 VERDICTS: Final = ("worst", "mean")
 
@@ -80,20 +80,8 @@ class GuardSettings:
 
     def as_fields(self) -> dict[str, Any]:
         """Config field -> value; JSON."""
-        values = (
-            list(self.labels),
-            len(self.labels),
-            self.hidden_scale,
-            self.hidden_layers,
-            self.loss_weight,
-            self.pool,
-            self.dropout,
-            SCHEMA,
-            self.token_id,
-            self.unit,
-            self.verdict,
-        )
-        return dict(zip(FIELDS, values, strict=True))
+        values = {field: getattr(self, name) for name, field in FIELD_OF.items()}
+        return {**values, LABELS: list(self.labels), "num_safety_categories": len(self.labels), "safety_schema": SCHEMA}
 
 
 def describes_guard(fields: Mapping[str, Any]) -> bool:
@@ -114,17 +102,9 @@ def read_settings(fields: Mapping[str, Any], model_config: Any, where: str) -> G
     schema = fields.get("safety_schema", SCHEMA)
     if not isinstance(schema, int) or schema > SCHEMA:
         raise InputError("written by a newer holisafe, or no number", where=where, field="safety_schema")
+    told: dict[str, Any] = {name: fields[field] for name, field in FIELD_OF.items() if fields.get(field) is not None}
+    told |= {"labels": tuple(labels), "pool": told.get("pool") or default_pool(model_config)}
     try:
-        return GuardSettings(
-            labels=tuple(labels),
-            pool=fields.get("safety_pool") or default_pool(model_config),
-            hidden_scale=fields.get("safety_head_hidden_scale", 0.5),
-            hidden_layers=fields.get("safety_num_hidden_layers", 1),
-            dropout=fields.get("safety_head_dropout", 0.1),
-            loss_weight=fields.get("safety_loss_lambda", 1.0),
-            token_id=fields.get("safety_token_id"),
-            unit=fields.get("safety_unit") or "sample",
-            verdict=fields.get("safety_verdict") or "worst",
-        )
+        return GuardSettings(**told)
     except (GuardError, TypeError) as error:
         raise InputError(f"unusable guard settings ({error})", where=where) from None

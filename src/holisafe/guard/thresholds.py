@@ -15,18 +15,23 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from pydantic import Field
 
 from ..errors import InputError
 from ..journal import write_json
 from ..records import GuardReading
 from ..specs import typed_path
+from ..typed_yaml import validated
 from .adapters import GUARD_FOLDER
-from .folders import find_file, locate, read_object
+from .folders import find_file, locate, opened_weights, read_object
 from .head import HEAD
 
 FILE: Final = "guard_thresholds.json"
 SCHEMA: Final = 1
+
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +46,12 @@ class GuardThresholds:
     """
 
     labels: tuple[str, ...]
-    temperature: float
-    false_alarm_rate: float
-    unsafe: float | None
-    by_label: Mapping[str, float | None]
-    coverage: float
-    set_quantile: float | None
+    temperature: Annotated[Number, Field(gt=0)]
+    false_alarm_rate: Number
+    unsafe: Number | None
+    by_label: Mapping[str, Number | None]
+    coverage: Number
+    set_quantile: Number | None
     head: str | None = None
     fitted_on: Mapping[str, Any] = field(default_factory=dict)
 
@@ -101,22 +106,7 @@ def read_thresholds(file: Path) -> GuardThresholds:
     schema = values.pop("schema", None)
     if not isinstance(schema, int) or schema > SCHEMA:
         raise InputError("written by a newer holisafe, or no thresholds", where=file, field="schema")
-    checks: dict[str, bool] = {
-        "labels": _names(values.get("labels")),
-        "temperature": _number(values.get("temperature")) and values["temperature"] > 0,
-        "false_alarm_rate": _number(values.get("false_alarm_rate")),
-        "unsafe": "unsafe" in values and _limit(values["unsafe"]),
-        "by_label": isinstance(values.get("by_label"), dict) and all(map(_limit, values["by_label"].values())),
-        "coverage": _number(values.get("coverage")),
-        "set_quantile": "set_quantile" in values and _limit(values["set_quantile"]),
-        "head": isinstance(values.get("head"), str | None),
-        "fitted_on": isinstance(values.get("fitted_on", {}), dict),
-    }
-    for name, fine in checks.items():
-        if not fine:
-            raise InputError("missing or unusable", where=file, field=name)
-    known = {name: values[name] for name in checks if name in values}
-    return GuardThresholds(**{**known, "labels": tuple(values["labels"])})
+    return validated(GuardThresholds, values, file)
 
 
 def head_digest(source: str) -> str | None:
@@ -124,33 +114,16 @@ def head_digest(source: str) -> str | None:
 
     From the file and not the loaded model, so that the precision it is loaded in does not matter.
     """
-    from safetensors import SafetensorError, safe_open
-
     folder = Path(source)
     if not folder.is_dir():
         return None
     tensors: dict[str, str] = {}
     for file in sorted((*folder.glob("*.safetensors"), *Path(folder, GUARD_FOLDER).glob("*.safetensors"))):
-        try:
-            with safe_open(file, framework="pt") as opened:
-                for key in opened.keys():  # noqa: SIM118 - not a mapping
-                    if f"{HEAD}." in key:
-                        value = opened.get_tensor(key).contiguous().double().numpy().tobytes()
-                        tensors[key[key.index(HEAD) :]] = hashlib.sha256(value).hexdigest()
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"broken safetensors file ({error})", where=file) from None
+        with opened_weights(file) as opened:
+            for key in opened.keys():  # noqa: SIM118 - not a mapping
+                if f"{HEAD}." in key:
+                    value = opened.get_tensor(key).contiguous().double().numpy().tobytes()
+                    tensors[key[key.index(HEAD) :]] = hashlib.sha256(value).hexdigest()
     if not tensors:
         return None
     return hashlib.sha256("".join(f"{key}{tensors[key]}" for key in sorted(tensors)).encode()).hexdigest()[:16]
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
-
-
-def _limit(value: Any) -> bool:
-    return value is None or _number(value)
-
-
-def _names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) for name in value)

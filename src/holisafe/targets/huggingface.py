@@ -69,6 +69,7 @@ class HuggingFaceTarget(Inside):
     ) -> None:
         from ..guard import is_guarded, labels_of
         from ..guard.attach import unwrap
+        from ..guard.conversation import give_pad_token
 
         self.name, self.model, self.processor = name, model.eval(), processor
         self.inner = unwrap(model)  # without the wrapper of an adapter
@@ -78,8 +79,7 @@ class HuggingFaceTarget(Inside):
         causal = not config.is_encoder_decoder and config.model_type not in SEES_AHEAD
         self.capabilities = Capabilities(guard=self.labels is not None, likelihoods=causal)
         tokenizer, generation = processor.tokenizer, self.inner.generation_config
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
+        give_pad_token(processor)
         ends = generation.eos_token_id if generation.eos_token_id is not None else tokenizer.eos_token_id
         special = {token: str(added) for token, added in tokenizer.added_tokens_decoder.items() if added.special}
         self.unsaid = {token for token, written in special.items() if not is_mark(written)}
@@ -198,13 +198,12 @@ class HuggingFaceTarget(Inside):
     ) -> dict[str, Tensor]:
         """One batch of conversations, given encoded one by one and as text with images, padded on the left; on the
         model's device, floats in its dtype."""
-        from ..guard.conversation import encode, join
+        from ..guard.conversation import encode, join, placed
 
         tensors = join(rows, pad_token=self.processor.tokenizer.pad_token_id, side="left")
         if tensors is None:
             tensors = encode(self.processor, [text for text, _ in written], [pics for _, pics in written], side="left")
-        device, dtype = self.inner.device, self.inner.dtype
-        return {name: value.to(device, dtype if value.is_floating_point() else None) for name, value in tensors.items()}
+        return placed(tensors, self.inner)
 
     def _readings(self, count: int) -> list[GuardReading | None]:
         """The guard's probabilities from the prefill just run."""

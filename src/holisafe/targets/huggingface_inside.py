@@ -5,11 +5,10 @@ Mixed into `HuggingFaceTarget`; what methods of calibration and SafeGround's met
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import InputError
 from ..records import Request
@@ -17,6 +16,8 @@ from ..records import Request
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
+
+Value = TypeVar("Value")
 
 SEES_AHEAD = ("paligemma",)
 """Families whose prompt tokens attend to later ones: what they hold of a prompt's own text is no likelihood."""
@@ -85,15 +86,47 @@ class Inside:
 
     def log_likelihoods(self, requests: Sequence[Request], texts: Sequence[str]) -> list[float | InputError]:
         """As `targets.base.LikelihoodTarget` says. A batch that fails is read again one by one."""
+        wanted = [partial(self.text_passage, *both) for both in zip(requests, texts, strict=True)]
+        return self._each_or_fault(wanted, self.mean_log_likelihoods)
+
+    def each_or_none(
+        self, requests: Sequence[Request], read: Callable[[Prefill], Iterable[Value]]
+    ) -> list[Value | None]:
+        """As `each`, of the requests unanswered; None for one that cannot be prepared or read."""
+        from ..guard.quiet import quiet
+
+        with quiet():
+            found = self._each_or_fault([partial(self.passage, one) for one in requests], partial(self.each, read=read))
+        return [None if isinstance(one, InputError) else one for one in found]
+
+    def _each_or_fault(
+        self, wanted: Sequence[Callable[[], Passage]], read: Callable[[Sequence[Passage]], Sequence[Value]]
+    ) -> list[Value | InputError]:
         from ..guard.errors import one_line
         from ..guard.predict import each_or_fault
 
-        def opened(request: Request, text: str) -> Passage:
+        def opened(opener: Callable[[], Passage]) -> Passage:
             with one_line(self.name, "cannot take the request"):
-                return self.text_passage(request, text)
+                return opener()
 
-        wanted = [partial(opened, request, text) for request, text in zip(requests, texts, strict=True)]
-        return list(each_or_fault(self.mean_log_likelihoods, wanted, max(1, len(wanted))))
+        return list(each_or_fault(read, [partial(opened, one) for one in wanted], max(1, len(wanted))))
+
+    def each(self, passages: Sequence[Passage], read: Callable[[Prefill], Iterable[Value]]) -> list[Value]:
+        """What `read` makes of each passage, of which it is given those that are read together."""
+        import torch
+
+        found: dict[int, Value] = {}
+        with torch.inference_mode():
+            for prefill in self.prefills(passages):
+                found |= zip(prefill.places, read(prefill), strict=True)
+        return [found[place] for place in range(len(passages))]
+
+    def forward(self, prefill: Prefill, logits: int = 1, do_safety: bool = False) -> Any:
+        """One forward that gives the last logits alone, and the guard's opinion where it is asked for."""
+        from ..guard.calls import only_read
+
+        guard = {} if self.labels is None else {"do_safety": do_safety}
+        return self.model(**prefill.tensors, **only_read(self.inner, logits), **guard)
 
     def text_passage(self, request: Request, text: str) -> Passage:
         """The request unanswered; meant is `text` where it stands in the last user turn.
@@ -122,24 +155,19 @@ class Inside:
 
     def mean_log_likelihoods(self, passages: Sequence[Passage]) -> list[float]:
         """The mean log-probability of the meant tokens of each passage. Raises InputError where none is meant."""
-        import torch
 
-        found = [0.0] * len(passages)
-        keeps = "logits_to_keep" in inspect.signature(self.inner.forward).parameters
-        unread = {"do_safety": False} if self.labels is not None else {}
-        for prefill in self.prefills(passages):
+        def read(prefill: Prefill) -> Iterator[float]:
             ids = prefill.tensors["input_ids"]
             width = ids.shape[1] - min(first for first, _ in prefill.spans) + 1  # from the token before the first meant
-            kept = {"logits_to_keep": width} if keeps else {}
-            with torch.inference_mode():
-                logits = self.model(**prefill.tensors, use_cache=False, **kept, **unread).logits[:, -width:]
+            logits = self.forward(prefill, width).logits[:, -width:]
             missing = ids.shape[1] - width
-            for row, (place, (first, last)) in enumerate(zip(prefill.places, prefill.spans, strict=True)):
+            for row, (first, last) in enumerate(prefill.spans):
                 if last <= first:
                     raise InputError("no token begins within the text")
                 said = logits[row, first - 1 - missing : last - 1 - missing].float().log_softmax(-1)
-                found[place] = float(said.gather(1, ids[row, first:last, None]).double().mean())
-        return found
+                yield float(said.gather(1, ids[row, first:last, None]).double().mean())
+
+        return self.each(passages, read)
 
 
 def _in_common(one: str, other: str) -> int:

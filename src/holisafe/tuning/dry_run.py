@@ -25,6 +25,7 @@ from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
 
 from ..errors import InputError
 from ..guard import load_processor
+from ..guard.conversation import give_pad_token
 from ..guard.errors import one_line
 from ..guard.families import hidden_size
 from ..guard.folders import find_file, locate, locate_named, read_object, require_config
@@ -154,8 +155,7 @@ def longest(base: str | Path, examples: Sequence[Example]) -> tuple[int, bool]:
     def length(example: Example) -> int:
         return 1000 * len(example.pictures) + len(example.answer) + sum(len(m.text) for m in example.messages)
 
-    if processor.tokenizer.pad_token_id is None:
-        processor.tokenizer.pad_token = processor.tokenizer.eos_token
+    give_pad_token(processor)
     collate = Collator(processor, ends=[processor.tokenizer.eos_token_id], cache_bytes=0)
     tried = sorted(examples, key=length)[-TRIED:]
     return max(int(collate([example])["input_ids"].shape[1]) for example in tried), True

@@ -20,6 +20,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from ..errors import InputError
 from ..guard import labels_of
+from ..guard.conversation import give_pad_token
 from ..guard.head import HEAD
 from ..guard.loss import guard_loss
 from .balance import inverse_frequency
@@ -51,8 +52,7 @@ def make_trainer(
     """A Trainer that is ready to run. Its checkpoints and its log go to `folder`; with every checkpoint it works out
     the loss on the examples that are held back."""
     compute, steps, patience = recipe.compute, recipe.optimiser, recipe.validation.patience
-    if processor.tokenizer.pad_token_id is None:
-        processor.tokenizer.pad_token = processor.tokenizer.eos_token
+    give_pad_token(processor)
     inner = model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
     labels = labels_of(model) if recipe.guard.enabled else None
     vision = None

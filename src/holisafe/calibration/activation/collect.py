@@ -6,9 +6,8 @@ held is [N, layers, ...] and never the states of all positions of all layers.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -22,7 +21,7 @@ from .structure import heads, structure
 
 if TYPE_CHECKING:
     from ...targets.huggingface import HuggingFaceTarget
-    from ...targets.huggingface_inside import Passage
+    from ...targets.huggingface_inside import Passage, Prefill
 
 Reading = tuple[Request, str]
 """A conversation and the answer it is read with; "" for none."""
@@ -47,7 +46,7 @@ def activations(target: HuggingFaceTarget, readings: Sequence[Reading], level: L
         found = heads(target.inner)
         sites, shape = found.projections, (found.number, found.size)
     rows: list[np.ndarray] = []
-    with quiet(), torch.inference_mode():
+    with quiet():
         for start in range(0, len(readings), WINDOW * target.batch_size):
             window = readings[start : start + WINDOW * target.batch_size]
             rows.append(_window(target, [target.passage(*one) for one in window], sites, level, where))
@@ -58,21 +57,16 @@ def _window(
     target: HuggingFaceTarget, passages: Sequence[Passage], sites: Sequence[nn.Module], level: Level, where: Where
 ) -> np.ndarray:
     """[passages, sites, width], each in its place."""
-    options: dict[str, Any] = {"use_cache": False}
-    if "logits_to_keep" in inspect.signature(target.inner.forward).parameters:
-        options["logits_to_keep"] = 1
-    if target.labels is not None:
-        options["do_safety"] = False
-    rows: list[np.ndarray] = [np.empty(0)] * len(passages)
-    for prefill in target.prefills(passages):
+
+    def read(prefill: Prefill) -> np.ndarray:
         spans = prefill.spans if where == "answer" else [(first - 1, first) for first, _ in prefill.spans]
         if any(first >= last for first, last in spans):
             raise InputError("an answer without a token has no activations")
         with _reduced(sites, spans, level) as kept:
-            target.model(**prefill.tensors, **options)
-        for place, row in zip(prefill.places, torch.stack(kept, dim=1).float().cpu().numpy(), strict=True):
-            rows[place] = row
-    return np.stack(rows)
+            target.forward(prefill)
+        return torch.stack(kept, dim=1).float().cpu().numpy()
+
+    return np.stack(target.each(passages, read))
 
 
 @contextmanager
@@ -90,12 +84,10 @@ def _reduced(sites: Sequence[nn.Module], spans: Sequence[tuple[int, int]], level
             return site.register_forward_hook(lambda _, __, output: keep(place, first_tensor(output)))
         return site.register_forward_pre_hook(lambda _, given: keep(place, given[0]))
 
-    handles = [hook(site, place) for place, site in enumerate(sites)]
-    try:
+    with ExitStack() as hooks:
+        for place, site in enumerate(sites):
+            hooks.enter_context(hook(site, place))
         yield kept
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def first_tensor(output: Any) -> Tensor:

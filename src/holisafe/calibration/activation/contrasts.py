@@ -14,12 +14,13 @@ and `modality` come in pairs. In `inputs` unsafe is the positive class: shown mo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from ...errors import InputError
 from ...records import Request, Response, Sample
+from ..base import stream
 
 if TYPE_CHECKING:
     from ...benchmarks.base import Benchmark
@@ -132,11 +133,7 @@ def _referred(benchmark: Benchmark, unsafe: Sequence[Sample]) -> list[Sample]:
 
 
 def _respond(target: HuggingFaceTarget, requests: Sequence[Request]) -> list[Response]:
-    async def stream() -> AsyncIterator[Request]:
-        for request in requests:
-            yield request
-
     async def collect() -> list[Response]:
-        return [response async for response in target.respond(stream())]
+        return [response async for response in target.respond(stream(requests))]
 
     return asyncio.run(collect())

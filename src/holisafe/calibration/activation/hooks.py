@@ -13,7 +13,7 @@ sequence comes again, and a prefill in chunks is many forwards of one prompt.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -100,18 +100,15 @@ def revised(model: Any, decoder: nn.Module, shifts: Sequence[Shift], positions: 
     def tensor(shift: Shift) -> Tensor:
         return torch.as_tensor(shift.vector, dtype=torch.float32)
 
-    handles = [decoder.register_forward_pre_hook(advance, with_kwargs=True)]
-    try:
+    with ExitStack() as hooks:
+        hooks.enter_context(decoder.register_forward_pre_hook(advance, with_kwargs=True))
         for one in shifts:
             if one.side == "input":
-                handles.append(one.module.register_forward_pre_hook(into(tensor(one))))
+                hooks.enter_context(one.module.register_forward_pre_hook(into(tensor(one))))
             else:
-                handles.append(one.module.register_forward_hook(onto(tensor(one))))
-        with told_of_prompts(model, places):
-            yield places
-    finally:
-        for handle in handles:
-            handle.remove()
+                hooks.enter_context(one.module.register_forward_hook(onto(tensor(one))))
+        hooks.enter_context(told_of_prompts(model, places))
+        yield places
 
 
 class Listener(Protocol):

@@ -17,12 +17,12 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ...errors import InputError
 from ...records import Sample
 from ...targets.base import Target
-from ..base import Calibrated, FitData, local_model, read_options
+from ..base import Calibrated, FitData, Options, local_model, read_options
 from ..learned import Learned, load_learned
 from . import directions
 
@@ -35,22 +35,18 @@ NAMED = 8
 """How many of the best places a learned file's header names."""
 
 
-class FitOptions(BaseModel):
+class FitOptions(Options):
     """`contrast`: what is contrasted, see `contrasts`. `direction`: how a vector is made of it. `responses`: the
     model's own answers a query, for contrast=answers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     contrast: Literal["answers", "inputs", "modality", "refusals"] = "answers"
     direction: directions.Kind = "mass-mean"
     responses: Annotated[int, Field(ge=1)] = 1
 
 
-class ReviseOptions(BaseModel):
+class ReviseOptions(Options):
     """`file`: what was fitted. `strength`: how far along the direction, in units of sigma; a negative one goes the
     other way. `positions`: the prompt's last token, the generated ones, or both."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: str
     strength: Annotated[float, Field(allow_inf_nan=False)]

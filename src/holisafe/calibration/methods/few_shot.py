@@ -15,13 +15,13 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ...errors import InputError
 from ...records import GenerationSettings, Request, Response
 from ...registry import calibrations
 from ...targets.base import Target
-from ..base import Calibrated, FitData, local_model, read_options
+from ..base import Calibrated, FitData, Options, local_model, read_options, stream, windows
 from ..demonstrations import Demonstration, collect, last_user_turn, pack, shuffled, spread, unpack
 from ..learned import Learned, load_learned
 
@@ -32,11 +32,9 @@ METHOD = "few-shot"
 Even = Annotated[int, Field(ge=2, multiple_of=2)]
 
 
-class FewShotOptions(BaseModel):
+class FewShotOptions(Options):
     """`file` holds the pool, `k` of which are shown: drawn by `seed` at `random` or spread over each `category`, or the
     `nearest` to the request. `images`: with their pictures, or described in words; auto: as the target can."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: str
     k: Even = 4
@@ -45,10 +43,8 @@ class FewShotOptions(BaseModel):
     images: Literal["auto", "yes", "no"] = "auto"
 
 
-class FitOptions(BaseModel):
+class FitOptions(Options):
     """`pool`: how many pairs to keep. `features`: of each pair, for choose=nearest; auto: where the model is local."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     pool: Even = 64
     features: Literal["auto", "yes", "no"] = "auto"
@@ -118,8 +114,8 @@ class FewShot(Calibrated):
             async for response in super().respond(requests):
                 yield response
             return
-        async for window in _windows(requests, self.nearest.window):
-            async for response in self.target.respond(_stream(self.edited(window))):
+        async for window in windows(requests, self.nearest.window):
+            async for response in self.target.respond(stream(self.edited(window))):
                 yield replace(response, target=self.name)
 
     @classmethod
@@ -179,19 +175,3 @@ def _unit(vectors: Features) -> Features:
 
     scaled: Features = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(min=1e-12)
     return scaled
-
-
-async def _windows(requests: AsyncIterable[Request], size: int) -> AsyncIterator[list[Request]]:
-    window: list[Request] = []
-    async for request in requests:
-        window.append(request)
-        if len(window) == size:
-            yield window
-            window = []
-    if window:
-        yield window
-
-
-async def _stream(requests: Iterable[Request]) -> AsyncIterator[Request]:
-    for request in requests:
-        yield request

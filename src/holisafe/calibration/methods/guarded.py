@@ -16,7 +16,7 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ...errors import InputError
 from ...metrics.conformal import needed, upper_quantile
@@ -25,7 +25,7 @@ from ...records import GenerationSettings, Request, Response
 from ...registry import calibrations
 from ...targets import open_target
 from ...targets.base import Target
-from ..base import Calibrated, FitData, local_model, read_options
+from ..base import Calibrated, FitData, Options, local_model, read_options, stream, windows
 from ..learned import Learned, load_learned
 
 if TYPE_CHECKING:
@@ -36,14 +36,12 @@ WINDOW = 64
 """Requests that the guard reads before the first of them is answered."""
 
 
-class GuardedOptions(BaseModel):
+class GuardedOptions(Options):
     """`guard` is the file that `fit` wrote, `reader` the model it was fitted with where that is not the target: the
     file tells which, but a file does not decide what is opened. `apply` is the method to condition; options not named
     here are its own.
     `alarms`: the share of safe pairs that may be touched. `steps`: in how many equal steps from the threshold to
     certainty the method's strength grows; 1: full strength at once."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     guard: str
     apply: str
@@ -52,10 +50,8 @@ class GuardedOptions(BaseModel):
     steps: Annotated[int, Field(ge=1, le=8)] = 1
 
 
-class FitOptions(BaseModel):
+class FitOptions(Options):
     """`reader`: a guarded model to read with, as a target's spec; without it the target's own guard."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     reader: str | None = None
 
@@ -119,25 +115,17 @@ class Guarded(Calibrated):
 
     async def respond(self, requests: AsyncIterable[Request]) -> AsyncIterator[Response]:
         """Read a window of requests, then answer them, the untouched ones first."""
-        window: list[Request] = []
-        async for request in requests:
-            window.append(request)
-            if len(window) >= WINDOW:
-                async for response in self._answer(window):
-                    yield response
-                window = []
-        async for response in self._answer(window):
-            yield response
+        async for window in windows(requests, WINDOW):
+            async for response in self._answer(window):
+                yield response
 
     async def _answer(self, window: Sequence[Request]) -> AsyncIterator[Response]:
-        if not window:
-            return
         started = perf_counter()
         steps = [self.step(odds) for odds in _read(self.guard, window)]
         spent = (perf_counter() - started) / len(window)
         for number, target in enumerate([self.target, *self.treated]):
             chosen = [request for request, step in zip(window, steps, strict=True) if step == number]
-            async for response in target.respond(_stream(chosen)):
+            async for response in target.respond(stream(chosen)):
                 waited = None if response.latency_seconds is None else round(response.latency_seconds + spent, 4)
                 yield replace(response, target=self.name, latency_seconds=waited, calibrated=number > 0)
 
@@ -183,15 +171,10 @@ def _reader(target: Target, spec: str | None) -> HuggingFaceTarget:
 
 
 def _read(reader: HuggingFaceTarget, requests: Sequence[Request]) -> list[float | None]:
-    from ..activation.guard_scores import unsafe_log_odds
+    from ..activation.features import unsafe_log_odds
 
     return unsafe_log_odds(reader, requests)
 
 
 def _probability(odds: float) -> float:
     return 1 / (1 + math.exp(-odds)) if odds > -700 else 0.0
-
-
-async def _stream(requests: Iterable[Request]) -> AsyncIterator[Request]:
-    for request in requests:
-        yield request

@@ -10,21 +10,17 @@ from dataclasses import replace
 from importlib.resources import files
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from ...errors import InputError
 from ...records import Message, Request
 from ...registry import calibrations
 from ...specs import typed_path
 from ...tables import read_text
 from ...targets.base import Target
-from ..base import Calibrated, read_options
+from ..base import Calibrated, Options, read_options
 
 
-class ReminderOptions(BaseModel):
+class ReminderOptions(Options):
     """`wording` is a shipped name or a .txt file. `placement`: a system prompt, or before or after the user's text."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     wording: str = "balanced"
     placement: Literal["system", "before", "after"] = "system"

@@ -13,33 +13,29 @@ from contextlib import AbstractContextManager
 from math import prod
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ...errors import InputError
 from ...registry import calibrations
 from ...targets.base import Target
-from ..base import Calibrated, FitData, local_model, read_options
+from ..base import Calibrated, FitData, Options, local_model, read_options
 from ..learned import Learned, load_learned
 
 METHOD = "unsafe-weights"
 
 
-class UnsafeWeightsOptions(BaseModel):
+class UnsafeWeightsOptions(Options):
     """`file` is what `fit` wrote. `alpha` multiplies the marked weights: -1 negates, 0 removes, 1 leaves them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: str
     alpha: Annotated[float, Field(allow_inf_nan=False)] = -1.0
 
 
-class FitOptions(BaseModel):
+class FitOptions(Options):
     """`layers`: a regular expression on the names of linear layers. `tau`: in each layer, the weights of the lowest
     scores that together hold this share of all score are left alone, which the authors' code calls sparsity (0.98). The
     paper's tau is the rest, the share of score that is taken (0.02). `times_weight`: scores are multiplied by |W|, as
     the authors' code does for a text encoder, and for no other."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     layers: str
     tau: Annotated[float, Field(ge=0, lt=1)] = 0.98

@@ -10,9 +10,8 @@ the weights is kept but the score of the layer at hand.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from ...errors import InputError
 from ...guard.attach import unwrap
+from ...guard.calls import only_read
 from ...records import Request
 
 if TYPE_CHECKING:
@@ -74,9 +74,7 @@ def input_statistics(
     tiles of all images in a batch end to end. Where the input is the text sequence, its padding is left out. Raises
     InputError when a layer is not called, such as an expert that no token goes to.
     """
-    options: dict[str, Any] = {"use_cache": False}
-    if "logits_to_keep" in inspect.signature(unwrap(model).forward).parameters:
-        options["logits_to_keep"] = 1
+    options = only_read(unwrap(model))
     norms: dict[str, list[Tensor]] = {name: [] for name in layers}
     deviations: dict[str, list[Tensor]] = {name: [] for name in layers}
     for conversation in conversations:
@@ -102,12 +100,10 @@ def _listening(layers: Mapping[str, nn.Linear], mask: Tensor | None) -> Iterator
 
         return hook
 
-    hooks = [layer.register_forward_pre_hook(hear(heard[name])) for name, layer in layers.items()]
-    try:
+    with ExitStack() as hooks:
+        for name, layer in layers.items():
+            hooks.enter_context(layer.register_forward_pre_hook(hear(heard[name])))
         yield heard
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def read_inputs(

@@ -9,10 +9,8 @@ from typing import Any
 import torch
 from PIL.Image import Image
 
-from ...records import Message, Picture
 from ..attach import unwrap
-from ..conversation import encode, prompt_text
-from ..errors import one_line
+from ..conversation import image_batch, image_prompt
 from ..loading import load_model
 from ..processors import load_processor
 from ..quiet import quiet
@@ -37,20 +35,13 @@ class AnsweringGuard:
     def answers(self, images: Sequence[Image]) -> list[str]:
         """What the model says of each image, control tokens left out."""
         tokenizer, core = self.processor.tokenizer, unwrap(self.model)
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        with one_line("the model's processor", "cannot take an image"):
-            prompt = prompt_text(self.processor, [Message("user", self.question, (Picture("image", open=Image),))])
-            inputs = encode(self.processor, [prompt] * len(images), [[image] for image in images], side="left")
-        placed = {
-            name: value.to(core.device, core.dtype if value.is_floating_point() else None)
-            for name, value in inputs.items()
-        }
+        prompt = image_prompt(self.processor, self.question)
+        inputs = image_batch(self.processor, core, [prompt] * len(images), images)
         with torch.inference_mode(), quiet():
             made = self.model.generate(
-                **placed, max_new_tokens=self.max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id
+                **inputs, max_new_tokens=self.max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id
             )
-        said: list[str] = tokenizer.batch_decode(made[:, placed["input_ids"].shape[1] :], skip_special_tokens=True)
+        said: list[str] = tokenizer.batch_decode(made[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return said
 
 

@@ -15,6 +15,7 @@ from PIL.Image import Image
 
 from ...errors import InputError
 from ...taxonomy import SAFE
+from ..conversation import placed
 from ..errors import one_line
 from ..folders import check_weights, locate
 from ..processors import load_processor
@@ -42,12 +43,10 @@ class ShieldGemma2:
         policies = list(self.processor.policy_definitions)
         with one_line("the model's processor", "cannot take an image"):
             inputs = self.processor(images=list(images), return_tensors="pt")
-        placed = {
-            name: value.to(self.model.device, self.model.dtype if value.is_floating_point() else None)
-            for name, value in inputs.items()
-        }
         with torch.inference_mode():
-            yes = self.model(**placed).probabilities[:, 0].float().reshape(len(images), len(policies))
+            yes = (
+                self.model(**placed(inputs, self.model)).probabilities[:, 0].float().reshape(len(images), len(policies))
+            )
         return [_opinion(dict(zip(policies, row, strict=True))) for row in yes.tolist()]
 
 
