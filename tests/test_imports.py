@@ -78,6 +78,7 @@ ALLOWED_FILES: dict[str, set[str]] = {
     "calibration/sweep.py": {"evaluation"},
     "calibration/sweep_parts.py": {"judges"},
     "calibration/sweep_results.py": {"interchange"},
+    "evaluation/foresight.py": {"clients"},
     "interchange/inspect_logs.py": {"benchmarks", "clients"},
     "interchange/training_data.py": {"benchmarks"},
     "interchange/inspect_scoring.py": {"judges"},

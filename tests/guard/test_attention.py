@@ -185,7 +185,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
     code, said = run()
     assert code == 0
-    assert "to an image token" in said
+    assert "To an image token" in said
 
 
 TABLE = [

@@ -136,7 +136,7 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
 def test_failed_settings_are_in_no_figure() -> None:
     found = fake_frontier(1, 4, failed=1)
     assert "method1,strength=0.25" not in str(figures(found)[0]["svg"])
-    assert marks(found, found["points"][1]) == ["3 calls failed"]
+    assert marks(found, found["points"][1]) == ["failed calls: 3"]
 
 
 @pytest.mark.parametrize("width", [44, 80, 110])

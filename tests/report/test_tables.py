@@ -8,33 +8,42 @@ from rich.console import Console
 from holisafe.metrics.measured import slices
 from holisafe.metrics.run_scores import run_scores
 from holisafe.records import Response, Sample, Verdict
+from holisafe.report.grids import Grid
 from holisafe.report.groups import read_groups
-from holisafe.report.tables import before_after_table, run_table
+from holisafe.report.tables import rates_grid
 from holisafe.runs.frame import of_records
 from holisafe.runs.scores import Scores, read_scores, typed
 from report.fake_runs import JUDGES, cell
 
+TITLES = ("Before", "After")
 
-def shown(table) -> list[str]:
+
+def shown(grid: Grid) -> list[str]:
     console = Console(width=140, record=True, file=io.StringIO())
-    console.print(table)
-    return [" ".join(line.split()) for line in console.export_text().splitlines()]
+    console.print(grid)
+    return [" ".join(line.split()) for line in console.export_text().splitlines() if line.strip()]
+
+
+def by(judge: str, lines: list[str]) -> list[str]:
+    """The lines below a judge's heading."""
+    begun = lines.index(f"by {judge}") + 1
+    return lines[begun : next((n for n, line in enumerate(lines) if n > begun and line.startswith("by ")), None)]
 
 
 def test_a_run_shows_every_rate_with_interval_n_and_judge(before):
     scores = read_scores(before)
-    lines = shown(run_table(scores))
+    lines = shown(rates_grid([scores]))
     for judge in JUDGES:
         found = scores.judges[judge]
         for label, one in (("ASR SSU", found.asr["SSU"]), ("mASR, pooled", found.masr_pooled), ("RR", found.rr)):
             rate, low, high = (f"{100 * getattr(one, name):.1f}" for name in ("rate", "low", "high"))
-            assert f"{label} {judge} {rate} % [{low}, {high}] n={one.n}" in lines
-    assert any(line.startswith("Utility exact-match") for line in lines)
+            assert f"{label} {rate} % [{low}, {high}] n={one.n}" in by(judge, lines)
+    assert any(line.startswith("Utility ") for line in by("exact-match", lines))
     assert lines[-1].startswith("Answers: 240")
 
 
 def test_invalid_verdicts_and_failed_calls_are_told(after):
-    lines = shown(run_table(read_scores(after)))
+    lines = shown(rates_grid([read_scores(after)]))
     found = read_scores(after).judges[JUDGES[0]].masr_pooled
     assert any(line.startswith("mASR, pooled") and line.endswith(f"({found.n_invalid} invalid)") for line in lines)
     assert "failed 3" in lines[-1]
@@ -44,9 +53,9 @@ def test_invalid_verdicts_and_failed_calls_are_told(after):
 def test_before_and_after_stand_side_by_side_with_the_change_that_compare_finds(before, after):
     (group,) = read_groups([before, after])
     first, second = (run.scores for run in group.runs)
-    lines = shown(before_after_table(first, second, group.changes))
+    lines = shown(rates_grid([first, second], ["Before", "After"], group.changes))
     one, other = (scores.judges[JUDGES[0]].masr_pooled for scores in (first, second))
-    (line,) = [line for line in lines[: lines.index(JUDGES[1].split(":")[1])] if line.startswith("mASR, pooled")]
+    (line,) = [line for line in by(JUDGES[0], lines) if line.startswith("mASR, pooled")]
     assert f"{100 * one.rate:.1f} % [" in line
     assert f" n={one.n} {100 * other.rate:.1f} % [" in line
     (change,) = [told for m, told in group.changes.items() if (m.key, m.judge) == ("masr_pooled", JUDGES[0])]
@@ -61,28 +70,28 @@ def of(**found: Any) -> Scores:
 
 def test_plain_questions_alone_have_tables_too():
     scores = of(utility={"exact-match": {**cell([True, False]).to_json(), "tasks": {}}})
-    assert any(line.startswith("Utility") for line in shown(run_table(scores)))
-    assert any(line.startswith("Utility") for line in shown(before_after_table(scores, scores, {})))
+    assert any(line.startswith("Utility") for line in shown(rates_grid([scores])))
+    assert any(line.startswith("Utility") for line in shown(rates_grid([scores, scores], TITLES)))
 
 
 def test_judge_names_are_not_read_as_markup():
     scores = of(judges={"[red]judge[/nonsense]": {"rr": cell([True, False]).to_json()}})
-    assert any("[red]judge[/nonsense]" in line for line in shown(run_table(scores)))
-    assert any("[red]judge[/nonsense]" in line for line in shown(before_after_table(scores, scores, {})))
+    assert any("[red]judge[/nonsense]" in line for line in shown(rates_grid([scores])))
+    assert any("[red]judge[/nonsense]" in line for line in shown(rates_grid([scores, scores], TITLES)))
 
 
 def test_a_row_that_invalid_verdicts_could_change_stands_out():
     steady, shaky = cell([True] * 50 + [False] * 50), cell([False] * 100 + [None] * 20)
-    for rr, styles in ((steady, {None}), (shaky, {None, "yellow"})):
+    for rr, rows in ((steady, set()), (shaky, {"RR"})):
         scores = of(judges={"judge": {"rr": rr.to_json(), "masr_pooled": steady.to_json()}})
-        for made in (run_table(scores), before_after_table(scores, scores, {})):
-            assert {row.style for row in made.rows} == styles
+        for made in (rates_grid([scores]), rates_grid([scores, scores], TITLES)):
+            assert {made.rows[number][0] for number in made.doubtful} == rows
 
 
 def test_a_narrow_terminal_breaks_no_interval(before):
     scores = read_scores(before)
     console = Console(width=70, record=True, file=io.StringIO())
-    console.print(before_after_table(scores, scores, {}))
+    console.print(rates_grid([scores, scores], TITLES))
     assert all(line.count("[") == line.count("]") for line in console.export_text().splitlines())
 
 
@@ -108,7 +117,7 @@ def test_vscbench_has_its_own_scores_by_condition_in_the_terminal_and_on_the_pag
         "SRA_u, search": 10, "SRA_s, search": 10, "SRA, average, search": 20,
     }  # fmt: skip
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(run_table(scores))
+    console.print(rates_grid([scores]))
     shown = console.export_text()
     for label in ("Under-safety", "SRA_u", "SRA_s, answered", "SRA_s, figstep"):
         assert label in shown

@@ -40,13 +40,9 @@ class Scored(Shown, Scores):
         return fragment(grids=list(self._texts()))
 
     def _texts(self) -> Iterable[Any]:
-        from ..metrics.measured import everything
-        from ..report.grids import Grid
-        from ..report.numbers import cell_text
+        from ..report.tables import rates_grid
 
-        cells = [(measure, cell) for section in everything(self) for measure, cell in section.items()]
-        rows = tuple((measure.label, measure.judge, cell_text(cell)) for measure, cell in cells)
-        yield Grid("Scores", ("Measure", "Judge", "Rate, 95 % interval"), rows)
+        yield rates_grid([self])
 
     __repr__ = Shown.__str__
 
@@ -82,10 +78,10 @@ class Run(Shown, stored.Run):
         return fragment(Runs([self]).groups)
 
     def _texts(self) -> Iterable[Any]:
-        from ..report.tables import run_table
+        from ..report.tables import rates_grid
 
         yield f"{self.target} on {self.benchmark.get('name')}: {self.folder}"
-        yield run_table(self.scores)
+        yield rates_grid([self.scores])
 
     def __repr__(self) -> str:
         return one_line(f"<Run of {self.target} on {self.benchmark.get('name')}: {self.folder}>")
@@ -135,14 +131,14 @@ class Runs(Shown, Sequence[Run]):
         return fragment(self.groups)
 
     def _texts(self) -> Iterable[Any]:
-        from ..report.tables import before_after_table, run_table
+        from ..report.tables import rates_grid
 
         for group in self.groups:
             yield f"{group.name}: {', '.join(f'{run.title} is {run.folder}' for run in group.runs)}"
             if len(group.runs) == 2:
-                yield before_after_table(group.runs[0].scores, group.runs[1].scores, group.changes)
+                yield rates_grid([r.scores for r in group.runs], [r.title for r in group.runs], group.changes)
             else:
-                yield from (run_table(run.scores) for run in group.runs)
+                yield from (rates_grid([run.scores], [run.title]) for run in group.runs)
 
     def __repr__(self) -> str:
         return f"<{len(self)} runs: {', '.join(repr(run) for run in self._runs)}>"

@@ -69,12 +69,16 @@ def _write(folder: Path, table: Sequence[dict[str, Any]], by_token: list[list[fl
 
 
 def _print(table: Sequence[dict[str, Any]]) -> None:
-    from rich.table import Table
-
+    from ..report.grids import Grid
+    from ..report.numbers import ABSENT
     from .screen import screen
 
-    shown = Table("layer", "to the token, %", "to an image token, %", "n")
-    for row in table:
-        weights = ["–" if row[name] is None else f"{100 * row[name]:.3g}" for name in FIELDS[1:3]]
-        shown.add_row(str(row["layer"]), *weights, str(row["n"]))
-    screen().print(shown)
+    rows = tuple(
+        (
+            str(row["layer"]),
+            *(ABSENT if row[name] is None else f"{100 * row[name]:.3g} %" for name in FIELDS[1:3]),
+            str(row["n"]),
+        )
+        for row in table
+    )
+    screen().print(Grid("", ("Layer", "To the token", "To an image token", "n"), rows))

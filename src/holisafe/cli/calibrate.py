@@ -22,16 +22,19 @@ def list_methods() -> None:
 
     Name every calibration method, what it does and what it needs.
     """
-    from rich.table import Table
-
     from ..registry import calibrations
+    from ..report.grids import Grid
     from .screen import screen
 
-    table = Table("method", "what it does", "needs", "fit first")
-    for name, entry in calibrations.entries().items():
-        learns = "yes" if hasattr(entry.load, "fit") else ""
-        table.add_row(name, entry.facts.get("summary", ""), entry.facts.get("needs", ""), learns)
-    screen().print(table)
+    rows = tuple(
+        (
+            name,
+            *(entry.facts.get(fact, "") for fact in ("summary", "needs")),
+            "yes" if hasattr(entry.load, "fit") else "",
+        )
+        for name, entry in calibrations.entries().items()
+    )
+    screen().print(Grid("", ("Method", "What it does", "Needs", "Fit first"), rows))
 
 
 @app.command()
@@ -90,19 +93,15 @@ def show(
 
     Tell what a learned file holds: method, options, the model and data it came from, what was found.
     """
-    from rich.table import Table
-
     from ..calibration.learned import load_learned
+    from ..report.grids import Grid
     from .screen import screen
 
     learned = load_learned(file)
     if as_json:
         print(json.dumps({"method": learned.method, **learned.facts}, indent=1))
         return
-    table = Table("what", "value")
-    table.add_row("method", learned.method)
-    for name, value in learned.facts.items():
-        table.add_row(name, value if isinstance(value, str) else json.dumps(value))
-    for name, array in learned.tensors.items():
-        table.add_row(f"tensor {name}", f"{array.dtype} {list(array.shape)}")
-    screen().print(table)
+    told = {"method": learned.method, **learned.facts}
+    rows = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in told.items()]
+    rows += [(f"tensor {name}", f"{array.dtype} {list(array.shape)}") for name, array in learned.tensors.items()]
+    screen().print(Grid("", ("What", "Value"), tuple(rows)))

@@ -58,7 +58,7 @@ def _side_by_side(first: Run, second: Run) -> None:
     """VSCBench's own scores of two finished runs, whole and by condition, slot and category; nothing for others."""
     from ..metrics.changes import changes
     from ..metrics.measured import everything, slices
-    from ..report.tables import before_after_table
+    from ..report.tables import rates_grid
     from .screen import screen
 
     if not all((run.folder / FILE).is_file() for run in (first, second)):
@@ -66,4 +66,4 @@ def _side_by_side(first: Run, second: Run) -> None:
     if any(slices(first.scores, judge) for judge in first.scores.judges):
         measures = [measure for run in (first, second) for rows in everything(run.scores) for measure in rows]
         changed = changes(first, second, measures)
-        screen().print(before_after_table(first.scores, second.scores, changed, (first.title, second.title)))
+        screen().print(rates_grid([first.scores, second.scores], [first.title, second.title], changed))

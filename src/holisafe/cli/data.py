@@ -46,22 +46,25 @@ def list_benchmarks(
 
     What can be measured on, a line each; with names all that is known of them. Nothing is loaded.
     """
-    from rich import box
     from rich.padding import Padding
-    from rich.table import Table
     from rich.text import Text
 
     from ..registry import benchmarks
+    from ..report.grids import Grid
     from .screen import screen
 
     console = screen()
     console.width = min(console.width if console.is_terminal else WIDTH, WIDTH)
     if not names:
-        table = Table("name", "size", "combinations", "files", box=box.SIMPLE_HEAD, pad_edge=False)
-        for name, entry in benchmarks.entries().items():
-            said = (SHORT.sub("", entry.facts.get(fact, "")) for fact in ("size", "combinations"))
-            table.add_row(name, *said, _files(entry.facts))
-        console.print(table)
+        rows = tuple(
+            (
+                name,
+                *(SHORT.sub("", entry.facts.get(fact, "")) for fact in ("size", "combinations")),
+                _files(entry.facts),
+            )
+            for name, entry in benchmarks.entries().items()
+        )
+        console.print(Grid("", ("Name", "Size", "Combinations", "Files"), rows))
         console.print("hub: with --root hub:   --root: name the folder   more: holisafe data list NAME")
         return
     for name, entry in {name: benchmarks.get(name) for name in names}.items():

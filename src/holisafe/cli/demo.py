@@ -12,9 +12,8 @@ import typer
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from ..evaluation import Progress
+    from ..report.grids import Grid
     from ..runs.scores import Scores
 
 MODEL = "pictovlm"
@@ -106,7 +105,7 @@ def demo(
     }
     write_json(out / "summary.json", summary)
     for style in STYLES:
-        console.print(style_table(summary, style))
+        console.print(style_grid(summary, style))
     console.print(f"ASR and RR by {JUDGE}, utility by {UTILITY_JUDGE}; brackets hold 95 % intervals.")
     since = " since it went on" if said.startswith("Going") else ""
     console.print(f"Took {seconds['total']:.0f} s{since}. Numbers: {out / 'summary.json'}. Report: {page}")
@@ -183,20 +182,16 @@ ROWS: dict[str, tuple[str, ...]] = {
 """What the table shows -> where it stands in one style of `summary.json`."""
 
 
-def style_table(summary: dict[str, Any], style: str) -> Table:
-    """Before and after in one style: percent, 95 % intervals, n, and invalid verdicts where there are any."""
-    from rich import box
-    from rich.table import Table
+def style_grid(summary: dict[str, Any], style: str) -> Grid:
+    """Before and after in one style."""
+    from ..report.grids import Grid
+    from ..report.numbers import as_cell, cell_text
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=f"PictoSafe, {style} style", title_justify="left")
-    for heading in ("%", "before", "", "after", "", "n", "invalid"):
-        table.add_column(heading, justify="left" if heading == "%" else "right", no_wrap=True)
-    for name, path in ROWS.items():
-        before, after = (at(summary[when][style], path) for when in ("before", "after"))
-        shown = after or before
-        counts = (str(shown["n"]), str(shown["n_invalid"])) if shown else ("", "")
-        table.add_row(name, *in_percent(before), *in_percent(after), *counts)
-    return table
+    rows = [
+        (name, *(cell_text(as_cell(at(summary[when][style], path))) for when in ("before", "after")))
+        for name, path in ROWS.items()
+    ]
+    return Grid(f"PictoSafe, {style} style", ("", "Before", "After"), tuple(rows))
 
 
 def at(condensed: dict[str, Any] | None, path: tuple[str, ...]) -> dict[str, Any] | None:
@@ -205,10 +200,3 @@ def at(condensed: dict[str, Any] | None, path: tuple[str, ...]) -> dict[str, Any
     for key in path:
         value = value.get(key) if value else None
     return value if value and value["rate"] is not None else None
-
-
-def in_percent(cell: dict[str, Any] | None) -> tuple[str, str]:
-    """`("2.1", "[1.0, 3.4]")`, dashes for what was not measured."""
-    if cell is None:
-        return "–", ""
-    return f"{100 * cell['rate']:.1f}", f"[{100 * cell['low']:.1f}, {100 * cell['high']:.1f}]"

@@ -96,28 +96,22 @@ def _print_lines(said: Iterable[tuple[Path, GuardReading | InputError]], reader:
 
 
 def _print_table(said: Iterable[tuple[Path, GuardReading | InputError]], reader: Reader) -> int:
-    from rich.table import Table
-    from rich.text import Text
-
     from ..evaluation.guard_readings import likeliest
     from ..evaluation.image_files import shown_name
+    from ..report.grids import Grid
     from .screen import screen
 
-    table, failed = Table("image", "label", "probability", "verdict"), 0
+    rows: list[tuple[str, ...]] = []
+    failed = 0
     for path, reading in said:
-        name = Text(shown_name(path), overflow="fold")
         if isinstance(reading, InputError):
             failed += 1
-            table.add_row(name, Text(f"error: {reading.problem}"), "", "")
+            rows.append((f"{shown_name(path)}: error: {reading.problem}",))
         else:
-            verdict = str(reader.row(reading).get("verdict", ""))
-            for row, (label, probability) in enumerate(likeliest(reading, reader.top or 3)):
-                first = (name, label, f"{probability:.1%}", verdict)
-                table.add_row(*(first if not row else ("", label, f"{probability:.1%}", "")))
-        table.add_section()
-    if not reader.decides:
-        table.columns.pop()
-    screen().print(table)
+            verdict = reader.row(reading).get("verdict")
+            rows.append((f"{shown_name(path)}{f': {verdict}' if verdict else ''}",))
+            rows += [(label, f"{100 * share:.1f} %") for label, share in likeliest(reading, reader.top or 3)]
+    screen().print(Grid("", ("Image, and its likeliest labels", "Probability"), tuple(rows)))
     return failed
 
 

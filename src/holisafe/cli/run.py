@@ -153,10 +153,11 @@ def _foresee(config: RunConfig, settings: GenerationSettings) -> None:
     from ..benchmarks.base import stratified
     from ..calibration import calibrated
     from ..clients.options import without_keys
+    from ..evaluation.foresight import remaining
     from ..evaluation.grid import plan
     from ..judges import open_judge
+    from ..report.costs import costs_grid
     from ..targets import open_target
-    from .dry_run import parts_table, remaining
     from .screen import screen
 
     console = screen()
@@ -170,12 +171,12 @@ def _foresee(config: RunConfig, settings: GenerationSettings) -> None:
             if config.is_grid:
                 console.print(str(cell.out), style="bold")
             out = cell.out if config.is_grid else config.out
-            console.print(parts_table(list(remaining(benchmark, model, judges, calls, settings, out))))
+            console.print(costs_grid(list(remaining(benchmark, model, judges, calls, settings, out))))
 
 
 def _tell(cell: Cell, quiet: bool = False) -> None:
     """Print what a run measured, and what went wrong; where `quiet`, the latter alone, on stderr."""
-    from ..report.tables import run_table
+    from ..report.tables import rates_grid
     from .screen import screen
 
     stream = sys.stderr if quiet else sys.stdout
@@ -183,7 +184,7 @@ def _tell(cell: Cell, quiet: bool = False) -> None:
         print(f"{cell.out}: failed: {cell.fault}", file=stream)
         return
     if not quiet:
-        screen().print(run_table(scores))
+        screen().print(rates_grid([scores]))
     errors, judge_errors = scores.responses.errors, scores.judge_errors
     if errors:
         print(f"{errors} calls failed and are in no rate; the same command tries them again.", file=stream)

@@ -47,16 +47,14 @@ def safeground(
 
 
 def _print(result: dict[str, Any]) -> None:
-    from rich.table import Table
-
     from ..metrics.safeground import CHANCE
+    from ..report.grids import Grid
+    from ..report.numbers import as_cell, cell_text, percent
     from .screen import screen
 
-    shown = Table("metric", "%", "95 % interval", "by chance", "n", "invalid", title=result["name"])
+    rows = []
     for name, cell in result["metrics"].items():
-        rate, low, high = ("–" if cell[key] is None else f"{100 * cell[key]:.1f}" for key in ("rate", "low", "high"))
         query, _, kind = name.partition("_")
         label = f"preference of {kind} {query}s" if kind else name
-        counts = str(cell["n"]), str(cell["n_invalid"])
-        shown.add_row(label, rate, f"{low} to {high}", f"{100 * CHANCE[name]:.1f}", *counts)
-    screen().print(shown)
+        rows.append((label, cell_text(as_cell(cell)), percent(CHANCE[name])))
+    screen().print(Grid(result["name"], ("Metric", "Rate, 95 % interval", "By chance"), tuple(rows)))

@@ -76,9 +76,8 @@ def tune(
 
 def show_plan(base: str | None, data: Sequence[str] | None, recipe: Recipe) -> None:
     """Print what a run would take; data are read only where they are named."""
-    from rich.table import Table
-
     from ..guard.quiet import quiet
+    from ..report.grids import Grid
     from ..tuning.dry_run import plan
     from ..tuning.train import base_of, gather
     from .screen import screen
@@ -87,17 +86,13 @@ def show_plan(base: str | None, data: Sequence[str] | None, recipe: Recipe) -> N
     with quiet():
         planned = plan(base_of(base, recipe), recipe, gathered.examples if gathered else ())
     console = screen()
-    parts = Table("part", "trainable", "all")
-    for part, (trainable, total) in planned.parts.items():
-        parts.add_row(part, f"{trainable:,}", f"{total:,}")
     together = [sum(column) for column in zip(*planned.parts.values(), strict=True)]
-    parts.add_row("together", *(f"{number:,}" for number in together))
-    console.print(parts)
-    costs = Table("memory on one device, about", "MiB")
-    for kind, size in planned.memory.items():
-        costs.add_row(kind, f"{size / 2**20:,.0f}")
-    costs.add_row("together", f"{sum(planned.memory.values()) / 2**20:,.0f}")
-    console.print(costs)
+    parts = {**planned.parts, "together": together}
+    rows = tuple((part, *(f"{number:,}" for number in numbers)) for part, numbers in parts.items())
+    console.print(Grid("", ("Part", "Trainable", "All"), rows))
+    memory = {**planned.memory, "together": sum(planned.memory.values())}
+    rows = tuple((kind, f"{size / 2**20:,.0f}") for kind, size in memory.items())
+    console.print(Grid("", ("Memory on one device, about", "MiB"), rows))
     how = "counted" if planned.counted else "assumed"
     console.print(f"longest example: {planned.tokens:,} tokens ({how})")
     if gathered is None:

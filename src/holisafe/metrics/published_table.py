@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from ..errors import InputError
 from ..runs.scores import Cell
+from ..tables import text_columns
 from ..taxonomy import UNSAFE_COMBINATIONS
 from .leaderboard import Row
 from .rates import rate_cell
@@ -56,9 +59,44 @@ KINDS = {
 }
 
 
+KNOWN_TABLES = {
+    "claude_judge": "Claude-3.5-Sonnet",
+    "sm_judge": "string matching (HoliSafe's list)",
+    "v5_claude": "Claude-3.5-Sonnet, v5",
+    "v5_sm": "string matching (HoliSafe's list), v5",
+}
+"""Who judged the published tables, by the names of their files."""
+
+
 def measure_of(column: str) -> str | None:
     """What a column of a published table gives, None for an unknown one: `S_I S_T -> U ↓` -> "asr.SSU"."""
     return MEASURES.get(re.sub(r"[\s${}↑↓]", "", column.replace("->", "→").replace("\\rightarrow", "→")))
+
+
+def read_published(given: str) -> tuple[list[tuple[str, dict[str, float]]], str]:
+    """The rows and the judge of a published table, given as `[JUDGE=]FILE.csv`.
+
+    Raises InputError naming row and field of what cannot be read."""
+    name, equals, path = given.rpartition("=")
+    where = Path(path if equals else given)
+    read = text_columns(where)
+    measured = {column: measure for column in read if (measure := measure_of(column))}
+    if "Model" not in read or not measured:
+        raise InputError(
+            f"no published table: it needs Model and columns such as SSU, mASR, RR; it has: {', '.join(read)}",
+            where=where,
+        )
+    rows: list[tuple[str, dict[str, float]]] = [(model, {}) for model in read["Model"]]
+    for column, measure in measured.items():
+        for row, value in enumerate(read[column], start=1):
+            try:
+                number = float(value)
+            except ValueError:
+                number = float("nan")
+            if not 0 <= number <= 100:
+                raise InputError(f"{value!r} is no percentage", where=where, row=row, field=column)
+            rows[row - 1][1][measure] = number
+    return rows, name if equals else KNOWN_TABLES.get(where.stem, where.stem)
 
 
 def published_rows(table: Sequence[tuple[str, Mapping[str, float]]], judge: str) -> tuple[list[Row], list[str]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..metrics.measures import MEASURES, TWINS, lower_is_better
-from .grids import NOTES, Grid
+from .grids import Grid
 from .numbers import ABSENT, as_cell, bracket, cell_text, percent
 
 SHOWN = ("sra_u", "sra_s", "utility", "masr_pooled", "rr", *TWINS)
@@ -35,7 +35,7 @@ def marks(found: Mapping[str, Any], point: Mapping[str, Any]) -> list[str]:
     elif point["name"] in picks["methods"].values():
         said.append(f"picked of {point['method']}")
     failed = sum(phase["failed"] for phase in (point["choose"], point["report"]) if phase)
-    return [*said, f"{failed:,} calls failed"] if failed else said
+    return [*said, f"failed calls: {failed:,}"] if failed else said
 
 
 def _costs(fronts: Sequence[str]) -> str:
@@ -109,7 +109,7 @@ def setting_table(found: Mapping[str, Any], phase: str) -> Grid:
         notes = "; ".join(marks(found, point)) if phase == "choose" else _limits(found, numbers)
         rows.append((point["name"].replace(",", ", "), *cells, latency(numbers), notes))
     picked = frozenset(n for n, point in enumerate(points) if point["name"] == found["picks"]["all"])
-    return Grid(title, ("Setting", *named.values(), "Latency", NOTES), tuple(rows), picked)
+    return Grid(title, ("Setting", *named.values(), "Latency", ""), tuple(rows), picked)
 
 
 def _limits(found: Mapping[str, Any], numbers: Mapping[str, Any]) -> str:
