@@ -92,8 +92,13 @@ class Grid:
             room = 0
         if room < 0:
             return None
+
+        def order(n: int) -> tuple[bool, float]:
+            """Words grow first, and evenly; then numbers, the nearest to be whole before others."""
+            return numeric[n], most[n] - least[n] if numeric[n] else least[n] / most[n]
+
         while room and (growing := [n for n in range(len(least)) if least[n] < most[n]]):
-            least[max(growing, key=lambda n: (not numeric[n], most[n] / least[n]))] += 1  # words first, evenly
+            least[min(growing, key=order)] += 1
             room -= 1
         return least
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,13 @@ def template(name: str) -> Template:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["tight"] = lambda text: text.replace(" %", "\u00a0%")
+    environment.filters["tight"] = _tight
     return environment.get_template(name)
+
+
+def _tight(text: str) -> str:
+    """The text with no line break before `%` nor within an interval."""
+    return re.sub(r" %|\[[^][]*\]", lambda found: found[0].replace(" ", "\u00a0"), text)
 
 
 def part(name: str) -> str:
