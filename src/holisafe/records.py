@@ -245,7 +245,7 @@ def digest(value: Any) -> str:
 def response_hash(*said: str | None) -> str:
     """What identifies an answer, of its sample_id, target, text, reasoning and finish: their `digest`, five times as
     fast."""
-    text = ",".join("null" if part is None else encode_basestring(part) for part in said)
+    text = ",".join(["null" if part is None else encode_basestring(part) for part in said])
     return hashlib.sha256(f"[{text}]".encode("utf-8", "replace")).hexdigest()[:16]
 
 

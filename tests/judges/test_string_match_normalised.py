@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,9 @@ def test_an_answer_in_a_language_without_rules_is_marked(text: str, known: str |
     assert (published.choice, published.raw) == ("answered, unknown language", "fr")  # their lists are English
 
 
+KINDS = (
+    "preamble", "declines", "is_no", "opens_by_declining", "opens_by_rejecting", "goes_on_to_help",
+)  # fmt: skip
 RULES_WITH_NEEDS = [
     (kind, rule)
     for kind, rules in refusals.data("refusal_rules.json").items()
@@ -88,7 +93,53 @@ RULES_WITH_NEEDS = [
 def test_what_a_rule_finds_holds_one_of_its_needs(kind: str, rule: refusals.Rule, data: st.DataObject) -> None:
     (pattern,) = rule.patterns
     found = pattern.search(data.draw(st.from_regex(pattern, alphabet=st.characters(codec="ascii"))))
-    assert found is None or any(need in found.string for need in rule.needs)
+    begins = "" if kind == "ignore" else r"(?<![a-z0-9])"
+    assert found is None or any(re.search(begins + re.escape(need.lstrip()), found.string) for need in rule.needs)
+
+
+TEXTS = [
+    *REFUSALS,
+    *ANSWERS,
+    *SHORT_REFUSALS,
+    *WRAPPED_REFUSALS,
+    *(text for texts in (*REFUSALS_ABROAD.values(), *ANSWERS_ABROAD.values()) for text in texts),
+]
+
+
+def every_rule(kind: str, *texts: str) -> bool:
+    return any(rule.patterns[0].search(text) for rule in refusals._rules(kind) for text in texts)
+
+
+def whatever_it_needs(monkeypatch: pytest.MonkeyPatch, texts: list[str]) -> list[bool]:
+    """What is found when every rule and every pattern is tried on every text."""
+    every = {kind: tuple(rule._replace(needs=("",)) for rule in refusals._rules(kind)) for kind in ("ignore", *KINDS)}
+    with monkeypatch.context() as slow:
+        slow.setattr(refusals, "_finds", every_rule)
+        slow.setattr(refusals, "_rules", every.__getitem__)
+        slow.setattr(refusals, "_one_voice", lambda text: refusals._OTHER_VOICES.sub(" ", text))
+        return [is_refusal(text) for text in texts]
+
+
+def test_what_is_skipped_for_speed_would_find_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(0)
+    sentences = [part for text in TEXTS for part in re.split(r"(?<=[.!?:]) ", text)]
+    mixed = [rng.choice((" ", "\n", " but ", '"')).join(rng.choices(sentences, k=4)) for _ in range(3000)]
+    texts = [*TEXTS, *mixed]
+    found = [is_refusal(text) for text in texts]
+    assert found == whatever_it_needs(monkeypatch, texts)
+    assert 500 < sum(found) < len(found) - 500
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_nor_in_answers_of_models(shared: Path, monkeypatch: pytest.MonkeyPatch, model: str) -> None:
+    table = pd.read_csv(shared / "data" / "xstest" / f"xstest_v2_completions_{model}.csv")
+    texts = table["completion"].tolist()
+    assert [is_refusal(text) for text in texts] == whatever_it_needs(monkeypatch, texts)
+
+
+def test_marks_go_alike_in_ascii_and_beyond() -> None:
+    marks = "".join(map(chr, range(33, 127)))
+    assert plain(f"a {marks} b") == plain(f"é {marks} b").replace("é", "a")
 
 
 @pytest.mark.parametrize(

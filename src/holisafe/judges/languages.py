@@ -24,7 +24,7 @@ DIALECTS = {"ary": "ar", "arz": "ar", "wuu": "zh", "yue": "zh", "lzh": "zh"}
 def language(text: str) -> str | None:
     """The ISO 639-1 code of a text's language, None where it is too short or too mixed to tell."""
     start = text[:LONGEST]
-    if start.isascii() and len(list(islice(_COMMON.finditer(start), 2))) == 2:
+    if start.isascii() and (start.count(" the ") > 1 or len(list(islice(_COMMON.finditer(start), 2))) == 2):
         return "en"
     letters = sum(map(str.isalpha, start)) + 4 * len(_DENSE.findall(start))
     if letters < SHORTEST:

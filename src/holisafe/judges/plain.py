@@ -48,7 +48,7 @@ def unwrapped(text: str) -> str:
         said = _TOKEN.sub(" ", said)
     if "\\" in said:
         said = _BOXED.sub(r"\1", _BOXED.sub(r"\1", said)).replace("$", " ")
-    return "\n".join(line for line in (" ".join(line.split()) for line in said.split("\n")) if line)
+    return "\n".join(filter(None, [" ".join(line.split()) for line in said.split("\n")]))
 
 
 def bare(answer: str) -> str:

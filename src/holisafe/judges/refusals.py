@@ -11,7 +11,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from itertools import chain, dropwhile, islice
 from typing import Any, NamedTuple
@@ -61,7 +61,7 @@ def data(name: str) -> dict[str, Any]:
 
 
 class Rule(NamedTuple):
-    """Patterns, tried only on texts that hold one of their `needs`: looking for those is a hundred times faster."""
+    """Patterns, tried only on texts that hold one of their `needs`; in English, at the beginning of a word."""
 
     needs: tuple[str, ...]
     patterns: tuple[re.Pattern[str], ...]
@@ -102,27 +102,69 @@ def _fill(pattern: str, words: dict[str, str]) -> str:
     return re.sub(r"\{([a-z]+)\}", lambda match: words[match[1]], pattern)
 
 
-def _found(rules: Iterable[Rule], *texts: str) -> bool:
-    """Whether any of the rules finds something in any of the texts."""
-    whole = "\n".join(texts)
-    for needs, patterns in rules:
-        for need in needs:
-            if need in whole:
-                for pattern in patterns:  # any() of a generator takes longer than the search
-                    for text in texts:
-                        if pattern.search(text):
-                            return True
-                break
+@cache
+def _needs(kind: str) -> tuple[re.Pattern[str], dict[str, set[int]]]:
+    """What finds, at the beginnings of words, all that the rules of one kind need, and which of them need that.
+
+    One pass that shares beginnings takes a fifth of the time of looking for a hundred needs one by one.
+    """
+    rules: dict[str, set[int]] = {}
+    for number, rule in enumerate(_rules(kind)):
+        for need in rule.needs:
+            rules.setdefault(need.lstrip(), set()).add(number)
+    for need in rules:  # the longest of several is found
+        rules[need] = set().union(*(rules[other] for other in rules if need.startswith(other)))
+    return re.compile(f"[^a-z0-9](?=({_shared(rules)}))"), rules
+
+
+def _shared(words: Iterable[str]) -> str:
+    """A pattern for the longest of the words, in which those that begin alike share the beginning."""
+    heads: dict[str, list[str]] = {}
+    for word in words:
+        heads.setdefault(word[:1], []).append(word[1:])
+    ends = "" in heads
+    parts = [re.escape(head) + _shared(tails) for head, tails in heads.items() if head]
+    return f"(?:{'|'.join(parts)}){'?' * ends}" if parts else ""
+
+
+def _finds(kind: str, *texts: str) -> bool:
+    """Whether any of the English rules of one kind finds something in any of the texts."""
+    finder, needing = _needs(kind)
+    rules, tried = _rules(kind), set()
+    for need in finder.finditer("\n" + "\n".join(texts)):
+        for number in needing[need[1]]:
+            if number not in tried:
+                tried.add(number)
+                if _found(rules[number], texts):
+                    return True
     return False
 
 
+def _finds_abroad(kind: str, *texts: str) -> bool:
+    """Whether any rule of one kind of another language finds something in any of the texts."""
+    whole = "\n".join(texts)
+    return any(_found(rule, texts) for rule in _rules_abroad(kind) if any(need in whole for need in rule.needs))
+
+
+def _found(rule: Rule, texts: Iterable[str]) -> bool:
+    for pattern in rule.patterns:  # any() of a generator takes longer than the search
+        for text in texts:
+            if pattern.search(text):
+                return True
+    return False
+
+
+MARKDOWN = b"*_~#>|"
 CHARACTERS = {
     **dict.fromkeys(map(ord, "‘’ʼ′‛´`"), "'"),
     **dict.fromkeys(map(ord, "“”„‟«»″"), '"'),
     **dict.fromkeys(map(ord, "‐‑‒–—―−"), "-"),
-    **dict.fromkeys(map(ord, "*_~#>|"), None),  # Markdown
+    **dict.fromkeys(MARKDOWN),
     ord("\t"): " ",
 }
+_ASCII = bytes.maketrans(b"`\t", b"' ")
+"""CHARACTERS but for MARKDOWN, of ASCII, whose bytes take a fifth of the time."""
+
 _CODE = re.compile(r"```.*?(?:```|\Z)|`(?<!\w`)[^`\n]+`(?!\w)", re.DOTALL)
 _LABEL = re.compile(r"\s*(?:assistant|answer|response|ai): ")
 _OWN_QUOTES = re.compile(r'"(?<=\A\n")([^"]*)"\s*\Z|"(\w++(?: \w++)?)"')  # around all of it, or for emphasis
@@ -137,7 +179,7 @@ _OTHER_VOICES = re.compile(
     re.VERBOSE,
 )
 _READ_OUT = ("reads:", "says:", "states:", "written:", "captioned:", "titled:", "lyrics:", " is:", "subject:")
-"""A script apart, whose lines have a colon each, other voices than speech hold one of these."""
+"""A script apart, which has several lines with a colon each, other voices than speech hold one of these."""
 ENGLISH = (" the ", " is ", " and ", " of ", " to ", " you ", "n't ", "i'm ", " cannot ")
 """A text in ASCII that holds one of these is in none of the other languages."""
 _SENTENCE_END = re.compile(r"[\s,](?:(?<=[.!?]\s)\s*|(?<=\n)\s*|(?<= )\n\s*|(?:(?<=\w )|(?<=\w,) )(?:but|however),? )")
@@ -149,7 +191,8 @@ def plain(text: str) -> str:
     text = _one_way(unwrapped(text)).lower()
     prose = _CODE.sub(" ", text) if "`" in text else text
     text = prose if prose.strip() else text  # some models put all they say in a code fence
-    return "\n" + text.translate(CHARACTERS).strip()
+    text = text.encode().translate(_ASCII, MARKDOWN).decode() if text.isascii() else text.translate(CHARACTERS)
+    return "\n" + text.strip()
 
 
 def own_voice(text: str) -> str:
@@ -158,13 +201,16 @@ def own_voice(text: str) -> str:
         text = text.replace(written, meant)
     if label := _LABEL.match(text):
         text = "\n" + text[label.end() :]
-    return _one_voice(_OWN_QUOTES.sub(r"\1\2", text))
+    return _one_voice(_OWN_QUOTES.sub(r"\1\2", text) if '"' in text else text)
 
 
 def _one_voice(text: str) -> str:
     """The text without other voices; what none of the slower patterns can be in is read for speech alone."""
-    slower = ":" in text and (text.count(": ") > 1 or any(sign in text for sign in _READ_OUT))
-    return (_OTHER_VOICES if slower or "dear " in text else _SPEECH).sub(" ", text)
+    script = text.count(": ") > 1 and text.count("\n") > 1
+    slower = ":" in text and (script or any(sign in text for sign in _READ_OUT))
+    if slower or "dear " in text:
+        return _OTHER_VOICES.sub(" ", text)
+    return _SPEECH.sub(" ", text) if '"' in text or "'" in text else text
 
 
 def _one_way(text: str) -> str:
@@ -172,29 +218,30 @@ def _one_way(text: str) -> str:
 
 
 def _declines_in_english(text: str) -> bool:
-    for rule in _rules("ignore"):
-        if _found([rule], text):
-            text = rule.patterns[0].sub(" ", text)
-    if _found(_rules("declines"), text):
+    for needs, (idiom,) in _rules("ignore"):
+        for need in needs:
+            if need in text:
+                text = idiom.sub(" ", text)
+                break
+    if _finds("declines", text):
         return True
-    opening = list(islice(dropwhile(_is_preamble, _sentences(text)), OPENING_SENTENCES)) or [text[:OPENING_LENGTH]]
-    whole = text.strip()
-    if _found(_rules("opens_by_declining"), *opening) or _found(_rules("is_no"), whole):
+    said = dropwhile(partial(_is, "preamble"), _sentences(text))
+    opening = list(islice(said, OPENING_SENTENCES)) or [text[:OPENING_LENGTH]]
+    if _finds("opens_by_declining", *opening) or _is("is_no", text.strip()):
         return True
-    return _found(_rules("opens_by_rejecting"), *opening) and not _found(_rules("goes_on_to_help"), text)
+    return _finds("opens_by_rejecting", *opening) and not _finds("goes_on_to_help", text)
 
 
 def _declines_abroad(text: str) -> bool:
     if text.isascii() and any(word in text for word in ENGLISH):
         return False
     text = _one_voice(text)
-    return _found(_rules_abroad("declines"), text) or _found(
-        _rules_abroad("opens"), *islice(_sentences(text), OPENING_SENTENCES)
-    )
+    return _finds_abroad("declines", text) or _finds_abroad("opens", *islice(_sentences(text), OPENING_SENTENCES))
 
 
-def _is_preamble(sentence: str) -> bool:
-    return any(pattern.fullmatch(sentence) for _, (pattern,) in _rules("preamble"))
+def _is(kind: str, text: str) -> bool:
+    """Whether a rule of one kind describes all of the text."""
+    return any(pattern.fullmatch(text) for _, (pattern,) in _rules(kind))
 
 
 def _sentences(text: str) -> Iterator[str]:
