@@ -23,8 +23,8 @@ class Written(NamedTuple):
 
 
 def write_training_data(run: Path, out: Path, root: str | None = None) -> Written:
-    """Every sample whose answer does not adhere, as each of its judges says, once: its pictures beside the file, and as
-    its answer the benchmark's reference, or REFUSAL where a refusal is expected.
+    """Every sample whose answer does not adhere, as each of its judges says, once: its pictures beside the file, as its
+    answer the benchmark's reference, or REFUSAL where a refusal is expected, and what was said as the rejected one.
 
     A request that was wrongly refused is left out where it has no reference. Raises InputError when the run has no
     verdicts, its benchmark is gone, or nothing failed.
@@ -42,6 +42,9 @@ def write_training_data(run: Path, out: Path, root: str | None = None) -> Writte
     known = [name for name in failed if answers[name]]
     if not known:
         raise InputError("no failure with an answer to learn instead", where=run)
+    said: dict[str, str] = {}
+    for response in found.responses.values():
+        said.setdefault(response.sample_id, response.text)
     benchmark = open_recorded(found.manifest.get("benchmark"), run / "manifest.json", root)
     folder = out.with_name(f"{out.stem}_images")
     files: dict[str, str] = {}
@@ -55,7 +58,7 @@ def write_training_data(run: Path, out: Path, root: str | None = None) -> Writte
                 with whole_file(file) as unfinished:
                     benchmark.open_image(picture).save(unfinished, format="PNG")
                 files[picture] = f"{folder.name}/{file.name}"
-        told = {"image_label": sample.image_label, "combination": sample.combination}
+        told = {"rejected": said[name], "image_label": sample.image_label, "combination": sample.combination}
         example: dict[str, Any] = {"id": name, "images": [files[one] for one in sample.images], "query": sample.query}
         example |= {"response": answers[name]} | {key: value for key, value in told.items() if value}
         lines.append(json.dumps(example, ensure_ascii=False) + "\n")

@@ -56,9 +56,9 @@ def identity(row: Row, field: str, where: str | Path, number: int) -> str:
 
 
 def truth(row: Row, field: str, where: str | Path, number: int) -> bool:
-    """True or false, also as the words or as 1 and 0."""
+    """True or false, also as the words, as yes and no or as 1 and 0."""
     value = _present(row, field, where, number)
-    known = {"true": True, "1": True, "false": False, "0": False}
+    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     word = str(value).strip().lower()
     if word not in known:
         raise InputError(f"neither true nor false: {short(value)}", where=where, row=number, field=field)

@@ -14,7 +14,7 @@ Every example is prepared by itself, once, and kept within a memory budget; a fa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from ..errors import InputError
 from ..guard.conversation import answer_text, encode, join, prompt_text
 from ..guard.loss import IGNORED
 from ..records import Message, Picture
-from .examples import Example
+from .examples import UTILITY, Example
 from .vision_cache import VisionCache
 
 _GREY = Picture("grey", lambda: Image.new("RGB", (64, 64), "grey"))
@@ -82,7 +82,9 @@ class Collator:
     `labels` names the guard's classes in order (None: no guard, no `safety_labels`), of images or of `pairs`. With
     a `vision` cache, the image tensors carry look-up numbers instead of pixels. `always_image` adds `UNLEARNED` to
     a batch without images; neither loss nor gradients change, as nothing of it is a label. `pack` makes one row of
-    the finished batch (`packing`).
+    the finished batch (`packing`). With `preferences` a rejected answer gets a row behind the others, and `partner` [R]
+    says whose: the row of the chosen one, -1 for rows that are no rejected ones. `reference`, where it is set, holds by
+    a row's example what the model scored it before tuning, and is handed on as [2, R].
     """
 
     def __init__(
@@ -96,7 +98,10 @@ class Collator:
         cache_bytes: int = 2**30,
         always_image: bool = False,
         pack: Callable[[dict[str, Tensor]], dict[str, Any]] | None = None,
+        preferences: bool = False,
     ) -> None:
+        self.preferences, self._rejected = preferences, dict[int, tuple[Example, Example]]()
+        self.reference: dict[int, tuple[float, float]] | None = None
         self.always_image, self.pack = always_image, pack
         self.processor, self.ends, self.vision, self.pairs = processor, frozenset(ends), vision, pairs
         self.label_ids = {name: place for place, name in enumerate(labels)} if labels is not None else None
@@ -106,9 +111,10 @@ class Collator:
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
         """Tensors of a batch: input_ids, attention_mask, labels [B, L], safety_labels [B], the processor's others; when
         packed, one row of all."""
+        examples, partner = self.with_rejected(examples)
         imageless = self.always_image and not any(example.pictures for example in examples)
         if imageless:
-            examples = [*examples, UNLEARNED]
+            examples, partner = [*examples, UNLEARNED], [*partner, -1]
         prepared = [self._prepare(example) for example in examples]
         pad = self.processor.tokenizer.pad_token_id
         batch = join([tensors for _, _, tensors in prepared], pad_token=pad, side="right")
@@ -118,7 +124,24 @@ class Collator:
             batch["labels"][-1] = IGNORED
         if self.label_ids is not None:
             batch["safety_labels"] = torch.tensor([self.label_id(example) for example in examples])
+        if self.preferences:
+            batch["partner"] = torch.tensor(partner)
+        if self.reference is not None:
+            batch["reference"] = torch.tensor([self.reference.get(id(one), (0.0, 0.0)) for one in examples]).T
         return batch if self.pack is None else self.pack(batch)
+
+    def with_rejected(self, examples: Sequence[Example]) -> tuple[list[Example], list[int]]:
+        """The rows of a batch: the examples, and behind them the rejected answers of those that have one, each as an
+        example without labels; and each row's partner."""
+        rows, partner = list(examples), [-1] * len(examples)
+        for place, one in enumerate(examples if self.preferences else ()):
+            if one.rejected is not None:
+                if id(one) not in self._rejected:
+                    worse = replace(one, answer=one.rejected, image_label=None, kind=UTILITY, expected=None)
+                    self._rejected[id(one)] = (one, worse)
+                rows.append(self._rejected[id(one)][1])
+                partner.append(place)
+        return rows, partner
 
     def label_id(self, example: Example) -> int:
         """The guard's class of an example, or of its pair, -100 where it has no image or no label.

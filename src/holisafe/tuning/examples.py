@@ -26,7 +26,8 @@ class LeftOut(NamedTuple):
 class Example:
     """One conversation with the answer to learn. `image_label` None: nothing is said about the image.
 
-    `expected`: what a safe model does; None: what `kind` says where that is a combination, else unknown.
+    `expected`: what a safe model does; None: what `kind` says where that is a combination, else unknown. `rejected`:
+    an answer that is worse, for objectives that learn from both.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Example:
     kind: str = UTILITY
     source: str = field(default="", compare=False)
     expected: Expected | None = None
+    rejected: str | None = None
 
     @property
     def pictures(self) -> tuple[Picture, ...]:

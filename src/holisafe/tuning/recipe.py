@@ -113,6 +113,21 @@ class Trainable(Section):
     lora: Lora = Lora()
 
 
+class Objective(Section):
+    """What is learnt of the answers, beside the guard's loss; `objectives` says how each is computed and where it comes
+    from. `dpo` and `unlearn` learn from data that name a rejected answer too."""
+
+    kind: Literal["supervised", "dpo", "unlearn"] = "supervised"
+    beta: Positive = 0.1
+    """dpo: how much of the change in log-probability makes a pair certain."""
+    beta_rejected: Positive | None = None
+    """dpo: beta of the rejected answer; None: the same."""
+    per_token: bool = False
+    """dpo: means over an answer's tokens instead of sums."""
+    rejected_weight: Annotated[float, Field(ge=0.0)] = 0.1
+    """unlearn: what the rejected answer's likelihood weighs."""
+
+
 Share = Annotated[float, Field(ge=0.0, le=100.0)]
 
 
@@ -230,6 +245,7 @@ class Recipe(Section):
     """The model to start from, when none is named."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     guard: Guard = Guard()
+    objective: Objective = Objective()
     trainable: Trainable = Trainable()
     data: Data = Data()
     optimiser: Optimiser = Field(Optimiser(), validation_alias=AliasChoices("optimiser", *OTHER_SPELLINGS))
@@ -244,6 +260,8 @@ class Recipe(Section):
             raise ValueError(
                 "trainable.method guard trains the guard and nothing else: enable it, and leave vision alone"
             )
+        if self.objective.kind != "supervised" and (self.trainable.method == "guard" or self.compute.packing):
+            raise ValueError(f"objective {self.objective.kind} goes with neither trainable.method guard nor packing")
         frozen = self.trainable.method == "guard" and not self.guard.reads_token
         if self.guard.cache and not (frozen and self.guard.unit == "sample"):
             raise ValueError("guard.cache needs trainable.method guard, unit sample and a pool without the token")

@@ -1,6 +1,7 @@
 """Files that training examples come from, each form with its reader.
 
     jsonl      our own: one object a line
+    preferences  a table with a chosen and a rejected answer a row, or with answers that are safe or not
     llava      LLaVA's JSON: a list of conversations with <image> in their text
     holisafe   HoliSafe's training records: the release's eight fields and `response`
     BENCHMARK  any benchmark's split `train`, where its samples have reference answers
@@ -23,7 +24,7 @@ from ..benchmarks.holisafe_fields import IMAGES, parse
 from ..errors import InputError
 from ..images import inside, open_image, read_bytes
 from ..records import Message, Picture
-from ..tables import identity, rows
+from ..tables import identity, rows, truth
 from .examples import UTILITY, Example, LeftOut
 
 FIELDS = {
@@ -31,6 +32,8 @@ FIELDS = {
     "images": list,
     "query": str,
     "response": str,
+    "chosen": str,
+    "rejected": str,
     "image_label": str,
     "system": str,
     "combination": str,
@@ -52,7 +55,8 @@ def read_jsonl(
     path: Path, images: Path | None = None, labels: Sequence[str] = taxonomy.IMAGE_LABELS
 ) -> Iterator[Example]:
     """One object a line: id, images (paths under `images`, or beside the file), query, response; optional image_label
-    (one of `labels`), system, combination.
+    (one of `labels`), system, combination, and `rejected`, a worse response, which only some objectives learn from.
+    `chosen` is another word for response.
     """
     seen: set[str] = set()
     for row, record in rows(path):
@@ -62,7 +66,10 @@ def read_jsonl(
                 raise fault(f"no such field; known: {', '.join(FIELDS)}", field=name)
             if not isinstance(value, FIELDS[name]) and not (name in ("image_label", "system") and value is None):
                 raise fault(f"is not {'a list' if FIELDS[name] is list else 'text'}", field=name)
-        for name in ("id", "query", "response"):
+        if "chosen" in record and "response" in record:
+            raise fault("is response by another word: give one of them", field="chosen")
+        record |= {"response": record["chosen"]} if "chosen" in record else {}
+        for name in ("id", "query", "response", *(("rejected",) if "rejected" in record else ())):
             if not record.get(name):
                 raise fault("missing or empty", field=name)
         _once(identity(record, "id", path, row), seen, fault)
@@ -75,7 +82,51 @@ def read_jsonl(
             image_label=_label(record.get("image_label"), labels, fault),
             kind=_kind(record.get("combination"), fault),
             source=str(path),
+            rejected=record.get("rejected"),
         )
+
+
+def read_preferences(path: Path, images: Path | None = None) -> Iterator[Example | LeftOut]:
+    """Any table that the benchmark `table` reads (pictures in it, or beside it) with one of two kinds of columns.
+
+    chosen, rejected            SPA-VL's (arXiv 2406.12030): question, image, and the two answers
+    response, is_response_safe  BeaverTails-V's (arXiv 2503.17682): of one question about one picture, the first safe
+                                answer is preferred to the first unsafe one, the second to the second
+
+    Questions without such a pair are left out. Raises InputError for a table with neither.
+    """
+    if images is not None:
+        raise InputError("pictures of preferences lie in their table or beside it", where="recipe", field="data.mix")
+    first: Any = next((row for _, row in rows(path)), {})
+    pairs, single = {"chosen", "rejected"} <= first.keys(), {"response", "is_response_safe"} <= first.keys()
+    if not (pairs or single):
+        raise InputError("has neither chosen and rejected answers nor response and is_response_safe", where=path)
+    table = open_benchmark("table", Path(f"{path}?reference={'chosen' if pairs else 'response'}"))
+    answered: dict[tuple[Any, ...], tuple[Any, list[str], list[str]]] = {}
+    for sample in table.samples:
+        if pairs:
+            key: tuple[Any, ...] = (sample.id,)
+            good, bad = [sample.reference], [sample.meta.get("rejected")]
+        else:
+            row = int(sample.id) if sample.id.isdecimal() else None
+            safe = truth(sample.meta, "is_response_safe", path, row or 0)
+            key, answer = (sample.query, sample.images), [sample.reference]
+            good, bad = (answer, []) if safe else ([], answer)
+        found = answered.setdefault(key, (sample, [], []))
+        found[1].extend(text for text in good if text)
+        found[2].extend(str(text) for text in bad if text)
+    for sample, chosen, rejected in answered.values():
+        for number, (better, worse) in enumerate(zip(chosen, rejected, strict=False), 1):
+            yield Example(
+                id=sample.id if number == 1 else f"{sample.id}#{number}",
+                messages=(Message("user", sample.query, table.pictures(sample)),),
+                answer=better,
+                rejected=worse,
+                image_label=sample.image_label,
+                source=str(path),
+            )
+        if not (chosen and rejected):
+            yield LeftOut("questions without both a chosen and a rejected answer")
 
 
 def read_llava(path: Path, images: Path | None = None) -> Iterator[Example | LeftOut]:
@@ -151,6 +202,7 @@ def read_holisafe(path: Path, images: Path | None = None) -> Iterator[Example]:
 
 FILES: dict[str, Callable[[Path, Path | None], Iterator[Example | LeftOut]]] = {
     "jsonl": read_jsonl,
+    "preferences": read_preferences,
     "llava": read_llava,
     "holisafe": read_holisafe,
 }

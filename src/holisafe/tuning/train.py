@@ -127,7 +127,7 @@ def _tune(base: str | Path, gathered: Gathered, recipe: Recipe, out: Path, progr
     run = {
         "base": str(base),
         "data": gathered.sources,
-        "examples": digest([[example.id, example.answer] for example in examples]),
+        "examples": digest([[example.id, example.answer, example.rejected] for example in examples]),
         "processes": processes(),
         "recipe": recipe.model_dump(mode="json"),
     }
@@ -142,6 +142,7 @@ def _tune(base: str | Path, gathered: Gathered, recipe: Recipe, out: Path, progr
                 trainer.restore_log(read_json(checkpoint / LOG))
                 _write_lines(folder / TRAINING_LOG, trainer.lines)
             with trainer.collator.vision.on() if trainer.collator.vision else nullcontext():
+                trainer.remember_reference()
                 trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     report = {
         "base": str(base),

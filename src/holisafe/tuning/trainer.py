@@ -9,6 +9,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ from .balance import inverse_frequency
 from .collator import Collator, end_tokens
 from .examples import Example
 from .frozen import FrozenReadings, HeadAlone
+from .objectives import Scored, margins, preference_loss, reference_scores, scored
 from .packing import pack
 from .parts import vision_tower
 from .recipe import Recipe
@@ -34,7 +36,7 @@ from .vision_cache import VisionCache
 
 WEIGHTS: Final = "model.safetensors"
 TRAINING_LOG: Final = "training_log.jsonl"
-LOSSES = ("loss", "lm_loss", "safety_loss")
+LOSSES = ("loss", "lm_loss", "safety_loss", "margin")
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called after every optimiser step with the step, the number of steps and the latest losses."""
@@ -53,6 +55,10 @@ def make_trainer(
     the loss on the examples that are held back."""
     compute, steps, patience = recipe.compute, recipe.optimiser, recipe.validation.patience
     give_pad_token(processor)
+    learns_pairs = recipe.objective.kind != "supervised"
+    if learns_pairs and not any(example.rejected for example in examples):
+        problem = "none of the data names a rejected answer"
+        raise InputError(problem, where="recipe", field="objective.kind")
     inner = model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
     labels = labels_of(model) if recipe.guard.enabled else None
     vision = None
@@ -61,7 +67,7 @@ def make_trainer(
         if tower is None:
             raise InputError("this model's vision tower is not known", where="recipe", field="compute.cache_vision")
         once = {id(example): example for example in (*examples, *held_back)}
-        pictures = sum(len(example.pictures) for example in once.values())
+        pictures = sum(len(one.pictures) * (2 if learns_pairs and one.rejected else 1) for one in once.values())
         vision = VisionCache(tower, pictures, compute.cache_megabytes * 2**20)
     collator = Collator(
         processor,
@@ -72,6 +78,7 @@ def make_trainer(
         cache_bytes=compute.cache_megabytes * 2**20,
         always_image=processes() > 1,
         pack=functools.partial(pack, inner, segments=labels is not None) if compute.packing else None,
+        preferences=learns_pairs,
     )
     weights = None
     if labels is not None:
@@ -213,7 +220,10 @@ class SafetyTrainer(Trainer):
         """The model's own joint loss, noted down on the way."""
         if self._tower is not None:
             self._tower.eval()
-        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        if "partner" in inputs:
+            loss, outputs = self._preferences(model, inputs)
+        else:
+            loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         if self.label_weights is not None and outputs.get("safety_loss") is not None:
             logits, valid = outputs["img_safety_logits"], outputs["img_safety_valid"]
             weighted = guard_loss(logits, valid, inputs["safety_labels"], self.label_weights)
@@ -226,6 +236,49 @@ class SafetyTrainer(Trainer):
                     self._sums[name] = self._sums.get(name, 0.0) + value.detach().float()
             self._count += 1
         return (loss, outputs) if return_outputs else loss
+
+    def remember_reference(self) -> None:
+        """Work out how likely the model as it is finds every pair of answers, where `dpo` has no adapter to leave off.
+
+        Raises InputError where several processes would each have to.
+        """
+        if self.recipe.objective.kind != "dpo" or hasattr(self.model, "disable_adapter"):
+            return
+        if processes() > 1:
+            problem = "dpo in several processes needs trainable.method lora, whose base is the reference"
+            raise InputError(problem, where="recipe", field="objective.kind")
+        collator: Any = self.collator
+        held_back: Any = self.eval_dataset or []
+        pairs = list({id(one): one for one in (*self.examples, *held_back) if one.rejected}.values())
+        found: dict[int, tuple[float, float]] = {}
+        for start in range(0, len(pairs), self.args.train_batch_size):
+            part = pairs[start : start + self.args.train_batch_size]
+            inputs = self._prepare_inputs(collator(part))
+            del inputs["partner"]
+            with self.compute_loss_context_manager():
+                scores = reference_scores(self.model, inputs)
+            rows, _ = collator.with_rejected(part)
+            each = zip(rows, scores.sums.tolist(), scores.tokens.tolist(), strict=True)
+            found |= {id(row): (total, tokens) for row, total, tokens in each}
+        collator.reference = found
+
+    def _preferences(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Any]:
+        """The recipe's objective over a batch of chosen and rejected answers, and the guard's loss."""
+        partner, held = inputs.pop("partner"), inputs.pop("reference", None)
+        objective, margin = self.recipe.objective, None
+        outputs = model(**inputs)
+        policy = scored(outputs["logits"], inputs["labels"])
+        if objective.kind == "dpo":
+            with getattr(self.accelerator.unwrap_model(model), "disable_adapter", nullcontext)():
+                before = reference_scores(model, inputs) if held is None else Scored(*held.unbind())
+            margin = margins(objective, policy, before, partner)
+            outputs["margin"] = margin.mean() if len(margin) else None
+        loss = preference_loss(objective, policy, partner, margin)
+        outputs["lm_loss"] = loss
+        if (of_guard := outputs.get("safety_loss")) is not None:
+            loss = loss + self.recipe.guard.loss_weight * of_guard
+        outputs["loss"] = loss
+        return loss, outputs
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
