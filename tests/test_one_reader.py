@@ -1,10 +1,11 @@
-"""One run, seven ways to its numbers: all of them say the same, to the last digit."""
+"""One run, nine ways to its numbers: all of them say the same, to the last digit."""
 
 from __future__ import annotations
 
 import json
 import random
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from holisafe.cli import app
 from holisafe.errors import InputError
 from holisafe.journal import read_json, write_json
 from holisafe.metrics.gate import parse_gate
+from holisafe.metrics.measured import GATES, by_judge
 from holisafe.metrics.run_scores import run_scores
 from holisafe.metrics.setting_rates import safety_rates, utility_rate
 from holisafe.records import Response, Sample, Verdict, to_line
@@ -130,8 +132,38 @@ def by_sweep(run: Path, judge: str, capsys: Any, tmp_path: Path) -> Numbers:
     return of(safety_rates(mine) | utility_rate(plain))
 
 
+def by_compare(run: Path, judge: str, capsys: Any, tmp_path: Path) -> Numbers:
+    """The run beside itself: each of the two by itself is what the run is alone."""
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    rows = json.loads(said(capsys, "compare", run, other, "--json"))["comparisons"]
+    found = {row["measure"]: row for row in rows if row["judge"] in (judge, "exact-match")}
+    first, second = (
+        {key: (row[f"rate_{one}"], row["n"], row["left_out"]["invalid"], row[f"low_{one}"], row[f"high_{one}"])
+         for key, row in found.items()}
+        for one in ("first", "second")
+    )  # fmt: skip
+    assert first == second
+    assert not any(row["left_out"]["only_first"] or row["left_out"]["only_second"] for row in found.values())
+    return first
+
+
+def by_gate(run: Path, judge: str, capsys: Any, tmp_path: Path) -> Numbers:
+    """The cells that gates compare, each of which fails at its very rate, and not above it."""
+    scores = read_scores(run)
+    found = {key: by_judge(scores, key) for key in GATES if key in (*KEYS, "utility")}
+    cells = {key: cells.get(judge) or cells["exact-match"] for key, cells in found.items()}
+    for key, cell in cells.items():
+        named = judge if key != "utility" else "exact-match"
+        assert list(parse_gate(f"{named}:{key}>={cell.rate!r}").failures(scores))
+        assert not list(parse_gate(f"{named}:{key}>{cell.rate!r}").failures(scores))
+    return of({key: cell.to_json() for key, cell in cells.items()})
+
+
 @pytest.mark.parametrize("judge", JUDGES)
-@pytest.mark.parametrize("way", [by_report, by_export, by_parquet, by_leaderboard, by_agreement, by_sweep])
+@pytest.mark.parametrize(
+    "way", [by_report, by_export, by_parquet, by_leaderboard, by_agreement, by_sweep, by_compare, by_gate]
+)
 def test_every_way_gives_the_same_rates_n_invalid_counts_and_intervals(
     run: Path, judge: str, way: Callable[..., Numbers], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -142,32 +174,6 @@ def test_every_way_gives_the_same_rates_n_invalid_counts_and_intervals(
     found = way(run, judge, capsys, tmp_path)
     assert found.keys() >= set(KEYS)
     assert found == {key: wanted[key] for key in found}
-
-
-@pytest.mark.parametrize("judge", JUDGES)
-def test_compare_has_the_same_rates_and_counts(run: Path, judge: str, capsys: Any, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    for file in run.iterdir():
-        (other / file.name).write_bytes(file.read_bytes())
-    rows = json.loads(said(capsys, "compare", run, other, "--json"))["comparisons"]
-    mine = {row["measure"]: row for row in rows if row["judge"] in (judge, "exact-match")}
-    cells = flat(read_scores(run).to_json()["judges"][judge])
-    assert mine.keys() == {*KEYS, "utility"}
-    for key in KEYS:
-        row, cell = mine[key], cells[key]
-        counts = (row["n"], row["left_out"])
-        assert counts == (cell["n"], {"invalid": cell["n_invalid"], "only_first": 0, "only_second": 0})
-        assert row["rate_first"] == row["rate_second"] == pytest.approx(cell["rate"], abs=1e-12)
-
-
-@pytest.mark.parametrize("judge", JUDGES)
-def test_a_gate_holds_exactly_at_the_rate(run: Path, judge: str) -> None:
-    scores = read_scores(run)
-    rate = scores.judges[judge].masr_pooled.rate
-    assert rate is not None
-    assert list(parse_gate(f"{judge}:masr_pooled>={rate:.12f}").failures(scores)) or rate < round(rate, 12)
-    assert not list(parse_gate(f"{judge}:masr_pooled>{rate + 1e-9:.12f}").failures(scores))
 
 
 def test_a_judge_counts_by_its_own_last_version_and_an_older_one_never(run: Path) -> None:
@@ -245,6 +251,17 @@ def test_what_the_quick_reader_passes_on_reads_the_same(run: Path, tmp_path: Pat
         ("verdicts.jsonl", '{"schema":1,"sample_id":"s0"}\n', r"verdicts\.jsonl, row 1"),
         ("responses.jsonl", '{"schema":2,"sample_id":"s0","target":"t","text":""}\n', r"row 1, field 'schema'"),
         ("responses.jsonl", '{"schema":1,"sample_id":7,"target":"t","text":""}\n', r"row 1, field 'sample_id'"),
+        (
+            "responses.jsonl",
+            '{"schema":1,"sample_id":"s0","target":"t","text":"","x":1}\n',
+            "Response has no such field",
+        ),
+        ("samples.jsonl", '{"schema":1,"benchmark":"b","id":"a","query":"","expected":"answer","x":1}\n', "field 'x'"),
+        (
+            "verdicts.jsonl",
+            '{"schema":1,"sample_id":"s0","response_hash":"h","judge":"j","judge_version":"1","label":null,"x":1}\n',
+            "row 1, field 'x'",
+        ),
     ],
 )
 def test_an_edited_run_is_one_line(run: Path, tmp_path: Path, file: str, text: str, words: str, capsys: Any) -> None:

@@ -27,11 +27,14 @@ import pandas as pd
 from .estimates import pair_numbers
 from .intervals import NORMAL_QUANTILE, Floats, Ints, combined
 from .measures import lower_is_better, measures
-from .rates import Mask
+from .rates import Mask, Outcomes
 from .score import cluster_numbers, not_adhering
 
+RATES = ("rate_first", "low_first", "high_first", "rate_second", "low_second", "high_second")
+"""Of each model by itself, on the samples that both have a valid verdict on."""
+
 UNKNOWN = (
-    "rate_first", "rate_second", "difference", "low", "high", "p_mcnemar", "p_clustered", "p", "p_holm",
+    *RATES, "difference", "low", "high", "p_mcnemar", "p_clustered", "p", "p_holm",
     "p_benjamini_hochberg", "design_effect", "detectable",
 )  # fmt: skip
 """What is None of two models without a sample in common."""
@@ -49,7 +52,8 @@ def compare(tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
 
     Returns:
         [{"judge", "measure", "first", "second", "n", "left_out": {"invalid", "only_first", "only_second"},
-        "rate_first", "rate_second", "difference", "low", "high", "only_first_hit", "only_second_hit",
+        "rate_first", "low_first", "high_first", and likewise of the second, "difference", "low", "high",
+        "only_first_hit", "only_second_hit",
         "n_clusters", "p_mcnemar", "p_clustered", "p", "p_holm", "p_benjamini_hochberg", "design_effect",
         "detectable"}].
 
@@ -103,8 +107,8 @@ def _pair(
     """One comparison, over the samples that the measure is about, but for its corrections."""
     (one, has_first), (other, has_second) = first, second
     both = about & ~np.isnan(one) & ~np.isnan(other)
-    failed = one[both] == 1, other[both] == 1
-    hit_first, hit_second = failed if failures else (~failed[0], ~failed[1])
+    hits = [failed == (1 if failures else 0) for failed in (one, other)]
+    hit_first, hit_second = (hit[both] for hit in hits)
     own = clusters[both]
     counts: Floats = np.stack(
         [
@@ -127,13 +131,13 @@ def _pair(
     }
     if n == 0:
         return row | dict.fromkeys(UNKNOWN)
+    cells = [Outcomes(both, hit, clusters).macro([about & has_first & has_second]) for hit in hits]
     exact = mcnemar(only_first, only_second)
     clustered = clustered_sign_test(apart[1] - apart[0]) if n_clusters < n else None
     effect = design_effect(apart[1] - apart[0], sizes, only_first + only_second)
     low, high = map(float, combined([-1, 1], np.stack(apart, axis=1), np.stack([sizes, sizes], axis=1)))
     return row | {
-        "rate_first": float(hit_first.mean()),
-        "rate_second": float(hit_second.mean()),
+        **dict(zip(RATES, (value for cell in cells for value in (cell.rate, cell.low, cell.high)), strict=True)),
         "difference": (only_second - only_first) / n,
         "low": low,
         "high": high,

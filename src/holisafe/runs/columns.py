@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -73,15 +74,15 @@ def _schema(kind: type) -> arrow.Schema:
     import pyarrow as arrow
 
     text = arrow.string()
-    fields = [("schema", arrow.int64()), *((name, text) for name in TEXT[kind])]
+    columns = [("schema", arrow.int64()), *((name, text) for name in TEXT[kind])]
     if kind is Sample:
-        fields += [("images", arrow.list_(text)), ("meta", arrow.struct([(name, text) for name in SLICES]))]
+        columns += [("images", arrow.list_(text)), ("meta", arrow.struct([(name, text) for name in SLICES]))]
     else:
         usage = arrow.struct([(name, arrow.int64()) for name in TOKENS])
-        fields += [("repeat", arrow.int64()), ("usage", usage), ("cost", arrow.float64())]
+        columns += [("repeat", arrow.int64()), ("usage", usage), ("cost", arrow.float64())]
     if kind is Response:
-        fields += [("latency_seconds", arrow.float64()), ("calibrated", arrow.bool_())]
-    return arrow.schema(fields)
+        columns += [("latency_seconds", arrow.float64()), ("calibrated", arrow.bool_())]
+    return arrow.schema(columns)
 
 
 def _parsed(data: bytes, kind: type) -> arrow.Table | None:
@@ -89,6 +90,7 @@ def _parsed(data: bytes, kind: type) -> arrow.Table | None:
     import pyarrow as arrow
     import pyarrow.compute as compute
     from pyarrow import json
+    from pydantic_core import from_json
 
     if not data:
         return _schema(kind).empty_table()
@@ -96,14 +98,19 @@ def _parsed(data: bytes, kind: type) -> arrow.Table | None:
         return None  # pyarrow crashes on a line that is `null`
     if kind is Response and any(line.count(b"[") + line.count(b"{") > MOST_BRACKETS for line in data.split(b"\n")):
         return None  # and on nesting without end, where it infers types
-    others = "infer" if kind is Response else "ignore"  # the labels of a guard are known to its readings alone
-    options = json.ParseOptions(explicit_schema=_schema(kind), unexpected_field_behavior=others)
+    # What a sample's meta and the labels of a guard are called is known to them alone.
+    others = {Sample: "ignore", Response: "infer", Verdict: "error"}[kind]
+    schema = _schema(kind).append(arrow.field("raw", arrow.string())) if kind is Verdict else _schema(kind)
+    options = json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=others)
+    known = {"schema", *(field.name for field in fields(kind))}
     try:
         table = json.read_json(io.BytesIO(data), json.ReadOptions(block_size=16 << 20), options)
-    except arrow.ArrowInvalid:
+        named = map(from_json, data.splitlines()) if kind is Sample else [table.column_names]
+        strange = any(not known.issuperset(names) for names in named)
+    except ValueError:  # Arrow's own is one
         return None
     whole = len(table) == data.count(b"\n") and compute.all(compute.equal(table["schema"], SCHEMA_VERSION)).as_py()
-    if not whole or any(table[name].null_count for name in (*NEEDED[kind], "schema")):
+    if strange or not whole or any(table[name].null_count for name in (*NEEDED[kind], "schema")):
         return None
     if "guard" in table.column_names and not _told_by_label(table["guard"].type):
         return None
