@@ -7,18 +7,24 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 import holisafe
+from holisafe.benchmarks.base import Benchmark
+from holisafe.errors import InputError
+from holisafe.evaluation.guards import OtherGuard
+from holisafe.guard.baselines import Opinion
 from holisafe.journal import read_json
 from holisafe.judges import open_judge
-from holisafe.records import GenerationSettings
+from holisafe.records import GenerationSettings, Sample
 from holisafe.runs.scores import Scores, typed
 from holisafe.targets import open_target
 from stored_run import contents
@@ -207,3 +213,47 @@ def test_a_table_with_a_fault_is_told_by_row_and_field() -> None:
 def test_a_fault_is_one_line_in_a_notebook() -> None:
     (line,) = holisafe.InputError("no\x1b[2J such", where="a\nb")._render_traceback_()
     assert re.fullmatch(r"InputError: a\\nb: no\\u001b\[2J such", line)
+
+
+@dataclass
+class LookedUp:
+    """A guard of others that calls an image unsafe by its first pixel."""
+
+    name: str = "first pixel"
+    note: str = ""
+
+    def read(self, images: Sequence[Image.Image]) -> list[Opinion]:
+        return [Opinion(unsafe=image.getpixel((0, 0))[0] > 100) for image in images]  # type: ignore[index]
+
+
+def test_a_guard_is_measured_on_whatever_holds_the_images(tmp_path: Path) -> None:
+    """The same figures from a file, a table in memory, of paths or of open pictures, and an open benchmark."""
+    shades = [0, 50, 150, 250, 90, 200]
+    pictures = [Image.new("RGB", (4, 4), (shade, number, 0)) for number, shade in enumerate(shades)]
+    labels = ["safe", "safe", "safe", "suicide", "unsafe", "race"]
+    rows = pd.DataFrame({"image": [f"{n}.png" for n in range(6)], "label": labels, "split": ["a"] * 5 + ["b"]})
+    for name, picture in zip(rows["image"], pictures, strict=True):
+        picture.save(tmp_path / name)
+    rows.to_csv(tmp_path / "labels.csv", index=False)
+    samples = tuple(
+        Sample(
+            benchmark="held", id=str(n), query="?", expected="answer", images=(f"{n}.png",), split=rows["split"][n],
+            image_label=labels[n] if labels[n] != "unsafe" else "suicide", cluster=str(n),
+        )
+        for n in range(6)
+    )  # fmt: skip
+    held = Benchmark("held", samples, lambda name: pictures[int(name.removesuffix(".png"))])
+    given = (
+        tmp_path / "labels.csv",
+        rows.assign(image=[str(tmp_path / name) for name in rows["image"]]),
+        rows.assign(image=pictures),
+        held,
+    )
+    for split, n in ((None, 6), ("a", 5)):
+        measured = [holisafe.evaluate_guard(one, OtherGuard(LookedUp()), split=split, draws=100) for one in given]
+        found = [sets for one in measured for sets in one["sets"].values()]
+        assert [one["n"] for one in found] == [n] * 4
+        assert found[0]["benign"]["false_alarm_rate"]["rate"] == pytest.approx(1 / 3)
+        assert all(one["binary"] == found[0]["binary"] for one in found)
+    with pytest.raises(InputError, match="the table, row 2, field 'label'"):
+        holisafe.evaluate_guard(rows.assign(label=["safe", None, *labels[2:]], image=pictures), OtherGuard(LookedUp()))

@@ -12,6 +12,8 @@ from .bars import watched
 from .results import GuardScores
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..benchmarks.base import Benchmark
     from ..evaluation.guards import Guard
     from ..tuning.examples import Example
@@ -65,7 +67,7 @@ def tune(
 
 
 def evaluate_guard(
-    data: str | Path | Benchmark,
+    data: str | Path | Benchmark | pd.DataFrame,
     guard: str | Path | Guard | tuple[Any, Any],
     *,
     on: Literal["images", "pairs"] = "images",
@@ -76,8 +78,8 @@ def evaluate_guard(
     """How good a guard is: false alarms on what is safe first, then what it finds, and how well its numbers rank.
 
     Args:
-        data: a benchmark's name (NAME or NAME:ROOT); for images also a table (image, label[, source]) or a folder a
-            label; for pairs also a benchmark that is open.
+        data: a benchmark's name (NAME or NAME:ROOT), or one that is open; for images also a folder a label, or a table
+            (image, label[, source]), as a file or a DataFrame, whose images are paths or open; for pairs also a run.
         guard: a guarded model's folder or hub id; `shieldgemma2/ID`, `llavaguard/ID`, `llama-guard/ID`; a guard from
             `holisafe.evaluation.guards.open_guard`; or (model, processor), as loaded.
         on: "images", each for itself, or "pairs" of image and text, for a guard that reads both.

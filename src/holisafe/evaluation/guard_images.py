@@ -7,16 +7,16 @@ from typing import Any
 
 from ..errors import InputError
 from .guards import Guard, open_guard, read_images
-from .image_sets import check_labels, open_set
+from .image_sets import Set, called, check_labels, open_set
 from .progress import Progress, silent
 
 
 def evaluate_guard(
-    data: str,
+    data: Set,
     guard: str | Guard,
     *,
     split: str | None = None,
-    out_of_distribution: Mapping[str, str] | None = None,
+    out_of_distribution: Mapping[str, Set] | None = None,
     published: bool = False,
     seed: int = 0,
     draws: int = 2000,
@@ -26,7 +26,8 @@ def evaluate_guard(
     """What `guard` makes of the images of a set, and of others, each reported apart.
 
     Args:
-        data: a benchmark (BENCH or BENCH:FOLDER), a table (image, label[, source]), or a folder a label.
+        data: a benchmark (BENCH, BENCH:FOLDER or open), a table (image, label[, source]; a file or a DataFrame), or a
+            folder a label.
         guard: one that is open, or what `open_guard` opens, then with its options; opened once the data are.
         out_of_distribution: {NAME: SET} of images unlike those the guard was made for.
         published: adds the published figures for HoliSafe-Bench.
@@ -37,7 +38,7 @@ def evaluate_guard(
     """
     from ..metrics.guard_images import image_scores
 
-    sets = {data: open_set(data, split)}
+    sets = {called(data): open_set(data, split)}
     for name, place in (out_of_distribution or {}).items():
         if name in sets:
             raise InputError(f"two sets are called {name!r}")
