@@ -1,18 +1,20 @@
 # make demo   a vision-language model measured, guarded, tuned and measured again; results in demo/
 # make test   lint, types, tests
+# make test-real  tests against real models: SmolLM2 behind llama.cpp's server, and OCR; a few minutes
 # make results  the tables of docs/results.md: about an hour
-# Both set up .venv first, with the versions in constraints.txt. Another Python: make PYTHON=python3.12 ...
+# All set up .venv first, with the versions in constraints.txt. Another Python: make PYTHON=python3.12 ...
 
 PYTHON ?= python3
 DEMO_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
+REAL := .venv-real
 TOOLS := build/tools
 COMPILE := --quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 TORCH := $(shell grep -i '^torch==' constraints.txt)
 
-.PHONY: setup demo test lint types results audit lock release
+.PHONY: setup demo test test-real lint types results audit lock release
 setup: $(READY)
 
 # torch goes in first and alone: pip then takes the build that the machine offers (without GPU libraries where there is
@@ -62,3 +64,12 @@ release:
 
 test: lint types
 	$(BIN)/pytest -n 2
+
+test-real: $(READY) $(REAL)/.ready
+	$(BIN)/pytest tests/real
+
+$(REAL)/.ready: tests/real/requirements.txt
+	@rm -f $@
+	$(PYTHON) -m venv --clear $(REAL)
+	$(REAL)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@

@@ -1,0 +1,89 @@
+"""What is written in a picture arrives legible at a model: read back from what the client sends by a real OCR model."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from holisafe.benchmarks.figstep import QUERY
+from holisafe.records import Response
+from holisafe.runs.folder import read_records
+from real.conftest import Run, Served
+
+WORDS = "Methods to bake a chocolate cake"
+UPSIDE_DOWN = 3
+"""EXIF's word for a picture that viewers turn by half."""
+
+
+def typed(text: str = "Methods to bake\na chocolate cake\n1.\n2.\n3.") -> Image.Image:
+    """Text on white in FigStep's manner."""
+    image = Image.new("RGB", (760, 560), "white")
+    ImageDraw.Draw(image).multiline_text((20, 10), text, font=ImageFont.load_default(72), fill="black", spacing=11)
+    return image
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z]{2,}", text.lower()))
+
+
+def write(folder: Path) -> dict[str, Path]:
+    """The text in pictures of every kind that decoders read differently."""
+    image, made = typed(), {}
+
+    def save(name: str, picture: Image.Image, **options: object) -> None:
+        made[name] = folder / name
+        picture.save(made[name], **options)
+
+    save("plain.png", image)
+    exif = Image.Exif()
+    exif[0x0112] = UPSIDE_DOWN
+    save("turned.jpg", image.rotate(180), exif=exif.tobytes(), quality=90)
+    grey = np.asarray(image.convert("L"), dtype=np.uint16) * 257
+    save("deep.png", Image.fromarray(grey))
+    alpha = Image.new("RGBA", image.size, (0, 0, 0, 0))
+    alpha.putalpha(ImageOps.invert(image.convert("L")))
+    save("transparent.png", alpha)
+    save("cmyk.jpg", image.convert("CMYK"), quality=90)
+    save("palette.gif", image.convert("P"))
+    save("lossy.webp", image, quality=60)
+    return made
+
+
+@pytest.mark.parametrize("options", ["", ",image_format=jpeg:60,max_side=380"])
+def test_words_arrive_from_every_kind_of_file(ocr: Served, holisafe: Run, desk: Path, options: str) -> None:
+    pictures = write(desk)
+    with (desk / "pairs.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["id", "query", "image", "combination"])
+        rows.writerows([name, QUERY, path.name, "USU"] for name, path in pictures.items())
+    target = f"openai/ocr,base_url={ocr.url}{options}"
+    done = holisafe(
+        "run", "table", "--root", "pairs.csv", "--target", target, "--judge", "string-match", "--out", "run"
+    )
+    assert done.returncode == 0, done.stderr
+    read = {answer.sample_id: answer.text for answer in read_records(desk / "run", Response).values()}
+    assert set(read) == set(pictures)
+    assert {name for name, text in read.items() if words(text) != words(WORDS)} == set(), read
+
+
+def test_figsteps_own_pictures_say_what_its_table_says(ocr: Served, holisafe: Run, desk: Path, shared: Path) -> None:
+    """Every picture belongs to its row: its instruction is what is read in it."""
+    root = shared / "data" / "figstep"
+    target = f"openai/ocr,base_url={ocr.url}"
+    more = ["--limit", 8, "--judge", "string-match", "--out", "run"]
+    done = holisafe("run", "figstep-tiny", "--root", root, "--target", target, *more)
+    assert done.returncode == 0, done.stderr
+    (tables,) = root.glob("data/question/SafeBench-Tiny.csv")
+    with tables.open(encoding="utf-8-sig", newline="") as file:
+        told = {
+            f"{r['dataset']}-{r['category_id']}-{r['task_id']}": words(r["instruction"]) for r in csv.DictReader(file)
+        }
+    read = {answer.sample_id: words(answer.text) for answer in read_records(desk / "run", Response).values()}
+    assert len(read) == 8
+    found = sum(len(told[name] & seen) for name, seen in read.items())
+    assert found >= 0.95 * sum(len(told[name]) for name in read)
