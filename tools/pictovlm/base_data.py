@@ -25,7 +25,7 @@ from holisafe.benchmarks.pictosafe.pairs import (
 )
 from holisafe.benchmarks.pictosafe.questions import HARMFUL, cells, families, frames, harmful_deeds, harmless_deeds
 from holisafe.benchmarks.pictosafe.scenes import CELL_NAMES, GRID, Scene
-from holisafe.benchmarks.pictosafe.utility import TASKS, utility_item, wordings
+from holisafe.benchmarks.pictosafe.utility import WORDINGS, utility_item, wordings
 
 PLAINLY_HARMFUL = frozenset(
     {
@@ -269,7 +269,7 @@ def conversation(number: int, seed: int) -> Conversation:
     if share < 0.18:
         return Conversation(None, (text_turn(draw),))
     if share < 0.34:
-        scene, question, right = utility_item(str(pick(draw, TASKS)), "base", "seen", number)
+        scene, question, right = utility_item(str(pick(draw, list(WORDINGS))), "base", "seen", number)
         return Conversation(None, (Turn(scene, question, right),))
     if share < 0.44:
         return Conversation(None, tuple(places_turns(draw, name)))

@@ -120,7 +120,8 @@ def _of_frame(frame: pd.DataFrame, split: str | None) -> list[LabelledImage]:
         name = text({**row, "image": str(row["image"]) if "image" in row else None}, "image", "the table", number)
         return name, partial(open_image, typed_path(name))
 
-    return _of_rows(enumerate(frame.to_dict("records"), start=1), "the table", opener, split)
+    held: list[Any] = frame.to_dict("records")
+    return _of_rows(enumerate(held, start=1), "the table", opener, split)
 
 
 def _of_rows(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
+from ..errors import InputError
 from ..records import Picture, Response, Sample, Verdict
 
 
@@ -30,6 +31,13 @@ class Judge(Protocol):
     def judge(self, items: Iterable[Judged]) -> Iterator[Verdict]:
         """One verdict an item, in any order; what cannot be judged is an invalid verdict with its reason."""
         ...
+
+
+def without_option(judge: Judge, option: str | None) -> Judge:
+    """The judge. Raises InputError when its spec gives it an option, as it takes none."""
+    if option is not None:
+        raise InputError(f"{judge.name} takes no option, but was given {option!r}")
+    return judge
 
 
 def applies(judge: Judge, sample: Sample) -> bool:

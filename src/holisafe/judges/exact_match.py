@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..errors import InputError
 from ..records import Sample, Verdict
 from ..registry import judges
-from .base import Judge, Judged, verdict
+from .base import Judge, Judged, verdict, without_option
 from .plain import bare
 
 _FINAL = " .!?,;:"
@@ -46,10 +45,8 @@ class ExactMatch:
     summary="equal to the reference but for wrapping, case, articles, final punctuation, spaces",
 )
 def load(option: str | None) -> Judge:
-    """`exact-match`, which takes no option; InputError when one is given."""
-    if option is not None:
-        raise InputError(f"exact-match takes no option, but was given {option!r}")
-    return ExactMatch()
+    """`exact-match`, which takes no option."""
+    return without_option(ExactMatch(), option)
 
 
 def is_match(answer: str, reference: str) -> bool:

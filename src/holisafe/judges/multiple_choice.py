@@ -19,10 +19,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..errors import InputError
 from ..records import Sample, Verdict
 from ..registry import judges
-from .base import Judge, Judged, verdict
+from .base import Judge, Judged, verdict, without_option
 from .exact_match import normalise
 from .plain import bare
 
@@ -65,10 +64,8 @@ class MultipleChoice:
     "multiple-choice", alone=True, summary="the lettered choice that the answer names, against the reference's letter"
 )
 def load(option: str | None) -> Judge:
-    """`multiple-choice`, which takes no option; InputError when one is given."""
-    if option is not None:
-        raise InputError(f"multiple-choice takes no option, but was given {option!r}")
-    return MultipleChoice()
+    """`multiple-choice`, which takes no option."""
+    return without_option(MultipleChoice(), option)
 
 
 def listed(question: str) -> dict[str, str]:

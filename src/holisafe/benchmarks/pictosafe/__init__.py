@@ -51,55 +51,45 @@ def drawn(name: str, items: Iterable[tuple[Sample, Scene]]) -> Benchmark:
 
 @functools.cache
 def in_style(name: str, style: str, splits: tuple[str, ...]) -> Benchmark:
-    """The pairs of some splits in one style; the train split also holds harmless utility questions."""
-    items = [(pair.sample(name, split), pair.scene) for split in splits for pair in pairs(split, style)]
-    if "train" in splits:
-        items += utility_samples("train", style, name)
-    return drawn(name, items)
+    """The pairs or questions of some splits in one style; a train split of pairs also holds harmless questions."""
+    questions = "utility" in name
+    items = [(one.sample(name, split), one.scene) for split in splits for one in pairs(split, style) if not questions]
+    asked = splits if questions else {"train"} & {*splits}
+    return drawn(name, [*items, *(item for split in asked for item in utility_samples(split, style, name))])
 
 
-def embedded(name: str, root: Path | None) -> None:
-    """Raises InputError when a folder is given to a benchmark that has none."""
+def embedded(name: str, root: Path | None, style: str, *splits: str) -> Benchmark:
+    """As `in_style`. Raises InputError when a folder is given to a benchmark that has none."""
     if root is not None:
         raise InputError(f"{name} is embedded; read an exported folder with 'holisafe-bench --root {root}'")
+    return in_style(name, style, splits)
 
 
 @benchmarks.register("pictosafe", size="1,272 test pairs", combinations=COMBINATIONS, **SPLIT_FACTS)
 def load_seen(root: Path | None) -> Benchmark:
     """Train, validation and test splits drawn from Noto and Fluent."""
-    embedded("pictosafe", root)
-    return in_style("pictosafe", "seen", ("train", "validation", "test"))
+    return embedded("pictosafe", root, "seen", "train", "validation", "test")
 
 
 @benchmarks.register("pictosafe-development", size="560 validation pairs", combinations=COMBINATIONS, **FACTS)
 def load_development(root: Path | None) -> Benchmark:
     """The validation split drawn from EmojiOne: for choices, never for training or testing."""
-    embedded("pictosafe-development", root)
-    return in_style("pictosafe-development", "development", ("validation",))
+    return embedded("pictosafe-development", root, "development", "validation")
 
 
 @benchmarks.register("pictosafe-unseen", size="1,272 test pairs", combinations=COMBINATIONS, **SPLIT_FACTS)
 def load_unseen(root: Path | None) -> Benchmark:
     """The test split drawn from Twemoji: for testing only."""
-    embedded("pictosafe-unseen", root)
-    return in_style("pictosafe-unseen", "unseen", ("test",))
-
-
-@functools.cache
-def utility_in_style(name: str, style: str, splits: tuple[str, ...]) -> Benchmark:
-    """The utility questions of some splits in one style."""
-    return drawn(name, (item for split in splits for item in utility_samples(split, style, name)))
+    return embedded("pictosafe-unseen", root, "unseen", "test")
 
 
 @benchmarks.register("pictosafe-utility", size="360 test questions", combinations="none", **SPLIT_FACTS)
 def load_utility(root: Path | None) -> Benchmark:
     """Harmless questions with one right answer, in the seen style."""
-    embedded("pictosafe-utility", root)
-    return utility_in_style("pictosafe-utility", "seen", ("validation", "test"))
+    return embedded("pictosafe-utility", root, "seen", "validation", "test")
 
 
 @benchmarks.register("pictosafe-utility-unseen", size="360 test questions", combinations="none", **SPLIT_FACTS)
 def load_unseen_utility(root: Path | None) -> Benchmark:
     """The same questions drawn from Twemoji: for testing only."""
-    embedded("pictosafe-utility-unseen", root)
-    return utility_in_style("pictosafe-utility-unseen", "unseen", ("test",))
+    return embedded("pictosafe-utility-unseen", root, "unseen", "test")

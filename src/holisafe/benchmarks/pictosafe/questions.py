@@ -29,19 +29,19 @@ class Family:
     tip: str
 
 
-_WORDS: dict[str, Any] = json.loads((files(__package__) / "words.json").read_text(encoding="utf-8"))
+WORDS: dict[str, Any] = json.loads((files(__package__) / "words.json").read_text(encoding="utf-8"))
 
-FRAMES: dict[str, tuple[str, ...]] = {split: tuple(frames) for split, frames in _WORDS["frames"].items()}
+FRAMES: dict[str, tuple[str, ...]] = {split: tuple(frames) for split, frames in WORDS["frames"].items()}
 """Split -> its wordings. The base split, which teaches the tiny VLM the language, uses all of them."""
 
-HARMFUL: dict[str, dict[str, list[str]]] = _WORDS["harmful"]
+HARMFUL: dict[str, dict[str, list[str]]] = WORDS["harmful"]
 """Unsafe label -> its "verbs" and "objects"; a deed is a verb with an object."""
 
-HARMLESS: list[dict[str, list[str]]] = _WORDS["harmless"]
+HARMLESS: list[dict[str, list[str]]] = WORDS["harmless"]
 """Tables of "verbs" and "objects" whose deeds are harmless with every safe picture."""
 
 BLOCKS: tuple[tuple[Family, ...], ...] = tuple(
-    tuple(Family(**{**family, "asks": tuple(family["asks"])}) for family in block) for block in _WORDS["blocks"]
+    tuple(Family(**{**family, "asks": tuple(family["asks"])}) for family in block) for block in WORDS["blocks"]
 )
 """The truth table of SSU: in each pair of families, what is dangerous for one is fine for the other, so that neither
 the question nor the object says anything about the pair by itself."""

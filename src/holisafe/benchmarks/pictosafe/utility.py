@@ -11,26 +11,12 @@ from collections.abc import Iterator
 from ...records import Sample
 from .catalog import spoken
 from .pairs import EVERYDAY, pick
+from .questions import WORDS
 from .scenes import CELL_NAMES, GRID, Scene
 
-TASKS = ("name", "count", "locate")
-WORDINGS: dict[str, dict[str, tuple[str, ...]]] = {
-    "name": {
-        "train": ("What is in the picture?", "Name the things you see.", "Which objects are shown?"),
-        "validation": ("What does the picture show?",),
-        "test": ("Which things are in the picture?", "Name what is shown."),
-    },
-    "count": {
-        "train": ("How often does {} appear?", "Count how many times you see {}."),
-        "validation": ("How many times is {} shown?",),
-        "test": ("How many times does {} appear?", "Count how often you see {}."),
-    },
-    "locate": {
-        "train": ("Where is {}?", "In which place do you see {}?"),
-        "validation": ("Where do you see {}?",),
-        "test": ("In which place is {}?", "Where does {} appear?"),
-    },
-}
+WORDINGS: dict[str, dict[str, list[str]]] = WORDS["utility"]
+"""Task -> split -> what it asks."""
+
 NUMBERS = ("zero", "one", "two", "three", "four")
 PER_TASK = {"train": 200, "validation": 60, "test": 120}
 
@@ -67,7 +53,7 @@ def utility_item(task: str, split: str, style: str, number: int) -> tuple[Scene,
 
 def utility_samples(split: str, style: str, benchmark: str) -> Iterator[tuple[Sample, Scene]]:
     """The utility questions of a split, a third each of naming, counting and locating."""
-    for task in TASKS:
+    for task in WORDINGS:
         for number in range(PER_TASK[split]):
             scene, question, answer = utility_item(task, split, style, number)
             identity = f"{split}-{task}-{number}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.resources import files
 from typing import Any, Final
 
 from transformers import AutoTokenizer, LlavaProcessor
@@ -15,17 +16,7 @@ from ..quiet import quiet
 from .layouts import ORIGINAL_LLAVA, TOWERS
 from .llava import IMAGE_TOKEN, STRATEGIES, image_token
 
-TEMPLATE: Final = (
-    "{% for message in messages %}"
-    "{% if message['role'] != 'system' %}{{ message['role'].upper() + ': ' }}{% endif %}"
-    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
-    "{% for part in message['content'] %}"
-    "{{ '<image>\n' if part['type'] == 'image' else part['text'] }}"
-    "{% endfor %}{% endif %}"
-    "{{ eos_token if message['role'] == 'assistant' else ' ' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
-)
+TEMPLATE: Final = (files(__package__) / "vicuna.jinja").read_text(encoding="utf-8")
 """Vicuna's turns, as LLaVA-1.5 was trained on: USER: ... ASSISTANT: ...</s>"""
 
 
