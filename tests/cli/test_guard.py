@@ -326,6 +326,7 @@ def test_thresholds_are_chosen_kept_and_used(model: Path, tmp_path: Path, capfd:
     assert (code, err) == (0, "")
     kept = json.loads((model / FILE).read_text())
     assert f"above {kept['unsafe']:.4g}: at most 20.0% false alarms" in said
+    assert "warning: nothing shows that the guard is better than chance on these images (AUROC 0." in said
     assert kept["fitted_on"]["images"]["temperature"] + kept["fitted_on"]["images"]["sets"] == 120
     image = data.parent / "i" / "0.png"
     _, out, _ = run(capfd, "predict", image, "--model", model, "--json")

@@ -211,6 +211,19 @@ def test_a_notice_is_one_line_and_shows_what_would_drive_a_terminal(
     assert capsys.readouterr().err == "holisafe: note: two lines \\u001b]0;title\\u0007 \\u202eevil\n"
 
 
+@pytest.mark.parametrize("asked", [False, True])
+def test_warnings_of_libraries_stay_off_the_screen_unless_asked_for(
+    asked: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module: Any = types.ModuleType("holisafe.cli.boom")
+    module.boom = lambda: warnings.warn("a library's own affair", FutureWarning, stacklevel=1)
+    monkeypatch.setitem(sys.modules, "holisafe.cli.boom", module)
+    monkeypatch.setitem(cli.VERBS, "boom", cli.Verb("boom:boom", ""))
+    monkeypatch.setattr(sys, "warnoptions", ["default"] if asked else [])
+    assert leave("boom") == 0
+    assert ("a library's own affair" in capsys.readouterr().err) == asked
+
+
 @pytest.mark.parametrize("printer", ["print", "__import__('rich.console').console.Console().print"])
 def test_a_reader_that_goes_away_is_no_error(printer: str) -> None:
     code = (

@@ -57,6 +57,9 @@ LOCAL_PACKAGES = frozenset({"torch", "transformers", "peft", "accelerate", "toke
 OPENING_PICTURES = frozenset({"run", "report", "tune", "guard", "calibrate", "safeground", "judge", "export", "data"})
 """The verbs that take `--follow-links`, in each of their commands."""
 
+COMPLETE = "_HOLISAFE_COMPLETE"
+"""The variable by which a shell asks: `source_bash` for its script, `complete_bash` for words."""
+
 BROKEN_PIPE = 141
 """What a shell reports of a program whose reader went away (128 + SIGPIPE)."""
 
@@ -89,7 +92,12 @@ class Verbs(TyperGroup):
         formatter.write("\nholisafe VERB --help tells more, holisafe --version which one this is.\n")
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> Any:
-        """Run one command line and leave with its exit code."""
+        """Run one command line and leave with its exit code; asked by a shell, tell how a line may go on."""
+        if asked := os.environ.get(COMPLETE):
+            from typer.completion import completion_init, shell_complete
+
+            completion_init()
+            sys.exit(shell_complete(self, {}, "holisafe", COMPLETE, asked))
         with guarded(), warnings.catch_warnings():
             warnings.showwarning = _show_warning
             code = _exit_code(self, list(sys.argv[1:] if args is None else args))

@@ -26,6 +26,17 @@ RANGE = re.compile(r"  \[x>=\d+\]|; x>=\d+(?=\])")
 """That a count is at least 1 goes without saying."""
 
 
+def known(names: str) -> Callable[[str], list[str]]:
+    """How a shell completes the name of a plug-in of that registry, such as "benchmarks"."""
+
+    def completed(begun: str) -> list[str]:
+        from .. import registry
+
+        return [name for name in getattr(registry, names).entries() if name.startswith(begun)]
+
+    return completed
+
+
 class Command(TyperCommand):
     """A command whose help fits a screen of 80 columns."""
 

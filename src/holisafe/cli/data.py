@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ExitCode
-from .command import Commands
+from .command import Commands, known
 
 app = Commands("List, export and check benchmarks.")
 
@@ -85,7 +85,12 @@ def _files(facts: Mapping[str, str]) -> str:
 
 @app.command("export")
 def export_benchmark(
-    benchmark: Annotated[str, typer.Argument(metavar="BENCH[:ROOT]", help="A name from `holisafe data list`.")],
+    benchmark: Annotated[
+        str,
+        typer.Argument(
+            metavar="BENCH[:ROOT]", help="A name from `holisafe data list`.", autocompletion=known("benchmarks")
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="The folder to make; it must not exist or be empty.")],
     root: Root = None,
     split: Annotated[str | None, typer.Option("--split", help="Only this split.")] = None,
@@ -103,7 +108,12 @@ def export_benchmark(
 
 @app.command("check")
 def check_benchmark(
-    benchmark: Annotated[str, typer.Argument(metavar="BENCH[:ROOT]", help="Or a folder in HoliSafe-Bench's form.")],
+    benchmark: Annotated[
+        str,
+        typer.Argument(
+            metavar="BENCH[:ROOT]", help="Or a folder in HoliSafe-Bench's form.", autocompletion=known("benchmarks")
+        ),
+    ],
     root: Root = None,
 ) -> None:
     """holisafe data check figstep:FOLDER

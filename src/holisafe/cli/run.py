@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ExitCode, InputError
-from .command import RARE
+from .command import RARE, known
 
 if TYPE_CHECKING:
     from ..evaluation.grid import Cell
@@ -22,13 +22,21 @@ if TYPE_CHECKING:
 
 def run(
     bench: Annotated[
-        list[str], typer.Argument(metavar="BENCH[:ROOT]...", help="As `holisafe data list` names them, or one .yaml.")
+        list[str],
+        typer.Argument(
+            metavar="BENCH[:ROOT]...",
+            help="As `holisafe data list` names them, or one .yaml.",
+            autocompletion=known("benchmarks"),
+        ),
     ],
     target: Annotated[
         str | None, typer.Option(metavar="SPEC", help="openai/MODEL, hf/ID, hf/FOLDER, replay/FILE[,option=...].")
     ] = None,
     judge: Annotated[
-        list[str] | None, typer.Option(metavar="J", help="string-match, llm/RUBRIC/SPEC ...; repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="J", help="string-match, llm/RUBRIC/SPEC ...; repeatable.", autocompletion=known("judges")
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="The run folder; the run in it goes on.")] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="A stratified part of N samples.")] = None,
@@ -194,7 +202,7 @@ def _tell(cell: Cell, quiet: bool = False) -> None:
         print_reasons(cell.out, stream)
     for remark in scores.remarks:
         print(f"note: {remark}", file=stream)
-    if cost := sum(float(part.get("cost") or 0) for part in scores.cost.values()):
+    if cost := sum(float(part.get("usd") or 0) for part in scores.cost.values()):
         print(f"Cost so far: {cost:,.4f} USD", file=stream)
     answered = errors < scores.responses.n  # a page without any answer shows nothing
     print(f"Everything is in {cell.out}" + (f"; next: holisafe report {cell.out}" if answered else ""), file=stream)
