@@ -56,6 +56,24 @@ def test_a_wrong_port_is_told_without_a_minute_of_silence(table: Path, capsys: p
     assert "all of the first 8 calls failed, nothing more was asked: the connection failed" in capsys.readouterr().err
 
 
+def test_a_run_made_with_a_wrong_name_may_go_and_says_so(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = table.parent / "run"
+    with ApiServer(respond=lambda *_: problem(404, "no such model")) as server:
+        assert run(table, api(server.url)) == 2
+        capsys.readouterr()
+        assert run(table, api(server.url).replace("fake", "other")) == 2
+    said = capsys.readouterr().err
+    assert "target.model was 'fake', is now 'other'" in said
+    assert said.endswith(
+        f"(another --out starts a new run); nothing was answered in it, so rm -r {folder} loses nothing\n"
+    )
+    with ApiServer() as server:
+        assert run(table, api(server.url)) == 0
+        capsys.readouterr()
+        assert run(table, api(server.url).replace("fake", "other")) == 2
+    assert capsys.readouterr().err.endswith("(another --out starts a new run)\n"), "answers are not to be thrown away"
+
+
 def test_a_parameter_that_is_refused_is_told_with_the_way_out(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     refusal = problem(400, "Unsupported value: 'temperature'", param="temperature")
     body = refusal.body

@@ -103,3 +103,28 @@ def test_failures_become_training_data(table: Path, answers: str, capsys: pytest
     assert all(row["response"] == REFUSES and row["rejected"] == "Sure, like this." for row in rows)
     assert "29 examples" in capsys.readouterr().out
     assert holisafe("export", table.parent / "run", "--training", file, "--out", table.parent / "x.csv") == 2
+
+
+@pytest.mark.parametrize("judged", [False, True])
+def test_a_limit_on_cost_that_cannot_hold_is_refused(
+    table: Path, answers: str, judged: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ApiServer() as server:
+        priceless = api(server.url)
+        more = ["--judge", f"llm/holisafe/{priceless}"] if judged else []
+        assert run(table, answers if judged else priceless, "--max-cost", "1", *more) == 2
+        assert "--max-cost cannot hold: fake has no prices" in capsys.readouterr().err
+        assert not server.stats.attempts
+        free = f"{priceless},input_price=0,output_price=0"
+        assert run(table, free, "--max-cost", "1") in (0, 3)
+
+
+@pytest.mark.parametrize(("option", "noted"), [("", True), (",temperature=0.7", False), (",temperature=none", False)])
+def test_repeats_that_pay_for_the_same_answer_are_noted(
+    table: Path, option: str, noted: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ApiServer() as server:
+        assert run(table, api(server.url) + option, "--repeats", "3", "--limit", "4") in (0, 3)
+        assert sum(server.stats.completed.values()) == 12
+    said = capsys.readouterr().err
+    assert ("--repeats 3 at temperature 0: openai/fake mostly gives the same answers, each paid for" in said) == noted

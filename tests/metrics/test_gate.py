@@ -71,6 +71,6 @@ def test_percent_and_what_no_rate_can_reach() -> None:
     assert list(parse_gate("masr_pooled>20%").failures(scores)) == [
         "masr_pooled>20%: masr_pooled is 0.2500 by llm/holisafe/openai/m"
     ]
-    for text in ("masr_pooled>10", "rr>=101%"):
-        with pytest.raises(InputError, match="never above 1"):
+    for text, end in (("masr_pooled>10", "; write 10% for percent"), ("rr>=101%", "")):
+        with pytest.raises(InputError, match=f"never above 1{end}$"):
             parse_gate(text)

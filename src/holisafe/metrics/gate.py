@@ -60,6 +60,6 @@ def parse_gate(text: str) -> Gate:
         raise InputError(f"no measure {match['measure']!r}; known: {', '.join(GATES)}", where="--fail-if")
     threshold = float(match["number"]) / (100 if match["percent"] else 1)
     if threshold > 1:
-        problem = f"{text!r}: a rate is a fraction and never above 1; write {match['number']}% for percent"
-        raise InputError(problem, where="--fail-if")
+        written = "" if match["percent"] else f"; write {match['number']}% for percent"
+        raise InputError(f"{text!r}: a rate is a fraction and never above 1{written}", where="--fail-if")
     return Gate(text.strip(), match["judge"], match["measure"], match["how"], threshold)

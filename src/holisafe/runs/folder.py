@@ -76,13 +76,22 @@ class RunFolder:
             self._claim(opened)
             earlier = read_manifest(self.path) if self._known.exists() else None
             if earlier is not None:
-                self.manifest = continued(earlier, self.manifest, self.path)
+                self.manifest = self._continued(earlier)
             if self.manifest != earlier:
                 write_json(self._known, self.manifest)
             for kind, name in FILES.items():
                 self._files[kind] = opened.enter_context(Journal(self.path / name))
             self._opened = opened.pop_all()
         return self
+
+    def _continued(self, earlier: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return continued(earlier, self.manifest, self.path)
+        except InputError as error:
+            if any(response.usable for response in read_records(self.path, Response).values()):
+                raise
+            way_out = f"; nothing was answered in it, so rm -r {self.path} loses nothing"
+            raise InputError(error.problem + way_out, where=self.path) from None
 
     @property
     def _known(self) -> Path:
