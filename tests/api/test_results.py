@@ -195,6 +195,8 @@ def run_copy(folder: Path, place: Path) -> Path:
 
 def test_several_runs_have_one_frame(runs: Any) -> None:
     both = holisafe.read_runs([run.folder for run in runs], titles=["one", "two"])
+    apart = holisafe.read_runs(runs[0].folder, runs[1])
+    assert [run.folder for run in apart] == [run.folder for run in both]
     assert list(both.frame()["run"].unique()) == ["one", "two"]
     assert len(both.frame()) == sum(len(run.frame()) for run in runs)
     assert [run.title for run in both.groups[0].runs] == ["one", "two"]

@@ -158,7 +158,7 @@ def read_run(run: Folder | stored.Run, title: str | None = None) -> Run:
     return Run(found.folder, found.manifest, title or found.title)
 
 
-def read_runs(runs: Folder | Sequence[Folder | stored.Run], titles: Sequence[str] | None = None) -> Runs:
+def read_runs(*runs: Folder | stored.Run | Sequence[Folder | stored.Run], titles: Sequence[str] | None = None) -> Runs:
     """Read several run folders, to show them side by side.
 
     Args:
@@ -168,13 +168,16 @@ def read_runs(runs: Folder | Sequence[Folder | stored.Run], titles: Sequence[str
     Raises InputError when there is none, or one holds no run.
 
     Example:
-        both = holisafe.read_runs(["runs/before", "runs/after"])
+        both = holisafe.read_runs("runs/before", "runs/after")
         print(both)
         table = both.rates().pivot(index="label", columns="run", values="rate")
     """
-    listed = _matching(runs) if isinstance(runs, str | Path) else list(runs)
-    if not listed:
-        raise InputError("no run folder" + (f" is {runs}" if isinstance(runs, str | Path) else " is given"))
+    listed: list[Folder | stored.Run] = []
+    for given in runs:
+        found = [given] if isinstance(given, stored.Run) else _matching(given) if isinstance(given, Folder) else given
+        if not found:
+            raise InputError("no run folder" + (f" is {given}" if isinstance(given, Folder) else " is given"))
+        listed += found
     if titles is not None and len(titles) != len(listed):
         raise InputError(f"{len(titles)} titles for {len(listed)} run folders")
     return Runs(

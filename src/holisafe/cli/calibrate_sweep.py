@@ -47,7 +47,8 @@ def sweep(
         ready = Sweep(chosen, chosen.out, lambda done, total, doing: progress("answers", done, total, doing))
         planned = ready.planned
         settings = sum(setting.kind == "setting" for setting in ready.settings)
-        print(f"{settings:,} settings: {planned['choose']:,} answers to choose, about {planned['report']:,} to report")
+        counted = f"{settings:,} setting{'s' * (settings != 1)}"
+        print(f"{counted}: {planned['choose']:,} answers to choose, about {planned['report']:,} to report")
         if dry_run:
             return
         found = ready.run()

@@ -53,7 +53,7 @@ def render(found: Mapping[str, Any]) -> str:
         style=Markup(style),  # noqa: S704 - the package's own files
         style_hash=content_hash(style),
         title=f"HoliSafe frontier: {target}",
-        lead=f"{settings:,} settings of {_listed(_methods(found))} on {target}.",
+        lead=f"{settings:,} setting{'s' * (settings != 1)} of {_listed(_methods(found))} on {target}.",
         chosen_on=chosen_on(found),
         picked_by=picked_by(found),
         dated=f"Written {datetime.now(UTC):%d %B %Y}.".replace(" 0", " "),

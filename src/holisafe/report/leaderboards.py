@@ -21,7 +21,9 @@ def leaderboard_grid(judge: str, board: Sequence[Ranked], sort: str, *, whole: b
     for one in board:
         row, cells = one.row, [one.row.cells.get(name) for name in names]
         rank = str(one.rank) if one.low is None else f"{one.rank} [{one.low}, {one.high}]"
-        others = (cell_text(cell) if whole else percent(cell and cell.rate).removesuffix(" %") for cell in cells)
+        others = (
+            cell_text(cell) if whole else percent(cell.rate if cell else None).removesuffix(" %") for cell in cells
+        )
         model = f"{row.model} (published{f', {row.judge}' if whole else ''})" if row.published else row.model
         rows.append((model, rank, percent(one.best), cell_text(row.cells[sort]), *others))
     labels = (MEASURES[name].label.removeprefix("" if whole else "ASR ") for name in names)
