@@ -7,7 +7,6 @@ line of a key wins, and stands where it was written.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -94,9 +93,10 @@ def _parsed(data: bytes, kind: type) -> arrow.Table | None:
 
     if not data:
         return _schema(kind).empty_table()
-    if not data.startswith(b"{") or data.count(b"\n{") + 1 != data.count(b"\n"):
+    lines = data.count(b"\n")
+    if not data.startswith(b"{") or data.count(b"\n{") + 1 != lines:
         return None  # pyarrow crashes on a line that is `null`
-    if kind is Response and any(line.count(b"[") + line.count(b"{") > MOST_BRACKETS for line in data.split(b"\n")):
+    if kind is Response and _deep(data):
         return None  # and on nesting without end, where it infers types
     # What a sample's meta and the labels of a guard are called is known to them alone.
     others = {Sample: "ignore", Response: "infer", Verdict: "error"}[kind]
@@ -104,12 +104,12 @@ def _parsed(data: bytes, kind: type) -> arrow.Table | None:
     options = json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=others)
     known = {"schema", *(field.name for field in fields(kind))}
     try:
-        table = json.read_json(io.BytesIO(data), json.ReadOptions(block_size=16 << 20), options)
+        table = json.read_json(arrow.BufferReader(data), json.ReadOptions(block_size=16 << 20), options)
         named = map(from_json, data.splitlines()) if kind is Sample else [table.column_names]
         strange = any(not known.issuperset(names) for names in named)
     except ValueError:  # Arrow's own is one
         return None
-    whole = len(table) == data.count(b"\n") and compute.all(compute.equal(table["schema"], SCHEMA_VERSION)).as_py()
+    whole = len(table) == lines and compute.all(compute.equal(table["schema"], SCHEMA_VERSION)).as_py()
     if strange or not whole or any(table[name].null_count for name in (*NEEDED[kind], "schema")):
         return None
     if "guard" in table.column_names and not _told_by_label(table["guard"].type):
@@ -118,6 +118,12 @@ def _parsed(data: bytes, kind: type) -> arrow.Table | None:
         if not set(table[name].unique().to_pylist()) <= {*KNOWN[name], None}:
             return None
     return table
+
+
+def _deep(data: bytes) -> bool:
+    """Whether a line opens more than MOST_BRACKETS; only a longer one can."""
+    long = (line for line in data.split(b"\n") if len(line) > MOST_BRACKETS)
+    return any(line.count(b"[") + line.count(b"{") > MOST_BRACKETS for line in long)
 
 
 def _told_by_label(reading: arrow.DataType) -> bool:

@@ -169,6 +169,6 @@ def _hashes(answered: pd.DataFrame) -> npt.NDArray[np.object_]:
     """What `Response.hash` is, of each row."""
     import numpy as np
 
-    parts = (answered[name].to_numpy(object) for name in ("sample_id", "target", "response", "reasoning", "finish"))
-    said = (tuple(None if value != value else value for value in row) for row in zip(*parts, strict=True))
-    return np.array([response_hash(*row) for row in said], dtype=object)
+    parts = [answered[name] for name in ("sample_id", "target", "response", "reasoning", "finish")]
+    said = [part.astype(object).where(part.notna(), None) for part in parts]
+    return np.array(list(map(response_hash, *said)), dtype=object)

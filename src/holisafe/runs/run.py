@@ -36,12 +36,17 @@ class Run:
         """A row a response, in the order of asking: docs/runs.md."""
         return frame.answers(read_columns(self.folder, Sample), read_columns(self.folder, Response))
 
-    @cached_property
+    @property
     def verdicts(self) -> pd.DataFrame:
         """A row a verdict that counts, judge by judge: docs/runs.md."""
+        return self._counted[1]
+
+    @cached_property
+    def _counted(self) -> tuple[dict[str, str], pd.DataFrame]:
+        """`versions` and `verdicts`, from one reading of their file."""
         stored = read_columns(self.folder, Verdict)
         versions = frame.present_versions(stored, self._named)
-        return frame.current(stored, self.answers, versions, self.folder / FILES[Verdict])
+        return versions, frame.current(stored, self.answers, versions, self.folder / FILES[Verdict])
 
     @cached_property
     def _named(self) -> dict[str, str]:
@@ -51,10 +56,10 @@ class Run:
             raise InputError(problem, where=self.folder / "manifest.json", field="judges")
         return judges
 
-    @cached_property
+    @property
     def versions(self) -> Mapping[str, str]:
         """{JUDGE: the version of its rules that counts}, also of those without any verdict."""
-        return frame.present_versions(read_columns(self.folder, Verdict), self._named)
+        return self._counted[0]
 
     @cached_property
     def judges(self) -> tuple[str, ...]:
