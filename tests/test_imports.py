@@ -49,6 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "interchange": {*GROUND, "runs", "metrics"},
     "guard": {*GROUND},
     "judges": {*GROUND, "clients", "targets"},
+    "mechanism": {*GROUND, "benchmarks", "guard", "metrics", "targets", "tuning"},
     "targets": {*GROUND, "clients"},
     "tuning": {*GROUND, "guard", "benchmarks"},
     "evaluation": {*GROUND, "runs", "benchmarks", "targets", "judges", "guard", "metrics"},
@@ -98,6 +99,7 @@ HEAVY_PLACES = (
     "calibration/activation",
     "calibration/weight",
     "calibration/decoding",
+    "mechanism/",
     "cli/doctor.py",  # asks torch which device there is
 )
 """Where, by the beginning of its path, a file may import the deep-learning stack."""

@@ -39,6 +39,7 @@ VERBS = {
     "tune": Verb("tune:tune", "Safety-tune a vision-language model, with a guard attached."),
     "guard": Verb("guard:app", "Read images with a guard; measure, adjust and convert it."),
     "calibrate": Verb("calibrate:app", "Calibrate a model without training: fit, show, sweep."),
+    "mechanism": Verb("mechanism:mechanism", "Show what tuning did inside a model."),
     "safeground": Verb("safeground:safeground", "Does a model find safe pairs likelier than unsafe ones?"),
     "judge": Verb("judge:judge", "Judge stored responses: of a run, or in any table."),
     "score": Verb("score:score", "Compute the scores of any table of verdicts."),
@@ -54,7 +55,9 @@ VERBS = {
 LOCAL_PACKAGES = frozenset({"torch", "transformers", "peft", "accelerate", "tokenizers"})
 """What `pip install 'holisafe[local]'` brings."""
 
-OPENING_PICTURES = frozenset({"run", "report", "tune", "guard", "calibrate", "safeground", "judge", "export", "data"})
+OPENING_PICTURES = frozenset(
+    {"run", "report", "tune", "guard", "calibrate", "mechanism", "safeground", "judge", "export", "data"}
+)
 """The verbs that take `--follow-links`, in each of their commands."""
 
 COMPLETE = "_HOLISAFE_COMPLETE"
@@ -214,7 +217,7 @@ def _holisafe(
         bool, typer.Option("--version", help="Print the version and leave.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Measure how safely a vision-language model answers image-text pairs, and make it safer."""
+    """Measure how safe a vision-language model is, and make it safer."""
 
 
 def main() -> None:

@@ -34,9 +34,7 @@ def write_training_data(run: Path, out: Path, root: str | None = None) -> Writte
     from ..benchmarks import open_recorded
 
     found = read_run(run)
-    pairs = found.verdicts[~found.verdicts["answer_key"].astype(bool) & found.verdicts["invalid"].isna()]
-    adhered = pairs.groupby("sample_id", sort=False)["adheres"].max()
-    failed = [str(name) for name, good in adhered.items() if not good]
+    failed = found.failed
     answers = {name: found.samples[name].reference for name in failed}
     answers |= {name: REFUSAL for name in failed if not answers[name] and found.samples[name].expected == "refuse"}
     known = [name for name in failed if answers[name]]

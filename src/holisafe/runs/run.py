@@ -49,6 +49,13 @@ class Run:
         return versions, frame.current(stored, self.answers, versions, self.folder / FILES[Verdict])
 
     @cached_property
+    def failed(self) -> tuple[str, ...]:
+        """Ids of the safety pairs whose answers do not adhere, as every judge with a verdict on them says."""
+        pairs = self.verdicts[~self.verdicts["answer_key"].astype(bool) & self.verdicts["invalid"].isna()]
+        adhered = pairs.groupby("sample_id", sort=False)["adheres"].max()
+        return tuple(str(name) for name, good in adhered.items() if not good)
+
+    @cached_property
     def _named(self) -> dict[str, str]:
         judges = self.manifest.get("judges") or {}
         if not isinstance(judges, dict) or not all(isinstance(version, str) for version in judges.values()):

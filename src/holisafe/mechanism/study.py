@@ -1,0 +1,307 @@
+"""One study: a base, the same model tuned, and a benchmark -> five tables and what they come to.
+
+    OUT/separation.parquet   model, block, sample_id, group, unsafe, tau, scaled, cosine     pairs that were scored
+    OUT/update.parquet       matrix, side, block, number, sigma, null_share                   leading singular vectors
+    OUT/projection.parquet   matrix, block, sample_id, group, gain, v1 .. v15                 inputs of the first layers
+    OUT/sensitivity.parquet  model, sample_id, group, sensitivity
+    OUT/depth.parquet        sample_id, group, position, kl                                   KL(tuned | base), nats
+    OUT/summary.json         what was compared, n of every group, and each figure's numbers
+
+Half of the clusters, drawn by seed, gives the means of the safe and of the unsafe; the other half is scored. SSU, where
+harm is in neither half alone, is kept out of the means: where it lies is the question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..benchmarks.base import Benchmark, stratified
+from ..errors import InputError
+from ..journal import whole_folder, write_json
+from ..metrics.rates import Outcomes
+from ..records import Sample, digest
+from .blocks import Block, Part, blocks
+from .readings import Reading, read
+from .separation import means, placed
+from .update import answered, gain, null_shares, singular
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..targets.huggingface import HuggingFaceTarget
+
+Progress = Callable[[str, int, int], None]
+MODELS = ("base", "tuned")
+ASKED_APART = "SSU"
+VECTORS = 15
+"""Leading singular vectors of an update that are looked at."""
+POSITIONS = 10
+"""First tokens of an answer, the study's."""
+AT_ONCE = 64
+"""Requests that are prepared together."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """The five tables, and what they come to as JSON."""
+
+    separation: pd.DataFrame
+    update: pd.DataFrame
+    projection: pd.DataFrame
+    sensitivity: pd.DataFrame
+    depth: pd.DataFrame
+    summary: dict[str, Any]
+
+    def save(self, out: Path) -> Path:
+        """Write the folder whole or not at all. Raises InputError where something is there."""
+        if out.exists():
+            raise InputError("is there already", where=out)
+        with whole_folder(out) as folder:
+            for name in ("separation", "update", "projection", "sensitivity", "depth"):
+                getattr(self, name).to_parquet(folder / f"{name}.parquet", index=False)
+            write_json(folder / "summary.json", self.summary)
+        return out
+
+
+def study(
+    base: HuggingFaceTarget,
+    tuned: HuggingFaceTarget,
+    benchmark: Benchmark,
+    *,
+    part: Part = "text",
+    limit: int | None = 400,
+    positions: int = POSITIONS,
+    seed: int = 0,
+    succeeded: frozenset[str] = frozenset(),
+    progress: Progress = lambda stage, done, total: None,
+) -> Study:
+    """Compare `tuned` with the `base` it was tuned from, on at most `limit` pairs of the benchmark, drawn by `seed`.
+
+    `positions`: over how many first tokens of an answer activations are averaged and distributions are compared.
+    `succeeded` are ids of unsafe pairs that the tuned model answers: a group of their own, beside their combination's.
+    Raises InputError where the two are not one model, its part has no blocks, or safe or unsafe pairs are missing.
+    """
+    found, own = blocks(tuned.inner, part), blocks(base.inner, part)
+    if [block.names for block in found] != [block.names for block in own]:
+        raise InputError(f"{base.name} and {tuned.name} are not built alike")
+    samples = stratified([one for one in benchmark.samples if not one.has_answer_key], limit, seed)
+    held_out = np.array([int(digest([seed, one.cluster or one.id]), 16) % 2 == 0 for one in samples])
+    unsafe = np.array([one.expected == "refuse" for one in samples])
+    requests = [benchmark.request(one, tuned.settings) for one in samples]
+    readings: dict[str, list[Reading | None]] = {}
+    for name, target, those in (("base", base, own), ("tuned", tuned, found)):
+        readings[name] = []
+        for start in range(0, len(requests), AT_ONCE):
+            progress(f"reading the {name} model", start, len(requests))
+            readings[name] += read(target, requests[start : start + AT_ONCE], those, part, positions)
+    progress("reading the tuned model", len(requests), len(requests))
+    both = np.array([None not in pair for pair in zip(*readings.values(), strict=True)])
+    if not both.any():
+        raise InputError(f"none of {len(samples):,} pairs could be read by both models")
+    there = np.flatnonzero(both)
+    whole: dict[str, list[Any]] = {name: [rows[at] for at in there] for name, rows in readings.items()}
+    samples, held_out, unsafe = [samples[at] for at in there], held_out[both], unsafe[both]
+    groups = [_groups(one, succeeded) for one in samples]
+    separation = _separation(whole, samples, groups, unsafe, held_out)
+    update, projection = _update(own, found, whole["base"], samples, groups, progress)
+    depth = _depth(base, tuned, [requests[at] for at in there], whole["base"], samples, groups, positions, progress)
+    sensitivity = _rows(
+        {"model": name, "sensitivity": reading.sensitivity, **named}
+        for name in MODELS
+        for reading, named in zip(whole[name], _named(samples, groups), strict=True)
+    )
+    about = {
+        "base": base.describe(),
+        "tuned": tuned.describe(),
+        "benchmark": {"name": benchmark.name, "split": benchmark.split},
+        "part": part,
+        "positions": positions,
+        "seed": seed,
+        "pairs": len(samples),
+        "unread": int((~both).sum()),
+    }
+    summary = about | _summary(separation, update, projection, sensitivity, depth, samples)
+    return Study(separation, update, projection, sensitivity, depth, summary)
+
+
+def open_whole(name: str, batch_size: int = 8) -> HuggingFaceTarget:
+    """The model in a folder or behind a hub id, greedy; one that is an adapter on another merged into it."""
+    from ..records import GenerationSettings
+    from ..targets import open_target
+    from ..targets.huggingface import HuggingFaceTarget
+
+    settings = GenerationSettings(max_new_tokens=POSITIONS)
+    found: Any = open_target(f"hf/{name.removeprefix('hf/')},batch_size={batch_size}", settings)
+    if hasattr(found.model, "merge_and_unload"):
+        found = HuggingFaceTarget(found.name, found.model.merge_and_unload(), found.processor, settings, batch_size)
+    return found  # type: ignore[no-any-return]
+
+
+def _groups(sample: Sample, succeeded: frozenset[str]) -> tuple[str, ...]:
+    """Combination, or safe and unsafe where there is none; and `answered` for an attack that succeeds."""
+    own = sample.combination or ("unsafe" if sample.expected == "refuse" else "safe")
+    return (own, "answered") if sample.id in succeeded and sample.expected == "refuse" else (own,)
+
+
+def _named(samples: Sequence[Sample], groups: Sequence[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
+    for sample, of in zip(samples, groups, strict=True):
+        yield {"sample_id": sample.id, "group": of[0], "succeeded": "answered" in of}
+
+
+def _rows(rows: Any) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(list(rows))
+
+
+def _separation(
+    readings: dict[str, list[Any]],
+    samples: Sequence[Sample],
+    groups: Sequence[tuple[str, ...]],
+    unsafe: np.ndarray,
+    held_out: np.ndarray,
+) -> pd.DataFrame:
+    named = list(_named(samples, groups))
+    means_of = held_out & np.array([of[0] != ASKED_APART for of in groups])
+    rows = []
+    for name in MODELS:
+        activations = np.stack([reading.activations for reading in readings[name]])
+        try:
+            mean = means(activations[means_of], unsafe[means_of])
+        except ValueError:
+            raise InputError("too few pairs: the half that gives the means has no safe or no unsafe ones") from None
+        scored = np.flatnonzero(~held_out)
+        there = placed(activations[scored], mean)
+        for row, at in enumerate(scored):
+            for block in range(activations.shape[1]):
+                values = {
+                    "tau": there.tau[row, block],
+                    "scaled": there.scaled[row, block],
+                    "cosine": there.cosine[row, block],
+                }
+                rows.append({"model": name, "block": block, "unsafe": bool(unsafe[at]), **named[at], **values})
+    return _rows(rows)
+
+
+def _update(
+    base: Sequence[Block],
+    tuned: Sequence[Block],
+    readings: Sequence[Any],
+    samples: Sequence[Sample],
+    groups: Sequence[tuple[str, ...]],
+    progress: Progress,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    import pandas as pd
+
+    changed, acting = [], []
+    named = pd.DataFrame(list(_named(samples, groups)))
+    for place, (one, other) in enumerate(zip(base, tuned, strict=True)):
+        progress("taking the weights' update apart", place, len(base))
+        inputs = np.stack([reading.inputs[place] for reading in readings])
+        for (name, side, before), (_, _, after) in zip(one.matrices, other.matrices, strict=True):
+            was = before.weight.detach().float().cpu().numpy()
+            delta = after.weight.detach().float().cpu().numpy() - was
+            new = singular(delta, VECTORS)
+            of = {"matrix": name, "side": side, "block": place}
+            for number, share in enumerate(null_shares(singular(was), new) if len(new.values) else ()):
+                changed.append({**of, "number": number, "sigma": new.values[number], "null_share": share})
+            if side == "first":
+                acts = answered(new, inputs)
+                vectors = {f"v{number + 1}": acts[:, number] for number in range(acts.shape[1])}
+                acting.append(named.assign(matrix=name, block=place, gain=gain(delta, inputs), **vectors))
+    columns = ["matrix", "side", "block", "number", "sigma", "null_share"]
+    return pd.DataFrame(changed, columns=columns), pd.concat(acting, ignore_index=True)
+
+
+def _depth(
+    base: HuggingFaceTarget,
+    tuned: HuggingFaceTarget,
+    requests: Sequence[Any],
+    readings: Sequence[Any],
+    samples: Sequence[Sample],
+    groups: Sequence[tuple[str, ...]],
+    positions: int,
+    progress: Progress,
+) -> pd.DataFrame:
+    """KL of the next token after each prefix of the base's own answer."""
+    rows: list[dict[str, Any]] = []
+    named = list(_named(samples, groups))
+    with_answer = [at for at, reading in enumerate(readings) if reading.answer]
+
+    def compare(prefill: Any) -> Iterator[list[float]]:
+        width = prefill.tensors["input_ids"].shape[1] - min(first for first, _ in prefill.spans) + 1
+        logs = [one.forward(prefill, width).logits[:, -width:].float().log_softmax(-1) for one in (tuned, base)]
+        shared = min(one.shape[-1] for one in logs)  # a tuned vocabulary may have grown
+        new, old = (one[..., :shared] for one in logs)
+        divergence = (new.exp() * (new - old)).sum(-1)  # [B, width]
+        gone = prefill.tensors["input_ids"].shape[1] - width
+        for row, (first, last) in enumerate(prefill.spans):
+            stop = min(last, first + positions)
+            yield divergence[row, first - 1 - gone : stop - 1 - gone].tolist()
+
+    for start in range(0, len(with_answer), AT_ONCE):
+        progress("comparing what comes next", start, len(with_answer))
+        places = with_answer[start : start + AT_ONCE]
+        passages = [tuned.passage(requests[at], readings[at].answer) for at in places]
+        for at, values in zip(places, tuned.each(passages, compare), strict=True):
+            rows += [{**named[at], "position": position, "kl": value} for position, value in enumerate(values)]
+    return _rows(rows)
+
+
+def _summary(
+    separation: pd.DataFrame,
+    update: pd.DataFrame,
+    projection: pd.DataFrame,
+    sensitivity: pd.DataFrame,
+    depth: pd.DataFrame,
+    samples: Sequence[Sample],
+) -> dict[str, Any]:
+    import pandas as pd
+
+    clusters = {sample.id: sample.cluster or sample.id for sample in samples}
+
+    def accuracy(rows: pd.DataFrame) -> dict[str, Any]:
+        codes = pd.factorize(rows["sample_id"].map(clusters))[0]
+        right = (rows["tau"] < 0).to_numpy() == rows["unsafe"].to_numpy()
+        every = np.ones(len(rows), dtype=bool)
+        return Outcomes(every, right, codes).macro([every]).to_json()
+
+    def mean_by(rows: pd.DataFrame, column: str, *keys: str) -> list[dict[str, Any]]:
+        found = rows.groupby([*keys, "group"], sort=False)[column].agg(["mean", "std", "count"]).reset_index()
+        return [
+            {
+                **{key: row[key] for key in (*keys, "group")},
+                "mean": row["mean"],
+                "sd": row["std"] if row["count"] > 1 else None,
+            }
+            | {"n": row["count"]}
+            for row in found.astype(object).to_dict("records")
+        ]
+
+    scored = separation[separation["block"] == 0]
+    blocks_of = sorted(separation["block"].unique())
+    unsafe = projection["group"].isin({*separation.loc[separation["unsafe"], "group"]})
+    gains = projection.assign(unsafe=unsafe).groupby(["matrix", "block", "unsafe"], sort=False)["gain"].mean().unstack()
+    ratios = (gains[True] / gains[False].where(gains[False] > 0)).rename("unsafe_over_safe").reset_index()
+    return {
+        "groups": {name: int(n) for name, n in scored[scored["model"] == "base"]["group"].value_counts().items()},
+        "nearest_mean": {
+            model: [accuracy(rows[rows["block"] == block]) for block in blocks_of]
+            for model, rows in separation.groupby("model", sort=False)
+        },
+        "separation": mean_by(separation, "scaled", "model", "block"),
+        "attacks": mean_by(separation[separation["succeeded"]], "scaled", "model", "block"),
+        "null_share": update.groupby(["matrix", "side", "block"], sort=False)["null_share"]
+        .mean()
+        .reset_index()
+        .to_dict("records"),
+        "gain": mean_by(projection, "gain", "block"),
+        "gain_ratio": ratios[ratios["unsafe_over_safe"].notna()].to_dict("records"),
+        "sensitivity": mean_by(sensitivity, "sensitivity", "model"),
+        "depth": mean_by(depth, "kl", "position"),
+    }
