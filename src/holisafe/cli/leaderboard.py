@@ -10,8 +10,6 @@ import typer
 
 from ..errors import InputError
 
-PUBLISHED_ON = "holisafe-bench"
-
 
 def leaderboard(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders of one benchmark.")],
@@ -38,11 +36,7 @@ def leaderboard(
     rows are marked "published" and stand beside the runs, so it needs one judge: the one that comes nearest to its own.
     Ranked by mASR, pooled or macro as the table has it, unless --sort names another measure.
     """
-    from ..metrics.leaderboard import differences
-    from ..metrics.leaderboard import leaderboard as ranked
-    from ..metrics.measures import COMPARED
-    from ..metrics.published_table import published_rows, read_published
-    from ..metrics.shared import judged_by, shared_judges
+    from ..metrics.boards import boards
     from ..report.leaderboards import leaderboard_grid, leaderboard_rows
     from ..runs.run import side_by_side
     from ..tables import csv_text
@@ -50,44 +44,26 @@ def leaderboard(
 
     if as_json + markdown + as_csv > 1:
         raise InputError("--json, --markdown and --csv exclude each other")
-    if sort is not None and sort not in COMPARED:
-        raise InputError(f"--sort {sort!r} is none of {', '.join(COMPARED)}")
     read = side_by_side(runs)
-    judges, left_out = shared_judges(read, judge)
-    if published is not None and len(judges) != 1:
-        raise InputError(f"--published needs one judge to stand beside: --judge with one of {', '.join(judges)}")
-    rows, notes = published_rows(*read_published(published)) if published else ([], [])
-    if sort is None:  # like with like: HoliSafe's tables pool, or take the plain mean
-        sort = "masr_macro" if any("masr_macro" in row.cells for row in rows) else "masr_pooled"
-    frames = judged_by(read, judges)
-    boards = {
-        name: ranked(frames, name, sort, rows, draws=draws, seed=seed)
-        for name in judges or map(str, read[0].verdicts["judge"].unique())
-    }
-    if not any(boards.values()):
-        raise InputError(f"no run has a valid verdict for {sort}")
-    notes = [*left_out, *differences(frames, boards), *notes]
-    if rows and (asked := read[0].benchmark["name"]) != PUBLISHED_ON:
-        notes.insert(0, f"the runs are on {asked}, the published rows on {PUBLISHED_ON}: no ranking across them holds")
-
+    found = boards(read, judge, published, sort, draws=draws, seed=seed)
     if as_json:
-        found = {
+        told = {
             "benchmark": dict(read[0].benchmark),
-            "sort": sort,
-            "judges": {name: [one.to_json() for one in board] for name, board in boards.items()},
-            "notes": notes,
+            "sort": found.sort,
+            "judges": {name: [one.to_json() for one in board] for name, board in found.judges.items()},
+            "notes": found.notes,
         }
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        print(json.dumps(told, indent=2, ensure_ascii=False))
     elif as_csv:
-        for line in leaderboard_rows(boards, sort):
+        for line in leaderboard_rows(found.judges, found.sort):
             print(csv_text(line))
     else:
         console = screen()
-        for name, board in boards.items():
-            grid = leaderboard_grid(name, board, sort, whole=markdown)
+        for name, board in found.judges.items():
+            grid = leaderboard_grid(f"by {name}", board, found.sort, whole=markdown)
             if markdown:
-                print(f"By {name}, ranked by {sort}.\n\n{grid.markdown()}\n")
+                print(f"By {name}, ranked by {found.sort}.\n\n{grid.markdown()}\n")
             else:
                 console.print(grid)
-        for note in notes:
+        for note in found.notes:
             console.print(f"- {note}", soft_wrap=markdown)

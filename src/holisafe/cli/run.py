@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -144,7 +145,7 @@ def _measure(config: RunConfig, settings: GenerationSettings, quiet: bool) -> li
             return evaluate_grid(
                 config.benchmarks or [str(config.benchmark)], config.specs, judges, config.out, split=config.split,
                 settings=settings, prepare=lambda target: calibrated(target, config.calibrate),
-                tell=lambda cell: _tell(cell, quiet), progress=progress, **asked,
+                tell=lambda cell: _tell(cell, quiet, several=True), progress=progress, **asked,
             )  # fmt: skip
     benchmark = open_tested(str(config.benchmark), config.root, config.split)
     model = calibrated(open_target(str(config.specs), settings), config.calibrate)
@@ -182,8 +183,8 @@ def _foresee(config: RunConfig, settings: GenerationSettings) -> None:
             console.print(costs_grid(list(remaining(benchmark, model, judges, calls, settings, out))))
 
 
-def _tell(cell: Cell, quiet: bool = False) -> None:
-    """Print what a run measured, and what went wrong; where `quiet`, the latter alone, on stderr."""
+def _tell(cell: Cell, quiet: bool, several: bool = False) -> None:
+    """Print what a run, one of `several`, measured, and what went wrong; where `quiet`, the latter alone, on stderr."""
     from ..report.tables import rates_grid
     from .screen import screen
 
@@ -192,7 +193,8 @@ def _tell(cell: Cell, quiet: bool = False) -> None:
         print(f"{cell.out}: failed: {cell.fault}", file=stream)
         return
     if not quiet:
-        screen().print(rates_grid([scores]))
+        title = f"{cell.benchmark}, {cell.target}" if several else ""
+        screen().print(replace(rates_grid([scores]), title=title))
     errors, judge_errors = scores.responses.errors, scores.judge_errors
     if errors:
         print(f"{errors} calls failed and are in no rate; the same command tries them again.", file=stream)
@@ -209,14 +211,21 @@ def _tell(cell: Cell, quiet: bool = False) -> None:
 
 
 def _rank(cells: Sequence[Cell]) -> None:
-    """A leaderboard for every benchmark on which several models have scores."""
-    from .leaderboard import leaderboard
+    """A leaderboard for every benchmark on which several models have scores, called as the grid calls them."""
+    from ..metrics.boards import boards
+    from ..report.leaderboards import leaderboard_grid
+    from ..runs.run import side_by_side
+    from .screen import screen
 
+    console = screen()
     for name in dict.fromkeys(cell.benchmark for cell in cells):
-        done = [cell.out for cell in cells if cell.benchmark == name and cell.scores and cell.scores.judges]
+        done = [cell for cell in cells if cell.benchmark == name and cell.scores and cell.scores.judges]
         if len(done) > 1:
-            print(f"\n{name}")
-            leaderboard(done, judge=None, published=None, sort=None)
+            found = boards(side_by_side([cell.out for cell in done], [cell.target for cell in done]))
+            for judge, board in found.judges.items():
+                console.print(leaderboard_grid(f"{name}, by {judge}", board, found.sort))
+            for note in found.notes:
+                console.print(f"- {note}")
 
 
 def _json(cell: Cell) -> dict[str, Any]:

@@ -118,20 +118,6 @@ def leaderboard(
     return sorted(ranked, key=lambda one: (one.rank, one.row.published, one.row.model))
 
 
-def differences(tables: Mapping[str, pd.DataFrame], boards: Mapping[str, Sequence[Ranked]]) -> list[str]:
-    """What keeps the rows of a table from being wholly comparable."""
-    notes = []
-    asked = {title: frozenset(frame["sample_id"].unique()) for title, frame in tables.items()}
-    if len(set(asked.values())) > 1:
-        sizes = ", ".join(f"{title} {len(ids):,}" for title, ids in asked.items())
-        notes.append(f"the runs were not judged on the same samples ({sizes})")
-    for name, board in boards.items():
-        others = {one.row.judge for one in board if one.row.published}
-        if others:
-            notes.append(f"the runs were judged by {name}, the published rows by {', '.join(others)}")
-    return notes
-
-
 def by_judge(table: pd.DataFrame, judge: str) -> pd.DataFrame:
     """The verdicts of one judge; on plain questions those of the judge that judges nothing else, where there is one."""
     if "answer_key" not in table:

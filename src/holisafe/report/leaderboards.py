@@ -13,9 +13,11 @@ RANKED = ("rank", "rank_low", "rank_high", "p_best", "model", "source", "judge")
 CELL = ("rate", "low", "high", "n", "n_invalid")
 
 
-def leaderboard_grid(judge: str, board: Sequence[Ranked], sort: str, *, whole: bool = False) -> Grid:
-    """Models by one judge, best first, with the measure that ranks them and the others; `whole`: these with their
-    intervals and n, and every row with where it comes from."""
+def leaderboard_grid(title: str, board: Sequence[Ranked], sort: str, *, whole: bool = False) -> Grid:
+    """Models by one judge, best first, with the measure that ranks them and the others. `title`: such as `by JUDGE`.
+
+    `whole`: the others with their intervals and n, and published rows with their judge.
+    """
     names = _columns([board], sort)[1:]
     rows = []
     for one in board:
@@ -28,7 +30,7 @@ def leaderboard_grid(judge: str, board: Sequence[Ranked], sort: str, *, whole: b
         rows.append((model, rank, percent(one.best), cell_text(row.cells[sort]), *others))
     labels = (MEASURES[name].label.removeprefix("" if whole else "ASR ") for name in names)
     heads = ("Model", "Rank", "Best", MEASURES[sort].label, *labels)
-    return Grid(f"by {judge}, ranked by {sort}", heads, tuple(rows))
+    return Grid(f"{title}, ranked by {sort}", heads, tuple(rows))
 
 
 def leaderboard_rows(boards: Mapping[str, Sequence[Ranked]], sort: str) -> Iterator[list[object]]:

@@ -160,15 +160,15 @@ def made_safer(first: Run, second: Run) -> bool:
     return one == other and len(had) < len(has) and has[: len(had)] == had and named[1].startswith(named[0])
 
 
-def side_by_side(folders: Sequence[Path]) -> tuple[Run, ...]:
-    """Judged runs of one benchmark, each with a title of its own.
+def side_by_side(folders: Sequence[Path], titles: Sequence[str] | None = None) -> tuple[Run, ...]:
+    """Judged runs of one benchmark, each with a title of its own, `titles` or from its model.
 
     Raises InputError, also as `read_runs`, naming what differs, is missing or given twice.
     """
     for at, folder in enumerate(folders):
         if folder.resolve() in [earlier.resolve() for earlier in folders[:at]]:
             raise InputError("the same run twice", where=folder)
-    runs = tuple(apart(read_runs(folders)))
+    runs = tuple(apart(read_runs(folders, titles)))
     for run in runs:
         if run.same != runs[0].same:
             first = runs[0].benchmark
