@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError
-from .guards import Opening, open_model
+from .guards import Opening, OurGuard, open_model
 from .image_files import image_files, shown_name
 from .progress import Progress, silent
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from ..guard.thresholds import GuardThresholds
     from ..records import GuardReading
 
 Found = Mapping[Path, "Callable[[], Image]"]
@@ -49,38 +48,25 @@ def found_images(given: Sequence[Path]) -> tuple[dict[Path, Callable[[], Image]]
 
 @dataclass(frozen=True)
 class Reader:
-    """A guard that is open, and what is told of each of its readings: `top` labels of them, all where None; `limit`
-    replaces the stored threshold on P(unsafe). `made_by` identifies what a row depends on besides its image."""
+    """A guard that is open, and what is told of each of its readings: `top` labels of them, all where None. `made_by`
+    identifies what a row depends on besides its image."""
 
-    model: Any
-    processor: Any
-    stored: GuardThresholds | None
-    limit: float | None
+    guard: OurGuard
     top: int | None
-    batch_size: int
     made_by: str
 
     @property
     def decides(self) -> bool:
         """Whether a reading has a verdict."""
-        return self.stored is not None or self.limit is not None
+        return self.guard.stored is not None or self.guard.limit is not None
 
     def read(self, openers: Iterable[Callable[[], Image]], strict: bool = False) -> Iterator[GuardReading | InputError]:
         """Readings in order; where not `strict`, the reason in place of one that could not be had."""
-        from ..guard.predict import each_or_fault, predict
+        from ..guard.predict import each_or_fault
 
-        temperature = self.stored.temperature if self.stored else 1.0
-        options: dict[str, Any] = {"batch_size": self.batch_size, "temperature": temperature}
-        readings: Iterator[GuardReading | InputError]
-        if strict:
-            readings = predict(self.model, self.processor, (opener() for opener in openers), **options)
-        else:
-
-            def read(images: Sequence[Image]) -> list[GuardReading]:
-                return list(predict(self.model, self.processor, images, **options))
-
-            readings = each_or_fault(read, openers, self.batch_size)
-        for reading in readings:
+        for reading in each_or_fault(self.guard.read, openers, self.guard.batch_size):
+            if strict and isinstance(reading, InputError):
+                raise reading
             broke_down = not isinstance(reading, InputError) and not reading.finite
             yield InputError("the guard gave no number") if broke_down else reading
 
@@ -100,13 +86,14 @@ class Reader:
         has_safe = "safe" in reading.probabilities
         if has_safe:
             row["unsafe"] = reading.unsafe
-        limit = self.limit if self.limit is not None or self.stored is None else self.stored.unsafe
+        stored, limit = self.guard.stored, self.guard.limit
+        limit = limit if limit is not None or stored is None else stored.unsafe
         if has_safe and self.decides:
             row["verdict"] = "unsafe" if limit is not None and reading.unsafe > limit else "safe"
             row["threshold"] = limit
-        if self.stored is not None:
-            row["raised"] = self.stored.raised(reading)
-            row["label_set"] = self.stored.label_set(reading)
+        if stored is not None:
+            row["raised"] = stored.raised(reading)
+            row["label_set"] = stored.label_set(reading)
         row["probabilities"] = dict(likeliest(reading, self.top))
         return row
 
@@ -141,7 +128,7 @@ def open_reader(
     given = [list(how.of_the_folder)] if any(how.of_the_folder) else []
     kept = dataclasses.asdict(stored) if stored else None
     made_by = digest([name, head_digest(source), kept, threshold, top, *given])
-    return Reader(guarded, processor, stored, threshold, top, batch_size, made_by)
+    return Reader(OurGuard(model, guarded, processor, labels, stored, threshold, batch_size), top, made_by)
 
 
 class Written(NamedTuple):
