@@ -22,7 +22,7 @@ RESPONSES = st.builds(
     text=st.text(max_size=9),
     finish=st.sampled_from(["stop", "truncated", "filtered", "error"]),
     repeat=st.integers(0, 1),
-    cost=st.sampled_from([None, 0.0, 0.5, 2.0]),
+    cost=st.sampled_from([None, 0.0, 0.5, 2.0, -4.0]),
 )
 JUDGES, VERSIONS = ("j", "k"), ("1", "2")
 
@@ -40,7 +40,7 @@ def verdicts_on(answers: list[Response]) -> Any:
             judge_version=st.sampled_from(VERSIONS),
             label=st.just("refused"),
             invalid=st.none() | st.just("error: gone"),
-            cost=st.none() | st.just(0.25),
+            cost=st.sampled_from([None, 0.25, -1.0]),
         ),
         max_size=12,
     )
@@ -64,7 +64,7 @@ def test_it_says_what_the_records_say_built_at_once_or_as_they_come(
         indices = [run.index, read_index(folder)]
     responses, kept = read_records(folder, Response), read_records(folder, Verdict)
     for index in indices:
-        assert index.spent == sum(one.cost or 0 for one in [*answers, *verdicts])
+        assert index.spent == sum(max(one.cost or 0, 0) for one in [*answers, *verdicts])
         assert set(index.calls()) == set(responses)
         good = [key for key, one in responses.items() if one.judgeable]
         assert list(index.responses(good)) == [responses[key] for key in good]
