@@ -43,7 +43,8 @@ CASES = {
     "a video": [b"\0\0\0\x20ftypisom\0\0\2\0", b"\x1aE\xdf\xa3\x01", b"RIFF\0\0\0\0AVI LIST"],
     "a URL": [b"https://example.org/a.png\n"],
     "a data: URL": [b"data:image/png;base64,iVBORw0KGgo="],
-    "plain text": [b"../blobs/a.png", b"404: Not Found"],
+    "plain text": [b"404: Not Found", b"../a.png\n\nis the picture"],
+    "a link written as text": [b"../blobs/a.png", b"./a.png"],
     "nothing but zeros": [bytes(100)],
     "broken at its beginning": [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0\0"],
 }

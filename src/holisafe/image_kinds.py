@@ -31,6 +31,7 @@ KINDS: tuple[tuple[str, str], ...] = (
     (r"PAR1", "a parquet file"),
     (r"\0+\Z", "nothing but zeros, such as a broken copy leaves"),
     (r"\x89PNG|\xff\xd8\xff|RIFF.{4}WEBP|GIF8|BM|II\*\0|MM\0\*", "broken at its beginning"),
+    (r"\.{1,2}/[^\n\r]+\Z", "a link written as text, as git leaves it where there are none (core.symlinks)"),
     (r"[\t\n\r\x20-\x7e]+\Z", "plain text"),
 )
 """How the first bytes look -> what they are; the first that fits."""

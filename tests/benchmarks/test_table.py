@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -140,6 +141,27 @@ def test_a_row_may_show_several_pictures(folder: Path) -> None:
     path = write(folder / "p.csv", [{"query": "Which?", "images": json.dumps(both), "expected": "answer"}])
     (found,) = open_benchmark("table", path).samples
     assert (found.images, found.cluster) == (tuple(both), "\n".join(both))
+
+
+def test_a_picture_is_spelt_out_once_and_named_by_the_row_that_holds_it(folder: Path) -> None:
+    """As VLMEvalKit writes its tables."""
+    spelt = base64.b64encode((folder / "pictures" / "two.png").read_bytes()).decode()
+    lines = [
+        "index\timage\tquestion\tcombination",
+        f"7\t{spelt}\tWhat?\tSSS",
+        "8\t7\tHow?\tUUU",
+        "9\tpictures/one.png\tWho?\tSSS",
+    ]
+    (folder / "eval.tsv").write_text("\n".join(lines))
+    opened = open_benchmark("table", folder / "eval.tsv")
+    first, again, other = opened.samples
+    assert first.images == again.images != other.images
+    assert first.cluster == again.cluster, "one picture is one cluster"
+    with Image.open(folder / "pictures" / "two.png") as shown:
+        assert opened.open_image(again.images[0]).tobytes() == shown.convert("RGB").tobytes()
+    assert not check("table", folder / "eval.tsv")[0]
+    (folder / "eval.tsv").write_text("\n".join([*lines[:2], "8\t6\tHow?\tUUU"]))
+    assert [(fault.row, fault.problem) for fault in check("table", folder / "eval.tsv")[0]] == [(2, "6: no such image")]
 
 
 def test_parquet_may_hold_the_pictures(folder: Path) -> None:

@@ -80,6 +80,14 @@ def test_a_400_that_only_holds_the_word(message: str) -> None:
     assert isinstance(of(400, said(message)), HopelessError)
 
 
+def test_a_limit_that_is_too_large_is_no_parameter_that_is_refused() -> None:
+    """vLLM names both parameters then; a call under the other name would be refused as well."""
+    said = "'max_tokens' or 'max_completion_tokens' is too large: 32768. This model's context length is 32768"
+    found = of(400, {"message": said, "type": "BadRequestError", "param": None, "code": 400})
+    assert isinstance(found, HopelessError)
+    assert said in str(found)
+
+
 def test_every_parameter_that_a_call_can_do_without_has_its_words() -> None:
     assert set(SPOKEN_OF_AS) == OPTIONAL
 

@@ -36,6 +36,12 @@ PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": THOUGHT}]}, 
 REPLIES = {
     "aborted": Reply(said("Here is ho", "abort"), "error", "", "broke off (finish_reason abort)"),
     "aborted while it spoke of filters": Reply(said("My content filter flagged", "abort"), "error", "", "broke off"),
+    "a server's error as its model's words": Reply(
+        {**said("Generation failed: no pixel_values", "error"), "usage": {"prompt_tokens": 0, "completion_tokens": 0}},
+        "error",
+        "",
+        "Generation failed: no pixel_values",
+    ),
     "cancelled": Reply(said("Here is ho", "cancelled"), "error", ""),
     "no resources": Reply(said("Here is ho", "insufficient_system_resource"), "error", ""),
     "a choice's own error": Reply(
@@ -46,6 +52,9 @@ REPLIES = {
     ),
     "no room": Reply(said("Here is ho", "model_length"), "truncated", "Here is ho"),
     "no room, Google": Reply(said("Here is ho", "MAX_TOKENS"), "truncated", "Here is ho"),
+    "no room, in Google's own field": Reply(
+        said("Here is ho", None, finishReason="MAX_TOKENS"), "truncated", "Here is ho"
+    ),
     "no room in the thought": Reply(said("<think>Hm", "length"), "truncated", ""),
     "no room in the thought, unsaid": Reply(said("<think>Hm", "stop"), "truncated", ""),
     "blocked, Zhipu": Reply(said("", "sensitive"), "filtered", ""),

@@ -70,6 +70,20 @@ def test_a_second_choice_is_not_mixed_in() -> None:
     assert read(event({"content": "a"}), other, event({"content": "b"}), end("stop"))[:3] == ("ab", None, "stop")
 
 
+def test_the_only_choice_may_have_any_number() -> None:
+    """LiteLLM once streamed all of it as choice 1."""
+    first = 'data: {"choices":[{"index":1,"delta":{"content":"a"}}]}'
+    last = 'data: {"choices":[{"index":1,"delta":{"content":"b"},"finish_reason":"length"}]}'
+    assert read(first, last)[:3] == ("ab", None, "truncated")
+    unnumbered = 'data: {"choices":[{"delta":{"content":"b"},"finish_reason":"stop"}]}'
+    assert read(event({"content": "a"}), unnumbered).text == "ab"
+
+
+def test_googles_own_word_for_the_end_counts_beside_an_empty_one() -> None:
+    last = 'data: {"choices":[{"index":0,"delta":{"content":"b"},"finish_reason":null,"finishReason":"MAX_TOKENS"}]}'
+    assert read(event({"content": "a"}), last)[:3] == ("ab", None, "truncated")
+
+
 def test_a_last_message_that_is_whole_counts_where_nothing_came_before() -> None:
     assert read('data:{"choices":[{"message":{"content":"all"},"finish_reason":"stop"}]}').text == "all"
 

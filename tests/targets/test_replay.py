@@ -13,6 +13,7 @@ import pytest
 from holisafe.errors import InputError
 from holisafe.records import GenerationSettings, Message, Request, Response, to_line
 from holisafe.targets import open_target
+from holisafe.targets.replay import read_answers
 
 SETTINGS = GenerationSettings()
 
@@ -47,6 +48,14 @@ def test_jsonl_with_other_names_whole_number_ids_and_finish(tmp_path: Path) -> N
     assert (nine.text, nine.finish) == ("", "stop")
 
 
+def test_counts_are_answers_as_sheets_and_json_keep_them(tmp_path: Path) -> None:
+    rows = [5, 5.0, 2.5, None, float("nan")]
+    lines = [json.dumps({"id": str(n), "response": value}) for n, value in enumerate(rows)]
+    (tmp_path / "answers.jsonl").write_text("\n".join(lines))
+    answers = read_answers(tmp_path / "answers.jsonl")
+    assert [answer.text for answer in answers.values()] == ["5", "5", "2.5", None, None]
+
+
 def test_a_runs_own_responses_replay_and_its_last_line_wins(tmp_path: Path) -> None:
     file = tmp_path / "responses.jsonl"
     lines = [
@@ -72,7 +81,7 @@ def test_a_runs_own_responses_replay_and_its_last_line_wins(tmp_path: Path) -> N
         ("a.csv", "", None, None),
         ("a.jsonl", '{"id": 1, "text": "x"}\n{"id": 2}\n', 2, "response or text"),
         ("a.jsonl", '{"id": 1, "text": "x"}\n{"id": 2, "te', 2, None),
-        ("a.jsonl", '{"id": 1, "text": 5}\n', 1, "text"),
+        ("a.jsonl", '{"id": 1, "text": true}\n', 1, "text"),
         ("a.jsonl", '{"id": true, "text": "x"}\n', 1, "id"),
         ("a.jsonl", '{"id": 1, "text": "x", "finish": "banana"}\n', 1, "finish"),
         ("a.jsonl", '{"id": 1, "text": "x", "repeat": -1}\n', 1, "repeat"),

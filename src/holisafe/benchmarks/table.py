@@ -9,7 +9,8 @@ goes first. `FIELD==VALUE` (in YAML `FIELD: =VALUE`) gives every row the same va
 
     query        what is asked; the one field that must be there
     image        none (text only), a path from the table's folder, a picture in base64, or parquet's own, alone, in a
-                 list or in an object; several columns are named image=COLUMN,COLUMN
+                 list or in an object; several columns are named image=COLUMN,COLUMN; the `index` of an earlier row
+                 that holds one in base64, as VLMEvalKit writes it
     expected     answer or refuse, also as safe or unsafe; without it, it follows from `combination`; a row with a
                  `reference` and neither of them is a question to answer
     combination  SSS, SSU, SUU, USU or UUU
@@ -246,6 +247,8 @@ def _sample(
     optional = ("category", "subcategory", "cluster")
     texts = {name: label(named, name, *place) if name in named else None for name in optional}
     images = tuple(_images(named.get("image"), folder, pictures, place))
+    if "index" in row and len(images) == 1 and images[0] in pictures[1]:
+        pictures[1].of_row[str(row["index"])] = images[0]
     read = {column for columns in fields.values() for column in columns}
     meta = {name: value for name, value in row.items() if name not in read and not is_blank(value)}
     unread.look(meta)
@@ -319,7 +322,7 @@ def _images(value: Any, folder: Path, pictures: Held, place: Place) -> Iterable[
         value = parts or called
     if isinstance(value, str):
         try:
-            value = written.keep(value) or value
+            value = written.keep(value) or written.of_row.get(value.strip(), value)
         except InputError as fault:
             raise InputError(fault.problem, where=place[0], row=place[1], field="image") from None
     if isinstance(value, list):

@@ -22,12 +22,17 @@ WRITTEN = re.compile(r"\s*(data:image/[^,]*;base64,|(?=iVBORw0KGgo|/9j/[\w+/]{60
 
 
 class WrittenPictures:
-    """The pictures of a table by name; `keep` takes one out of a cell."""
+    """The pictures of a table by name; `keep` takes one out of a cell.
+
+    `of_row` tells whose picture a row of that `index` has: VLMEvalKit's tables spell a picture out once, and name that
+    row where it comes again.
+    """
 
     def __init__(self, table: Path) -> None:
         self.table = table
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as the benchmark is)
         self._places: dict[str, tuple[int, int]] = {}
+        self.of_row: dict[str, str] = {}
 
     def keep(self, cell: str) -> str | None:
         """The name of the picture that a cell spells out, None where it spells none. Raises InputError for base64 that

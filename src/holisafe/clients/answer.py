@@ -17,6 +17,10 @@ APART = ("reasoning_content", "reasoning", "thinking", "reasoning_details", "thi
 """Where servers keep a message's reasoning apart, OpenRouter and LiteLLM in lists: the first that holds some counts."""
 
 
+ENDINGS = ("finish_reason", "native_finish_reason", "finishReason")
+"""Where a choice says how it ended: beside or instead of its own word, a gateway's provider's, or Google's."""
+
+
 class Answer(NamedTuple):
     """What came back. `usage` holds input_tokens, output_tokens and reasoning_tokens as far as the server counts.
 
@@ -52,7 +56,7 @@ def read_answer(body: Mapping[str, Any], own: Marks | None = None) -> Answer | N
     if not isinstance(choice, dict):
         return None
     message = choice.get("message")
-    finish, word = worst(choice.get("finish_reason"), choice.get("native_finish_reason"))
+    finish, word = worst(*(choice.get(name) for name in ENDINGS))
     if not isinstance(message, dict):
         return Answer("", None, finish, _usage(body), word) if finish in ("filtered", "error") else None
     text, thought = spoken(message.get("content"))

@@ -195,7 +195,10 @@ class ChatClient:
             found = fault(200, reply.headers, reply.body, sent)
             if answer is None or not isinstance(found, RetryableError):
                 raise found
-            why = "" if str(found) == NO_CHOICES else f": {found}"
+            told = str(found) if str(found) != NO_CHOICES else ""
+            if not answer.usage.get("output_tokens", 1):
+                told = told or answer.text  # of a model that said nothing: the server's words
+            why = f": {told}" if told else ""
             raise RetryableError(f"the answer broke off (finish_reason {answer.word}){why}")
         return answer
 

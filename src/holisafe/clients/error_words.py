@@ -115,7 +115,7 @@ def refuses(name: str, error: Mapping[str, Any], told: Sequence[Text]) -> bool:
     """
     words = SPOKEN_OF_AS.get(name, name)
     said = [text for key, text in told if key not in ("param", "code", "type")]
-    if name == "max_tokens" and any("max_completion_tokens" in text for text in said):
+    if name == "max_tokens" and any("max_completion_tokens" in text and "too large" not in text for text in said):
         return True
     named = [text for key, text in told if key == "param"] + [*_places(error), *_places(error.get("message"))]
     if name != "max_tokens" and any(re.match(rf"{words} \b", place, re.VERBOSE) for place in named):

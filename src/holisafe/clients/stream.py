@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from ..thoughts import thinks, wording
-from .answer import APART, json_object
+from .answer import APART, ENDINGS, json_object
 from .faults import RetryableError
 
 STREAMED = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry)?:")
@@ -43,11 +43,11 @@ def in_one_piece(content: bytes) -> bytes:
         told |= _known(event)
         choices = event.get("choices")
         for part in choices if isinstance(choices, list) else ():
-            if isinstance(part, dict) and part.get("index") in (0, None):
+            if isinstance(part, dict) and part.get("index") in (None, choice.get("index", part.get("index"))):
                 choice |= _known(part)
                 for name, piece in _known(part.get("delta")).items():
                     pieces.setdefault(name, []).append(piece)
-    if not (ended or choice.get("finish_reason") or choice.get("error") or told.get("error")):
+    if not (ended or told.get("error") or any(choice.get(name) for name in ("error", *ENDINGS))):
         raise RetryableError("the answer was cut short")
     if pieces:
         choice["message"] = {name: _joined(pieces[name]) for name in SAID if name in pieces}

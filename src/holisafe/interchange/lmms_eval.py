@@ -44,7 +44,7 @@ def read_log(
     occurs twice or was asked several times, and a prompt that is not the sample's.
     """
     responses: dict[str, Response] = {}
-    for row, line in rows(path, nan_is_blank=True):
+    for row, line in rows(path):
         identity = _identity(line, id_field, samples, path, row)
         if identity in responses:
             raise InputError(f"duplicate id {identity!r}", where=path, row=row)

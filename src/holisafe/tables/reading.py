@@ -35,11 +35,8 @@ FORMS: dict[str, Form] = {
 }
 """Ending of a file's name -> what reads its rows: file, and the list or sheet in it that is meant, if it is named."""
 
-BLANK_NAN = (".xlsx", ".parquet")
-"""Where NaN is how a missing number is written."""
 
-
-def rows(path: Path, member: str | None = None, *, nan_is_blank: bool = False, form: Form | None = None) -> Rows:
+def rows(path: Path, member: str | None = None, *, form: Form | None = None) -> Rows:
     """Every row that is not blank, with its number, by column name.
 
     A .json file holds a list of objects, objects on lines, or an object with such a list: the only one, or the one
@@ -48,15 +45,15 @@ def rows(path: Path, member: str | None = None, *, nan_is_blank: bool = False, f
     {"bytes", "path"}. `form` reads a file in another way than its name tells.
 
     Raises InputError, naming file, row and field as far as they are known, for a file that is missing, no regular file,
-    broken, without rows or beyond `Limits`, for two columns of one name, for a number that is not finite (NaN is blank
-    with `nan_is_blank`, and in xlsx and parquet), and for text that is no Unicode.
+    broken, without rows or beyond `Limits`, for two columns of one name, for an infinite number, and for text that is
+    no Unicode. NaN is how pandas writes a missing value, so it is blank.
     """
     regular_file(path, FORMS)
     ending, found = path.suffix.lower(), False
     with reading(path):
         for number, row in (form or FORMS[ending])(path, member):
             found = True
-            yield number, _sound_row(row, path, number, nan_is_blank or ending in BLANK_NAN)
+            yield number, _sound_row(row, path, number, True)
     if not found:
         raise InputError("holds no rows", where=path)
 

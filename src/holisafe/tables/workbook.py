@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ from .files import regular_file
 Rows = Iterator[tuple[int, dict[str, Any]]]
 
 UNCOMPUTED = "a formula that was never computed; open the file in a spreadsheet and save it"
+
+ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
+"""How a text in a workbook holds what XML cannot, such as the line ends of Windows (ECMA-376, ST_Xstring)."""
 
 
 class Fault(str):
@@ -116,7 +120,13 @@ def _value(shown: Any, written: Any) -> Any:
     """A cell's value; "str" is the type of a text that was computed, also where it is empty."""
     if shown.value is None:
         return Fault(UNCOMPUTED) if written.data_type == "f" and shown.data_type != "str" else None
-    return Fault(f"the spreadsheet shows the error {shown.value}") if shown.data_type == "e" else shown.value
+    if shown.data_type == "e":
+        return Fault(f"the spreadsheet shows the error {shown.value}")
+    return ESCAPED.sub(_character, shown.value) if isinstance(shown.value, str) else shown.value
+
+
+def _character(escaped: re.Match[str]) -> str:
+    return chr(int(escaped[1], 16))
 
 
 def _opened(path: Path, *, values: bool) -> Any:

@@ -96,8 +96,10 @@ def read_answers(
         thought = ""
         if isinstance(text, list):
             text, thought = spoken(text)
+        if isinstance(text, int | float) and not isinstance(text, bool):
+            text = str(text).removesuffix(".0")  # a count, as sheets and JSON keep it
         if text is not None and not isinstance(text, str):
-            raise InputError("a response is text", where=path, row=row, field=text_field)
+            raise InputError("a response is text or a number", where=path, row=row, field=text_field)
         finish, word = _finish(record, path, row)
         repeat, reasoning = record.get("repeat") or 0, record.get("reasoning") or None
         if not str(repeat).isdecimal():
