@@ -48,7 +48,7 @@ class Stored:
 class Sample(Stored):
     """One image-text pair of a benchmark, with what is expected of a model. Targets never see it whole.
 
-    `images` are names that the benchmark can open, none for text-only. `cluster` is what the bootstrap resamples.
+    `images` are names that the benchmark can open, none for text-only. Samples of one `cluster` may fail together.
     """
 
     benchmark: str

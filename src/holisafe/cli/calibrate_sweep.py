@@ -56,10 +56,9 @@ def sweep(
     console = screen()
     for phase in ("choose", "report"):
         console.print(setting_table(found, phase))
-    print(LATENCY_NOTE)
-    print(chosen_on(found))
-    if said := picked_by(found):
-        print(said)
+    for line in (LATENCY_NOTE, chosen_on(found), picked_by(found)):
+        if line:
+            console.print(line)
     print(f"The page is {page}; all numbers are in {chosen.out / 'frontier.json'}")
     if calls := failed(found["points"]):
         print(f"{calls:,} calls failed; their settings are on no front. The same command tries them again.")

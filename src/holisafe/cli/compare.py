@@ -47,9 +47,8 @@ def compare(
     console = screen()
     for grid in comparison_grids(found.rows):
         console.print(grid)
-    print("\n".join(explained(found.rows)))
-    for note in found.notes:
-        print(f"- {note}")
+    for line in [*explained(found.rows), *(f"- {note}" for note in found.notes)]:
+        console.print(line)
     if len(found.runs) == 2 and not judge:
         _side_by_side(*found.runs)
 

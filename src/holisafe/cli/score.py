@@ -17,7 +17,7 @@ def score(
     Compute ASR, mASR and RR of any table of verdicts, with intervals.
 
     TABLE.csv holds one verdict a row: sample_id, combination (SSS, SSU, SUU, USU, UUU) and adheres (true, false, or
-    empty where the verdict is invalid). It may hold judge, cluster (what the bootstrap resamples, such as the image),
+    empty where the verdict is invalid). It may hold judge, cluster (what may fail together, such as the image),
     category, subcategory and expected (answer, refuse). A table from `holisafe export` is read too.
     """
     from ..interchange.run_table import verdict_columns

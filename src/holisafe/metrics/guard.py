@@ -80,8 +80,8 @@ def guard_quality(
         "n" and "labels";
         CELLs "accuracy" (of all labels), "macro_f1" (over the labels that occur or were named), "binary_accuracy" and
         "binary_f1" (called unsafe when the likeliest label is not safe; unsafe is positive), "auroc" and "auprc" (of
-        P(unsafe)), "calibration_error" (expected, over BINS). Accuracies have Wilson's interval without clusters, the
-        others the bootstrap's, the calibration error none: resampling inflates it;
+        P(unsafe)), "calibration_error" (expected, over BINS). Accuracies have the interval
+        of any rate (`intervals`), the others the bootstrap's, the calibration error none: resampling inflates it;
         "undefined": {figure: why it has no value};
         "confusion"[true][named]; "reliability": [{"start", "stop", "n", "confidence", "accuracy"}].
 

@@ -159,7 +159,7 @@ def justified_by(pairs: pd.DataFrame, answers: pd.DataFrame) -> dict[str, Any] |
 
 def calibrated(answers: pd.DataFrame) -> dict[str, Any] | None:
     """{"safe pairs", "unsafe pairs", "questions": CELL}: on what share of them a calibration that decides by request
-    was applied, with Wilson's interval; None where nothing decided."""
+    was applied; None where nothing decided."""
     decided = answers[answers["calibrated"].notna()]
     safe, question = (decided["expected"] == "answer").to_numpy(bool), plain(decided)
     kinds = {"safe pairs": safe & ~question, "unsafe pairs": ~safe & ~question, "questions": question}

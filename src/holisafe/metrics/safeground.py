@@ -40,7 +40,7 @@ CHANCE = {
 
 
 def safeground(scores: Sequence[Sequence[float | None]] | npt.NDArray[np.float64]) -> dict[str, Cell]:
-    """Every metric of CHANCE over quadruples, each with n and Wilson's interval.
+    """Every metric of CHANCE over quadruples, each with n and Clopper and Pearson's interval.
 
     Args:
         scores: (quadruples, 4): s(T_s,I_s), s(T_u,I_s), s(T_s,I_u), s(T_u,I_u). A quadruple in which one is missing

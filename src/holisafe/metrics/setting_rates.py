@@ -54,8 +54,8 @@ def losses(untouched: pd.DataFrame, setting: pd.DataFrame, *, questions: bool) -
     """{MEASURE: {"loss", "low", "high", "n"}}: how much worse a setting is than the untouched model, paired.
 
     A loss is positive where the setting is worse, whichever way the rate is better. Samples with two valid verdicts
-    count, each its own control (`comparison.compare`); an interval is the bootstrap over clusters. `questions` tells
-    that all rows count as utility. SRA over slots is pooled here: slots of the same size have the same mean.
+    count, each its own control (`comparison.compare`), with its interval of a difference. `questions` tells that all
+    rows count as utility. SRA over slots is pooled here: slots of the same size have the same mean.
     """
     if not len(untouched) or not len(setting):
         return {}
