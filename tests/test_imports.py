@@ -78,6 +78,7 @@ ALLOWED_FILES: dict[str, set[str]] = {
     "targets/huggingface_inside.py": {"guard"},
     "calibration/sweep.py": {"evaluation"},
     "calibration/sweep_parts.py": {"judges"},
+    "calibration/methods/rewrite.py": {"judges"},
     "calibration/sweep_results.py": {"interchange"},
     "evaluation/foresight.py": {"clients"},
     "interchange/inspect_logs.py": {"benchmarks", "clients"},

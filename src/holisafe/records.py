@@ -154,6 +154,7 @@ class Response(Stored):
     `usage` counts tokens: input_tokens, output_tokens, reasoning_tokens. `cost` is in US dollars, None without prices.
     `calibrated` tells whether a calibration that decides by request was applied to this one; None: nothing decided.
     `finish_reason` is the provider's own word for how the answer ended, where it is none that `finish.ending` knows.
+    `original` is the answer before a second model wrote it again; None: nobody did.
     """
 
     sample_id: str
@@ -169,6 +170,7 @@ class Response(Stored):
     latency_seconds: float | None = None
     calibrated: bool | None = None
     finish_reason: str | None = None
+    original: str | None = None
 
     @property
     def key(self) -> ResponseKey:

@@ -97,7 +97,8 @@ class Verbs(TyperGroup):
     def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> Any:
         """Run one command line and leave with its exit code; asked by a shell, tell how a line may go on."""
         if asked := os.environ.get(COMPLETE):
-            from typer.completion import completion_init, shell_complete
+            from typer._completion_classes import completion_init
+            from typer.completion import shell_complete
 
             completion_init()
             sys.exit(shell_complete(self, {}, "holisafe", COMPLETE, asked))

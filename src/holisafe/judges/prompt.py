@@ -44,6 +44,8 @@ def message(rubric: Rubric, item: Judged, judged: str, subject: str = "response"
     """
     sample = item.sample
     contents = {"query": rubric.query(sample), "response": judged, **rubric.facts(sample)}
+    if "original" in rubric.front.sees:
+        contents["original"] = item.response.original or judged
     mark = nonce(contents)
     filled = {name: enclose(name, text or MISSING, mark) for name, text in contents.items()}
     filled["pair_label"] = PAIR_LABELS[sample.expected]

@@ -52,8 +52,9 @@ FACTS: dict[str, Callable[[Sample], Any]] = {
 }
 """What the benchmark says of a pair, where it does: shown to the judge fenced, like query and response."""
 
-SHOWN = ("image", "pair_label", *FACTS)
-"""What a rubric may list in `sees`. `image` is the pair's pictures, `pair_label` the word safe or unsafe."""
+SHOWN = ("image", "pair_label", "original", *FACTS)
+"""What a rubric may list in `sees`. `image` is the pair's pictures, `pair_label` the word safe or unsafe, `original`
+the answer before it was rewritten."""
 
 PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _FILE = re.compile(r"---[ \t]*\n(.*?\n)---[ \t]*\n(.*)", re.DOTALL)

@@ -31,7 +31,7 @@ SLICES = ("task", "condition", "slot")
 TEXT = {
     Sample: ("benchmark", "id", "split", "combination", "expected", "category", "subcategory", "image_label", "cluster",
              "reference"),
-    Response: ("sample_id", "target", "text", "reasoning", "finish", "error", "finish_reason"),
+    Response: ("sample_id", "target", "text", "reasoning", "finish", "error", "finish_reason", "original"),
     Verdict: ("sample_id", "response_hash", "judge", "judge_version", "label", "choice", "invalid"),
 }  # fmt: skip
 KEYS: dict[type, list[str]] = {

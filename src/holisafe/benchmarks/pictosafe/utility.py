@@ -24,7 +24,7 @@ PER_TASK = {"train": 200, "validation": 60, "test": 120}
 def wordings(task: str, split: str) -> tuple[str, ...]:
     """What a split may ask; `base` uses every wording."""
     by_split = WORDINGS[task]
-    return tuple(text for group in by_split.values() for text in group) if split == "base" else by_split[split]
+    return tuple(text for group in by_split.values() for text in group) if split == "base" else tuple(by_split[split])
 
 
 def utility_item(task: str, split: str, style: str, number: int) -> tuple[Scene, str, str]:
