@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from scipy.stats import norm, t
 
-from holisafe.metrics.bootstrap import percentiles, resampled_sums
+from holisafe.metrics.estimates import percentiles, resampled_sums
 from holisafe.metrics.intervals import clopper_pearson, combined, effective_size, mean_interval, wilson
 
 Interval = tuple[np.ndarray, np.ndarray]

@@ -18,8 +18,7 @@ from holisafe.benchmarks import open_benchmark
 from holisafe.benchmarks.base import Benchmark
 from holisafe.benchmarks.pictosafe.catalog import spoken
 from holisafe.calibration.activation.collect import activations
-from holisafe.calibration.activation.contrasts import Contrasted, contrasted
-from holisafe.calibration.activation.likelihood import mean_log_likelihoods
+from holisafe.calibration.activation.contrasts import Contrasted, contrasted, mean_log_likelihoods
 from holisafe.calibration.base import FitData
 from holisafe.calibration.learned import load_learned
 from holisafe.calibration.methods.head_revision import HeadRevision

@@ -10,8 +10,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
 from guard.tiny_families import FAMILIES, build, collate, samples
-from holisafe.calibration.weight.layers import layers_like, layers_named
-from holisafe.calibration.weight.patch import scaled
+from holisafe.calibration.weight.layers import layers_like, layers_named, scaled
 from holisafe.errors import InputError
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from holisafe.guard import model, pooling, reading, turns
+from holisafe.guard import model, pooling, reading
 from holisafe.guard.pooling import Places, Pooled
 
 from .checks import CHECKS, Case
@@ -86,7 +86,7 @@ MUTATIONS: dict[str, tuple[Any, str, Callable[..., Any], list[str]]] = {
     "images count as text": (model, "text_mask", images_are_text, ["every_pool_equals_loop"]),
     "another verdict than asked": (model, "of_sample", best_of, ["each_image_equals_loop"]),
     "turns are forgotten": (
-        turns,
+        model,
         "reading_of",
         lambda cache, rows: None,
         ["keeps_its_verdict_over_turns", "prefills_in_chunks"],

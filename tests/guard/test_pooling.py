@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from holisafe.guard.packed import segments, segments_of_positions, split_at
+from holisafe.guard.calls import segment_spans, segments_of_positions, split_at
 from holisafe.guard.pooling import Part, Positions, image_mask, image_mask_from_embeddings, parts_of, places, pool
 from holisafe.guard.reading import Reader, Reading
 
@@ -103,7 +103,7 @@ def test_pieces_of_images_join() -> None:
 def test_rows_cut_out_of_a_batch() -> None:
     """Two conversations of 3 and 2 in each row: pooled where they stand."""
     features, mask = torch.randn(2, 5, 4), torch.tensor([[0, 1, 1, 0, 1], [1, 0, 0, 0, 0]]).bool()
-    spans = segments(torch.tensor([[0, 0, 0, 1, 1], [4, 4, 4, 2, 2]]))
+    spans = segment_spans(torch.tensor([[0, 0, 0, 1, 1], [4, 4, 4, 2, 2]]))
     numbers = split_at(spans, torch.arange(10).view(2, 5))
     pooled = pool(features, places(split_at(spans, mask), numbers))
     assert pooled.count.tolist() == [2, 1, 1, 0]
@@ -113,7 +113,7 @@ def test_rows_cut_out_of_a_batch() -> None:
 
 def test_segments() -> None:
     ids = torch.tensor([[0, 0, 1, 1, 1, -1], [5, 5, 5, 5, 6, 6]])
-    spans = segments(ids)
+    spans = segment_spans(ids)
     assert spans == [(0, slice(0, 2)), (0, slice(2, 5)), (1, slice(0, 4)), (1, slice(4, 6))]
     assert split_at(spans, ids).tolist() == [[0, 0, 0, 0], [1, 1, 1, 0], [5, 5, 5, 5], [6, 6, 0, 0]]
     positions = torch.tensor([[0, 1, 0, 1, 2, 0]])

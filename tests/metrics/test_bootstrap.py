@@ -5,14 +5,14 @@ import random
 import numpy as np
 import pytest
 
-from holisafe.metrics import bootstrap
-from holisafe.metrics.bootstrap import percentiles, resampled_sums, resamples
+from holisafe.metrics import estimates
+from holisafe.metrics.estimates import percentiles, resampled_sums, resamples
 
 
 @pytest.mark.parametrize("at_once", [1, 60, 10_000_000])
 def test_draws_do_not_depend_on_how_many_are_held_at_once(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = np.concatenate(list(resamples(7, 50, seed=3)))
-    monkeypatch.setattr(bootstrap, "DRAWN_AT_ONCE", at_once)
+    monkeypatch.setattr(estimates, "DRAWN_AT_ONCE", at_once)
     assert (np.concatenate(list(resamples(7, 50, seed=3))) == whole).all()
     assert whole.shape == (50, 7)
     assert (whole.sum(axis=1) == 7).all()
@@ -53,7 +53,7 @@ def test_columns_are_drawn_together_and_each_draw_has_as_many_clusters() -> None
 def test_sums_do_not_depend_on_how_many_are_held_at_once(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     totals = np.arange(20.0).reshape(10, 2)
     whole = resampled_sums(totals, draws=50, seed=3)
-    monkeypatch.setattr(bootstrap, "DRAWN_AT_ONCE", at_once)
+    monkeypatch.setattr(estimates, "DRAWN_AT_ONCE", at_once)
     assert (resampled_sums(totals, draws=50, seed=3) == whole).all()
 
 

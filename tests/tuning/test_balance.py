@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.utils.class_weight import compute_class_weight
 
-from holisafe.guard.loss import guard_loss
+from holisafe.guard.head import guard_loss
 from holisafe.tuning.balance import inverse_frequency
 
 LABELS = [0] * 70 + [1] * 20 + [3] * 10

@@ -50,8 +50,7 @@ from ..typed_yaml import read_yaml
 from .base import Benchmark
 from .parquet_pictures import ParquetPictures
 from .tables import Place, Table, read_tables
-from .unread_pictures import UnreadPictures
-from .written_pictures import WrittenPictures
+from .written_pictures import UnreadPictures, WrittenPictures
 
 NAME = "table"
 

@@ -1,6 +1,7 @@
-"""Pictures written out in a table's cells as base64, alone or as `data:image/png;base64,...`.
+"""Pictures in the cells of a table: those written out as base64, alone or as `data:image/png;base64,...`, and columns
+that look as if they named some, but are not read: a model would be asked without them.
 
-They are kept in one temporary file, not in memory, under the name of their content.
+The former are kept in one temporary file, not in memory, under the name of their content.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ import hashlib
 import os
 import re
 import tempfile
+from collections import Counter
+from collections.abc import Container, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from ..images import ImageFile
@@ -57,3 +61,42 @@ class WrittenPictures:
     def file(self, name: str) -> ImageFile:
         start, size = self._places[name]
         return ImageFile(self.table, partial(os.pread, self._file.fileno(), size, start), name)
+
+
+FILE = re.compile(r"(data:image/.*|\S+\.(png|jpe?g|jfif|webp|gif|bmp|tiff?|avif|heic))", re.IGNORECASE | re.DOTALL)
+"""What a cell holds that names a picture, or is one."""
+
+BEGINNING = 4096
+"""Characters of a cell that are looked at."""
+
+
+class UnreadPictures:
+    """Looks at the cells that are left over, row by row. `known` are the names of pictures in the table itself."""
+
+    def __init__(self, known: Container[object]) -> None:
+        self.known = known
+        self.filled, self.alike = Counter[str](), Counter[str]()
+
+    def look(self, cells: Mapping[str, Any]) -> None:
+        """Count the cells of a row that are not read."""
+        for column, value in cells.items():
+            self.filled[column] += 1
+            self.alike[column] += self._is_picture(value)
+
+    def problem(self, path: Path) -> str | None:
+        """What is to be said of the columns of which at least half name pictures, None where there are none."""
+        found = [column for column, alike in self.alike.items() if alike * 2 >= max(self.filled[column], 1)]
+        if not found:
+            return None
+        names = ",".join(found)
+        return (
+            f"not read, though they look like pictures: {', '.join(found)}; '{path.name}?image={names}' reads them, "
+            f"'{path.name}?image==' asks without"
+        )
+
+    def _is_picture(self, value: Any) -> bool:
+        if isinstance(value, list | dict):
+            return any(map(self._is_picture, value.values() if isinstance(value, dict) else value))
+        return isinstance(value, str) and (
+            value in self.known or any(form(value[:BEGINNING]) for form in (FILE.fullmatch, WRITTEN.match))
+        )

@@ -1,16 +1,22 @@
-"""What a call of forward or generate asks for, told from its arguments."""
+"""What a call of forward or generate asks for, told from its arguments, and what was read of it, kept on its cache.
+
+Packed sequences are several conversations in one row, told apart by segment ids or by positions that start anew. A
+later turn of a conversation brings only its new tokens; the images stand in the cache. What was read of them is found
+there and continued, so that the reading of turn two is that of one prefill over everything that was said to the model.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from . import turns
-from .packed import segments_of_positions
+from .reading import Reading
 
 
 def only_read(model: Any, logits: int = 1) -> dict[str, Any]:
@@ -43,7 +49,7 @@ def repeated(arguments: Mapping[str, Any], times: int) -> dict[str, Tensor]:
 
 def cached_positions(arguments: Mapping[str, Any]) -> int:
     """How many positions the call's cache holds."""
-    return turns.length(arguments.get("past_key_values"))
+    return length(arguments.get("past_key_values"))
 
 
 def text_mask(arguments: Mapping[str, Any], image: Tensor) -> Tensor:
@@ -75,3 +81,55 @@ def packed_segments(arguments: Mapping[str, Any]) -> Tensor | None:
         return None
     segments = segments_of_positions(positions)
     return segments if segments.any() else None
+
+
+def split_at(spans: Sequence[tuple[int, slice]], tensor: Tensor) -> Tensor:
+    """[B, S, ...] -> [N, L, ...]: every span (row, slice) a row of its own, padded with zeros."""
+    return nn.utils.rnn.pad_sequence([tensor[row, span] for row, span in spans], batch_first=True)
+
+
+def segment_spans(ids: Tensor) -> list[tuple[int, slice]]:
+    """Segment ids [B, S] of packed sequences -> the span of every one, in order; a negative id is padding."""
+    spans = []
+    for row, values in enumerate(ids.tolist()):
+        for value, places in groupby(range(len(values)), key=values.__getitem__):
+            if value >= 0:
+                run = list(places)
+                spans.append((row, slice(run[0], run[-1] + 1)))
+    return spans
+
+
+def segments_of_positions(position_ids: Tensor) -> Tensor:
+    """Position ids [B, S] that start anew in every packed sequence -> segment ids [B, S]."""
+    breaks = position_ids[:, 1:] != position_ids[:, :-1] + 1
+    return nn.functional.pad(breaks.cumsum(1), (1, 0))
+
+
+ATTRIBUTE = "_guard_reading"
+
+
+@dataclass
+class _Kept:
+    reading: Reading
+    positions: int
+    """How long the cache was when the reading was taken: a cache that is shorter now was cropped or reset."""
+
+
+def length(cache: Any) -> int:
+    """How many positions a cache holds."""
+    return int(cache.get_seq_length()) if cache is not None else 0
+
+
+def reading_of(cache: Any, rows: int) -> Reading | None:
+    """What was read of the conversations in this cache, one row for each of `rows`; None where nothing fits."""
+    kept: _Kept | None = getattr(cache, ATTRIBUTE, None)
+    if kept is None or length(cache) < kept.positions:
+        return None
+    held = len(kept.reading)
+    return None if rows % held else kept.reading.repeated(rows // held)
+
+
+def keep_reading(cache: Any, reading: Reading) -> None:
+    """Leave the reading with the cache that the call returned."""
+    if cache is not None and hasattr(cache, "__dict__") and hasattr(cache, "get_seq_length"):
+        setattr(cache, ATTRIBUTE, _Kept(reading.detached(), length(cache)))

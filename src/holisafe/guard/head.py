@@ -1,10 +1,12 @@
-"""The classifier on top: HoliSafe's Visual Guard Module (arXiv 2506.04704, v5)."""
+"""The classifier on top, HoliSafe's Visual Guard Module (arXiv 2506.04704, v5), and its loss: cross-entropy over the
+samples that have an image and a label."""
 
 from __future__ import annotations
 
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 HEAD = "img_safety_head"
@@ -53,3 +55,21 @@ def of_sample(logits: Tensor, probabilities: Tensor, valid: Tensor, verdict: str
     mean = (probabilities * weights.unsqueeze(-1)).sum(dim=1)  # [B, M, K] x [B, M, 1] -> [B, K]
     mean = torch.where(valid.any(dim=1, keepdim=True), mean, 1 / logits.shape[-1])
     return mean.clamp(min=torch.finfo(mean.dtype).tiny).log().to(logits.dtype), mean
+
+
+IGNORED = -100
+"""The id of a sample, or a token, that has nothing to learn."""
+
+
+def guard_loss(logits: Tensor, valid: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """logits [B, K], valid [B], labels [B] ids or -100, weights [K] of the labels, None: alike -> the mean, a number.
+
+    Divided by the number of samples that count, not by the sum of their weights: in a micro-batch of one a weight would
+    cancel out. 0, with a gradient of 0, where no sample counts. Raises ValueError unless every sample has an id.
+    """
+    if labels.shape != logits.shape[:1]:
+        raise ValueError(f"safety_labels must have one id a sample, {len(logits)} in all, not {tuple(labels.shape)}")
+    labels = torch.where(valid, labels.to(logits.device), IGNORED)
+    weights = None if weights is None else weights.to(logits.device)
+    total = F.cross_entropy(logits.float(), labels, weight=weights, ignore_index=IGNORED, reduction="sum")
+    return total / (labels != IGNORED).sum().clamp(min=1)

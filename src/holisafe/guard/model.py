@@ -26,13 +26,23 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from .. import taxonomy
-from . import packed, pooling, turns
+from . import pooling
 from .adapters import before_weights_are_collected, check_adapters_keep_head, record_settings_with_adapters
-from .calls import cached_positions, is_decode_step, packed_segments, repeated, sequence, text_mask
+from .calls import (
+    cached_positions,
+    is_decode_step,
+    keep_reading,
+    packed_segments,
+    reading_of,
+    repeated,
+    segment_spans,
+    sequence,
+    split_at,
+    text_mask,
+)
 from .families import hidden_size, image_token_ids, text_decoder
 from .generation import Generation
-from .head import HEAD, SafetyHead, of_sample
-from .loss import IGNORED, guard_loss
+from .head import HEAD, IGNORED, SafetyHead, guard_loss, of_sample
 from .outputs import Safety, guarded_output, safety_fields
 from .pooling import Positions, parts_of
 from .reading import Reader, Reading
@@ -112,7 +122,7 @@ class GuardedModel(Stock):
     def _read(self, args: tuple[Any, ...], kwargs: dict[str, Any], call: dict[str, Any]) -> tuple[ModelOutput, Reading]:
         """One stock forward with the decoder tapped, and what it adds to the reading of the conversation's cache."""
         cache, asked = call.get("past_key_values"), sequence(call)
-        before = turns.reading_of(cache, len(asked)) if cache is not None and asked is not None else None
+        before = reading_of(cache, len(asked)) if cache is not None and asked is not None else None
         reader, decoder = self._reader(call, before), self._decoder()
         arm(decoder, reader)
         try:
@@ -120,7 +130,7 @@ class GuardedModel(Stock):
         finally:
             disarm(decoder)
         reading = reader.reading()
-        turns.keep(output.get("past_key_values"), reading)
+        keep_reading(output.get("past_key_values"), reading)
         return output, reading
 
     def _decoder(self) -> nn.Module:
@@ -143,10 +153,10 @@ class GuardedModel(Stock):
         numbers, cut_from = call.get("safety_images"), None
         if (segments := packed_segments(call)) is not None:
             # each conversation a row of its own: [B, S] -> [N, L]; cut_from [N, L] says where it stood
-            spans = packed.segments(segments)
-            masks = {kind: packed.split_at(spans, mask) for kind, mask in masks.items()}
-            numbers = None if numbers is None else packed.split_at(spans, numbers)
-            cut_from = packed.split_at(spans, torch.arange(image.numel(), device=image.device).view_as(image))
+            spans = segment_spans(segments)
+            masks = {kind: split_at(spans, mask) for kind, mask in masks.items()}
+            numbers = None if numbers is None else split_at(spans, numbers)
+            cut_from = split_at(spans, torch.arange(image.numel(), device=image.device).view_as(image))
         return Reader(
             asked.shape[:2],
             masks,
@@ -201,7 +211,7 @@ class GuardedModel(Stock):
         rows = 1 if asked is None else len(asked)
         generation = Generation(
             wanted=do_safety is not False,
-            reading=turns.reading_of(call.get("past_key_values"), rows),
+            reading=reading_of(call.get("past_key_values"), rows),
             reader_for=lambda seen: self._reader(repeated(call, seen // rows)),
         )
         decoder = self._decoder()

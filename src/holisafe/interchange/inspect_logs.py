@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
 
 from ..clients.pictures import Encoding
 from ..errors import InputError
@@ -17,7 +18,6 @@ from ..records import Response, ResponseKey, Sample, Verdict, digest, response_k
 from ..runs.run import Run, read_run
 from ..thoughts import Marks
 from .inspect_records import logged_response, metadata_of, metrics_of, needs_inspect, output_of, score_of
-from .zipped import largest_member
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalResults, EvalSample, EvalSpec, EvalStats
@@ -215,3 +215,32 @@ def _results(run: Run, wanted: int) -> EvalResults:
             for judge, on in run.judged.items()
         ],
     )
+
+
+DEEPEST = 10_000
+"""Brackets open at once, as far as counting alone tells. JSON that people write has ten."""
+
+_PIECE = 2**14
+
+
+def largest_member(archive: Path, most: int) -> int:
+    """Bytes of the longest file in a zip archive of JSON, by unpacking all: what it claims is not believed.
+
+    Raises InputError, naming the file in it, when one is longer than `most` bytes or nested too deep; and whatever
+    `zipfile` raises.
+    """
+    longest = 0
+    with ZipFile(archive) as opened:
+        for member in opened.infolist():
+            size = depth = 0
+            with opened.open(member) as file:
+                while piece := file.read(_PIECE):
+                    size += len(piece)
+                    depth += piece.count(b"[") + piece.count(b"{") - piece.count(b"]") - piece.count(b"}")
+                    if size > most:
+                        problem = f"is longer than {most:,} bytes when unpacked (--max-bytes takes more)"
+                        raise InputError(problem, where=archive, field=member.filename)
+                    if depth > DEEPEST:
+                        raise InputError(f"is nested deeper than {DEEPEST:,}", where=archive, field=member.filename)
+            longest = max(longest, size)
+    return longest

@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .bootstrap import percentiles
-from .estimates import Estimate, drawn_sums, estimate, pair_names, pair_numbers, ratio, shared_totals
+from .estimates import Estimate, drawn_sums, estimate, pair_names, pair_numbers, percentiles, ratio, shared_totals
 from .intervals import Floats, Ints
 from .panel import Ballots
 from .rates import Outcomes

@@ -1,4 +1,5 @@
-"""Figures that are no plain rates (a kappa, a correlation), with a clustered bootstrap's interval.
+"""Figures that are no plain rates (a kappa, a correlation, an area under a curve), with the clustered percentile
+bootstrap's interval.
 
 Each is a function of sums over pairs. So a draw costs one product of matrices: the sums of every cluster, weighted by
 how often it was drawn.
@@ -8,13 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from .bootstrap import percentiles, resampled_sums
 from .intervals import Floats, Ints
 from .rates import Mask
 from .score import cluster_numbers
@@ -114,3 +114,51 @@ def ratio(above: Floats, below: Floats) -> Floats:
     above, below = np.broadcast_arrays(np.asarray(above, dtype=float), np.asarray(below, dtype=float))
     result: Floats = np.divide(above, below, out=np.full(above.shape, np.nan), where=below != 0)
     return result
+
+
+SAME = 1e-12
+"""Values nearer than this differ by rounding alone."""
+
+DRAWN_AT_ONCE = 4_000_000
+"""How many drawn clusters are held in memory at a time, some 64 MB."""
+
+
+def resamples(size: int, draws: int, seed: int) -> Iterator[Ints]:
+    """Draws of `size` things with replacement, in blocks (draws of the block, size) of how often each was drawn.
+
+    The same seed gives the same draws, however they fall into blocks.
+    """
+    generator = np.random.default_rng(seed)
+    for rows in _blocks(size, draws):
+        picks = generator.integers(0, size, size=(rows, size)) + size * np.arange(rows)[:, None]
+        yield np.bincount(picks.ravel(), minlength=rows * size).reshape(rows, size)
+
+
+def resampled_sums(totals: Floats, draws: int, seed: int) -> Floats:
+    """(draws, columns): bootstrap sums of `totals` (clusters, columns), drawing the clusters anew.
+
+    Clusters with the same totals are drawn together, as one multinomial count: a million clusters of few kinds cost
+    what their kinds do.
+    """
+    if not len(totals):
+        return np.zeros((draws, totals.shape[1]))
+    kinds, counts = np.unique(totals, axis=0, return_counts=True)
+    generator = np.random.default_rng(seed)
+    shares = counts / len(totals)
+    blocks = (generator.multinomial(len(totals), shares, size=rows) @ kinds for rows in _blocks(len(kinds), draws))
+    return np.concatenate(list(blocks))
+
+
+def percentiles(drawn: Floats) -> tuple[float, float] | None:
+    """The middle 95 % of bootstrap values, NaN left out; None where they do not differ and so tell nothing."""
+    known = drawn[~np.isnan(drawn)]
+    if len(known) == 0 or np.ptp(known) < SAME:
+        return None
+    low, high = np.quantile(known, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _blocks(size: int, draws: int) -> list[int]:
+    """How many draws of `size` things are made at a time."""
+    block = max(1, DRAWN_AT_ONCE // size)
+    return [min(block, draws - start) for start in range(0, draws, block)]

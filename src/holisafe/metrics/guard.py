@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 from ..runs.scores import Cell
 from ..taxonomy import IMAGE_LABELS, SAFE
-from .bootstrap import percentiles, resamples
-from .estimates import ratio
+from .estimates import percentiles, ratio, resamples
 from .intervals import Floats, Ints
 from .rates import Mask, Outcomes
 from .slopes import auprc_slopes, auroc_slopes, binary_f1_slopes, macro_f1_slopes, normal_interval

@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..runs.scores import Cell
-from .bootstrap import SAME
-from .estimates import drawn_sums, ratio, shared_totals
+from .estimates import SAME, drawn_sums, ratio, shared_totals
 from .intervals import Floats
 from .measured import of_verdicts
 from .measures import COMPARED, MEASURES, lower_is_better, measures, outcomes

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from ..guard.loss import IGNORED
+from ..guard.head import IGNORED
 
 
 def inverse_frequency(label_ids: Iterable[int], labels: int, cap: float) -> Tensor:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..guard.conversation import answer_text, encode, join, prompt_text
-from ..guard.loss import IGNORED
+from ..guard.head import IGNORED
 from ..records import Message, Picture
 from .examples import UTILITY, Example
 from .vision_cache import VisionCache

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers.utils.generic import ModelOutput
 
-from ..guard.head import HEAD
-from ..guard.loss import guard_loss
+from ..guard.head import HEAD, guard_loss
 from .collator import Collator
 from .examples import Example
 

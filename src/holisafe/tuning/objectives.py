@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..guard import is_guarded
-from ..guard.loss import IGNORED
+from ..guard.head import IGNORED
 
 if TYPE_CHECKING:
     from .recipe import Objective

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..guard.conversation import SEQUENCES
-from ..guard.loss import IGNORED
+from ..guard.head import IGNORED
 
 FAMILIES: Final = frozenset(
     {"llava", "internvl", "smolvlm", "idefics3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v", "mistral3"}

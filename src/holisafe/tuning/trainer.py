@@ -22,8 +22,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from ..errors import InputError
 from ..guard import labels_of
 from ..guard.conversation import give_pad_token
-from ..guard.head import HEAD
-from ..guard.loss import guard_loss
+from ..guard.head import HEAD, guard_loss
 from .balance import inverse_frequency
 from .collator import Collator, end_tokens
 from .examples import Example

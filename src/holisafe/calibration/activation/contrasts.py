@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from ...errors import InputError
+from ...guard.quiet import quiet
 from ...records import Request, Response, Sample
 from ..base import stream
 
@@ -113,7 +114,6 @@ def _answers(target: HuggingFaceTarget, benchmark: Benchmark, unsafe: Sequence[S
 
 def _refusals(target: HuggingFaceTarget, benchmark: Benchmark, unsafe: Sequence[Sample]) -> Contrasted:
     """A quarter of the pairs for each class, by the mean log-likelihood of their references: nothing is judged."""
-    from .likelihood import mean_log_likelihoods
 
     readings = [
         (benchmark.request(sample, target.settings), sample.reference or "") for sample in _referred(benchmark, unsafe)
@@ -137,3 +137,17 @@ def _respond(target: HuggingFaceTarget, requests: Sequence[Request]) -> list[Res
         return [response async for response in target.respond(stream(requests))]
 
     return asyncio.run(collect())
+
+
+WINDOW = 16
+"""Batches' worth of conversations whose images are open at a time."""
+
+
+def mean_log_likelihoods(target: HuggingFaceTarget, readings: Sequence[Reading]) -> list[float]:
+    """The mean log-probability of each answer's tokens, its end of turn included, after its conversation."""
+    step, values = WINDOW * target.batch_size, list[float]()
+    with quiet():
+        for start in range(0, len(readings), step):
+            window = [target.passage(*one) for one in readings[start : start + step]]
+            values += target.mean_log_likelihoods(window)
+    return values

@@ -72,7 +72,7 @@ class UnsafeWeights(Calibrated):
         super().__init__(target, METHOD, told, file=learned.content, alpha=options.alpha)
 
     def asking(self) -> AbstractContextManager[None]:
-        from ..weight.patch import scaled
+        from ..weight.layers import scaled
 
         return scaled(self.layers, self.marked, self.alpha)
 

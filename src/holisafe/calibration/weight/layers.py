@@ -1,13 +1,24 @@
-"""The linear layers whose single weights a method may change, by their names in the model."""
+"""The linear layers whose single weights a method may change, by their names in the model; and a patch that scales such
+weights for a while and puts every one back bit for bit."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Indices = Tensor | npt.NDArray[np.int64]
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ...errors import InputError
 
@@ -68,3 +79,31 @@ def _check(name: str, weight: torch.Tensor, owners: Mapping[int, Sequence[str]])
     others = [other for other in owners[id(weight)] if other != f"{name}.weight"]
     if others:
         raise InputError(f"{name} shares its weights with {others[0].removesuffix('.weight')}")
+
+
+@contextmanager
+def scaled(layers: Mapping[str, nn.Linear], marked: Mapping[str, Indices], alpha: float) -> Iterator[None]:
+    """Within it, the marked weights of each layer (flat indices into [out, in]) are multiplied by `alpha`.
+
+    Afterwards, also after an exception, they hold the very values they had: these are kept, not computed back, for
+    alpha may be 0, and x * 0.5 / 0.5 is not x for every bfloat16. Patches may be nested, the inner one ending first.
+    """
+    with ExitStack() as patches:
+        for name, layer in layers.items():
+            patches.enter_context(_scaled_weight(layer.weight, marked[name], alpha))
+        yield
+
+
+@contextmanager
+def _scaled_weight(weight: Tensor, indices: Indices, alpha: float) -> Iterator[None]:
+    columns = weight.shape[1]
+    places = torch.as_tensor(indices, dtype=torch.int64, device=weight.device)
+    at = (places // columns, places % columns)
+    with torch.no_grad():
+        before = weight[at].clone()
+        weight[at] = before * alpha
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            weight[at] = before
