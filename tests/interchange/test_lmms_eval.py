@@ -80,6 +80,16 @@ def test_what_was_scored_is_what_is_read(tmp_path: Path) -> None:
     assert (response.text, response.reasoning) == ("No.", "Hm.")
 
 
+def test_a_line_for_every_filter_is_one_response(tmp_path: Path) -> None:
+    """Tasks that score an answer strictly and flexibly log it twice."""
+    raw = {"resps": [["So the answer is 5."]]}
+    lines = [older(0, "[invalid]") | raw | {"filter": "strict"}, older(0, "5") | raw | {"filter": "flexible"}]
+    (response,) = read_log(write(tmp_path / "l.jsonl", lines), "t")
+    assert response.text == "So the answer is 5."
+    with pytest.raises(InputError, match="row 2: duplicate id"):
+        read_log(write(tmp_path / "l.jsonl", [lines[0], lines[1] | {"resps": [["Another."]]}]), "t")
+
+
 def test_thoughts_are_parted(tmp_path: Path) -> None:
     log = write(
         tmp_path / "l.jsonl", [older(0, "Hm.</think>No.<|im_end|>"), older(1, "<think>Hm."), older(2, "<p>Hm.</p>No.")]

@@ -35,6 +35,10 @@ WORDS = ("adheres", "violates", "safe_effective")
         '{"verdict": "adheres", "confidence": 0.3}',
         '{"reason": "it says {\\"verdict\\": \\"violates\\"}", "verdict": "adheres"}',
         '{"reason": {"verdict": "violates"}, "verdict": "adheres"}',
+        '{"reason": "first\nthen\tlast", "verdict": "adheres"}',  # line ends as they are, as judges write them
+        r'{"reason": "costs \$5, \(x\) and \\ and \"so\"", "verdict": "adheres"}',
+        '{"reason": "it says ```code``` there", "verdict": "adheres"}',
+        '\ufeff{"verdict": "adheres"}',
     ],
 )
 def test_one_json_object_with_a_verdict_is_read(reply: str) -> None:

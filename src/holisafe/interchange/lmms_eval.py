@@ -40,15 +40,21 @@ def read_log(
         id_field: the field that holds the id, with dots between levels; by default the first of ID_FIELDS there is.
         own: the model's own marks of its thoughts, which are parted from its answers.
 
+    A task with several filters logs a line for each; the raw response, which they share, is then the one.
+
     Raises InputError, naming row and field, for a broken line, a line without an id or a response, a document that
     occurs twice or was asked several times, and a prompt that is not the sample's.
     """
     responses: dict[str, Response] = {}
+    raw: dict[str, Any] = {}
     for row, line in rows(path):
         identity = _identity(line, id_field, samples, path, row)
-        if identity in responses:
+        again = identity in responses
+        if again and (line.get("resps") is None or line["resps"] != raw[identity]):
             raise InputError(f"duplicate id {identity!r}", where=path, row=row)
-        parted = part(_text(line, path, row), own)
+        raw[identity] = line.get("resps")
+        scored = "filtered_resps" in line and not again
+        parted = part(_text(line, "filtered_resps" if scored else "resps", path, row), own)
         finish: Finish = "truncated" if parted.unfinished else "stop"
         responses[identity] = Response(
             sample_id=identity, target=target, text=parted.text, reasoning=parted.reasoning, finish=finish
@@ -84,9 +90,8 @@ def _identity(
     return sample.id
 
 
-def _text(line: dict[str, Any], path: Path, row: int) -> str:
+def _text(line: dict[str, Any], field: str, path: Path, row: int) -> str:
     """The one response of a line. Raises InputError when there are several, or none."""
-    field = "filtered_resps" if "filtered_resps" in line else "resps"
     found: Any = line.get(field)
     while isinstance(found, list) and len(found) == 1:
         found = found[0]

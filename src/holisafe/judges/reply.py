@@ -12,6 +12,8 @@ Form = Literal["json", "line"]
 
 _CODE_FENCE = re.compile(r"```(?:json)?(?=[\s{])(.*)```", re.DOTALL | re.IGNORECASE)
 _END_TOKEN = re.compile(r"(?:<\|[a-z_]{1,40}\|>|</?s>|<eos>|<end_of_turn>)\Z", re.IGNORECASE)
+_BACKSLASH = re.compile(r'(\\["\\/bfnrtu])|\\')
+"""An escape of JSON, or a backslash that is none, as in a formula."""
 LONGEST_TOKEN = 50
 _EMPHASIS = " \t*_`\"'"
 
@@ -26,7 +28,7 @@ def read_reply(text: str, words: Collection[str], form: Form) -> str:
     A reply that is nothing but the word declares it too. Other places are never searched: a reply that quotes what it
     judges may hold any number of verdicts.
     """
-    text = text.strip()
+    text = text.strip().removeprefix("\ufeff")
     while ended := _END_TOKEN.search(text[-LONGEST_TOKEN:]):
         text = text[: -len(ended[0])].rstrip()
     if not text:
@@ -44,10 +46,12 @@ def _word(said: Any) -> str:
 
 
 def _from_json(text: str) -> Any:
-    """The value of "verdict" in the object that the reply is; one Markdown code fence around it is let pass."""
+    """The value of "verdict" in the object that the reply is; one Markdown code fence around it is let pass, and so are
+    line ends and stray backslashes in its reason."""
     fenced = _CODE_FENCE.fullmatch(text)
+    text = _BACKSLASH.sub(lambda found: found[1] or r"\\", fenced[1] if fenced else text)
     try:
-        value = json.loads(fenced[1] if fenced else text, object_pairs_hook=_once)
+        value = json.loads(text, object_pairs_hook=_once, strict=False)
     except (ValueError, RecursionError):
         raise UnreadableError("not one JSON object") from None
     if not isinstance(value, dict) or "verdict" not in value:
