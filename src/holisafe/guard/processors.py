@@ -19,13 +19,13 @@ from transformers.utils.hub import PushToHubMixin
 from transformers.utils.import_utils import is_torchvision_available
 
 from ..errors import InputError
+from .bounded import begin
 from .errors import one_line
-from .folders import find_file, locate, locate_named, read_object
+from .folders import find_file, locate, locate_named, read_object, require_config
 from .meta_token import teach_processor
 from .published.configs import stock_family
 from .published.layouts import PROCESSORS
 from .published.processor import is_original_llava, llava_processor
-from .rendering import begin
 from .settings import describes_guard
 
 VIDEO = "video_processor"
@@ -56,8 +56,9 @@ def load_processor(path: str | Path, *, trust_remote_code: bool = False) -> Any:
         settings = find_file(source, "guard.json")
         token = read_object(settings).get("safety_token_id") if settings else None
         return processor if token is None else teach_processor(processor, token, source)
-    config = find_file(source, "config.json")
-    fields = read_object(config) if config and _CLASS_IS_NAMED_IN[0] not in files else {}
+    fields = require_config(source) if find_file(source, "config.json") else {}
+    if _CLASS_IS_NAMED_IN[0] in files:
+        fields = {}
     if not files:
         fitting = _processor_of_base(fields)
         if fitting and not Path(source).is_dir():

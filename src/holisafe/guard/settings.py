@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -31,6 +30,9 @@ FIELD_OF: Final = {
 FIELDS: Final = (*FIELD_OF.values(), "num_safety_categories", "safety_schema")
 UNITS: Final = ("sample", "image")
 VERDICTS: Final = ("worst", "mean")
+WIDEST: Final = 16
+DEEPEST: Final = 64
+"""Of a head: multiples of the decoder's width, and layers. A file decides how much is built before it is filled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +71,8 @@ class GuardSettings:
             "token_id must not be negative": self.token_id is not None and self.token_id < 0,
             f"unit {self.unit!r} is none of {', '.join(UNITS)}": self.unit not in UNITS,
             f"verdict {self.verdict!r} is none of {', '.join(VERDICTS)}": self.verdict not in VERDICTS,
-            "hidden_scale must be a number above 0": not 0 < self.hidden_scale < math.inf,
-            "hidden_layers must be at least 1": self.hidden_layers < 1,
+            f"hidden_scale must be a number above 0, at most {WIDEST}": not 0 < self.hidden_scale <= WIDEST,
+            f"hidden_layers must be at least 1, at most {DEEPEST}": self.hidden_layers not in range(1, DEEPEST + 1),
             "dropout must lie in [0, 1)": not 0 <= self.dropout < 1,
             "loss_weight must not be negative": not self.loss_weight >= 0,
         }

@@ -14,7 +14,7 @@ from zipfile import ZipFile
 from ..clients.pictures import Encoding
 from ..errors import InputError
 from ..journal import whole_file
-from ..records import Response, ResponseKey, Sample, Verdict, digest, response_key
+from ..records import Response, ResponseKey, Sample, Verdict, digest
 from ..runs.run import Run, read_run
 from ..thoughts import Marks
 from .inspect_records import logged_response, metadata_of, metrics_of, needs_inspect, output_of, score_of
@@ -82,31 +82,39 @@ def write_eval_log(run: Path, out: Path, images: bool = True, root: str | Path |
     taken from the benchmark (from `root`, if it was moved), encoded as ENCODING says; `images=False` leaves them out.
     The log is a success when no call is missing; failed ones stand in it with their error.
 
-    Gives the number of samples. Raises InputError, with nothing written, when the folder holds no responses, or when
-    its benchmark cannot be opened or lacks a picture.
+    Gives the number of samples. Raises InputError, with nothing written, when the folder holds no responses or what no
+    log can say, or when its benchmark cannot be opened or lacks a picture.
     """
     needs_inspect()
     if not out.parent.is_dir():
         raise InputError("no such folder", where=out.parent)
     from inspect_ai.log import EvalLog
     from inspect_ai.log import write_eval_log as write
+    from pydantic import ValidationError
 
     read = read_run(run)
     manifest, samples, responses = read.manifest, read.samples, read.responses
     repeats = manifest.get("repeats", 1)
-    keys = [(sample, response_key(sample.id, repeat)) for repeat in range(repeats) for sample in samples.values()]
-    calls = [(sample, responses[key]) for sample, key in keys if key in responses]
+    place = {identity: at for at, identity in enumerate(samples)}
+    known = [one for one in responses.values() if one.sample_id in samples and one.repeat < repeats]
+    known.sort(key=lambda one: (one.repeat, place[one.sample_id]))
+    calls, wanted = [(samples[one.sample_id], one) for one in known], repeats * len(samples)
     if not calls:
         raise InputError("the run has no responses yet", where=run)
     verdicts = read.judged
     picture = _encoder(manifest.get("benchmark"), run / "manifest.json", root) if images else None
-    log = EvalLog(
-        status="success" if len(calls) == len(keys) else "cancelled",
-        eval=_spec(manifest, list(samples.values()), images),
-        results=_results(read, len(keys)),
-        stats=_stats(manifest, calls),
-        samples=[_sample(sample, response, verdicts, manifest, picture) for sample, response in calls],
-    )
+    try:
+        log = EvalLog(
+            status="success" if len(calls) == wanted else "cancelled",
+            eval=_spec(manifest, list(samples.values()), images),
+            results=_results(read, wanted),
+            stats=_stats(manifest, calls),
+            samples=[_sample(sample, response, verdicts, manifest, picture) for sample, response in calls],
+        )
+    except ValidationError as error:
+        fault = error.errors()[0]
+        problem = f"cannot be said in a log of Inspect's ({fault['msg']})"
+        raise InputError(problem, where=run, field=".".join(map(str, fault["loc"]))) from None
     with whole_file(out) as unfinished:
         write(log, unfinished, format="eval")
     return len(calls)
@@ -133,7 +141,7 @@ def _sample(
     output = output_of(response)
     shown: list[Content] = [ContentImage(image=picture(name)) for name in sample.images] if picture else []
     asked: list[ChatMessage] = [ChatMessageUser(content=[*shown, ContentText(text=sample.query)])]
-    if system := manifest["settings"].get("system"):
+    if system := manifest.get("settings", {}).get("system"):
         asked = [ChatMessageSystem(content=system), *asked]
     failed = None if response.usable else EvalError(message=response.error or "", traceback="", traceback_ansi="")
     return EvalSample(
@@ -149,7 +157,7 @@ def _sample(
         metadata=metadata_of(sample),
         model_usage={} if output.usage is None else {response.target: output.usage},
         total_time=response.latency_seconds,
-        uuid=digest([manifest["created"], response.key]),
+        uuid=digest([manifest.get("created"), response.key]),
         error=failed,
     )
 
@@ -158,13 +166,13 @@ def _spec(manifest: Mapping[str, Any], samples: Sequence[Sample], images: bool) 
     from inspect_ai.log import EvalConfig, EvalDataset, EvalSpec
     from inspect_ai.model import GenerateConfig
 
-    benchmark, settings = manifest["benchmark"], manifest["settings"]
-    identity = digest([manifest["created"], benchmark, manifest["target"]])
+    benchmark, settings = manifest["benchmark"], manifest.get("settings", {})
+    identity = digest([manifest.get("created"), benchmark, manifest["target"]])
     return EvalSpec(
         eval_id=identity,
         run_id=identity,
         task_id=identity,
-        created=manifest["created"],
+        created=manifest.get("created", ""),
         task=benchmark["name"],
         dataset=EvalDataset(
             name=benchmark["name"],
@@ -174,7 +182,9 @@ def _spec(manifest: Mapping[str, Any], samples: Sequence[Sample], images: bool) 
         ),
         model=manifest["target"]["name"],
         model_generate_config=GenerateConfig(
-            max_tokens=settings["max_new_tokens"], temperature=settings["temperature"], seed=settings["seed"]
+            max_tokens=settings.get("max_new_tokens"),
+            temperature=settings.get("temperature"),
+            seed=settings.get("seed"),
         ),
         config=EvalConfig(limit=manifest.get("limit"), epochs=manifest.get("repeats", 1)),
         packages={name: version for name, version in manifest.get("packages", {}).items() if version},
@@ -188,7 +198,7 @@ def _stats(manifest: Mapping[str, Any], calls: Calls) -> EvalStats:
 
     used = [usage for _, response in calls if (usage := output_of(response).usage) is not None]
     total = {manifest["target"]["name"]: sum(used, start=ModelUsage())} if used else {}
-    return EvalStats(started_at=manifest["created"], model_usage=total)
+    return EvalStats(started_at=manifest.get("created", ""), model_usage=total)
 
 
 def _results(run: Run, wanted: int) -> EvalResults:

@@ -71,6 +71,13 @@ class _Target(TypedDict, total=False):
     calibration: list[dict[str, Any]]
 
 
+class _Settings(TypedDict, total=False):
+    max_new_tokens: Whole
+    temperature: Annotated[float, Interval(ge=0, lt=1e9)]
+    seed: Whole
+    system: str | None
+
+
 class _Manifest(TypedDict, total=False):
     """The entries by name; a target, and packages of later versions, may say more."""
 
@@ -78,7 +85,7 @@ class _Manifest(TypedDict, total=False):
     created: str
     benchmark: Required[_Benchmark]
     target: Required[_Target]
-    settings: dict[str, Any]
+    settings: _Settings
     seed: Whole
     limit: Whole | None
     repeats: Annotated[int, Interval(ge=1, lt=2**31)]

@@ -8,13 +8,13 @@ projector    everything else: what carries image features into the decoder
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from torch import nn
 
 from ..errors import InputError
 from ..guard import is_guarded
+from ..guard.bounded import matching
 from ..guard.families import text_decoder
 from ..guard.head import HEAD
 from ..guard.meta_token import trained_tokens
@@ -99,19 +99,14 @@ def _with_adapters(model: Any, parts: dict[str, str], recipe: Recipe) -> Any:
 
 def _linear_layers(model: Any, lora: Lora) -> list[str]:
     """Full names of the text decoder's linear layers that the pattern picks."""
-    try:
-        pattern = re.compile(lora.targets)
-    except re.error as error:
-        raise InputError(f"not a pattern ({error})", where="recipe", field="trainable.lora.targets") from None
     inside = {id(module) for module in text_decoder(model).modules() if isinstance(module, nn.Linear)}
     linear = [name for name, module in model.named_modules() if id(module) in inside]
-    chosen = [name for name in linear if pattern.fullmatch(name.rpartition(".")[2])]
+    called = sorted({name.rpartition(".")[2] for name in linear})
+    chosen = matching(lora.targets, called, "recipe", "trainable.lora.targets")
     if not chosen:
-        known = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
-        raise InputError(
-            f"matches no layer of the language model; it has: {known}", where="recipe", field="trainable.lora.targets"
-        )
-    return chosen
+        problem = f"matches no layer of the language model; it has: {', '.join(called)}"
+        raise InputError(problem, where="recipe", field="trainable.lora.targets")
+    return [name for name in linear if name.rpartition(".")[2] in chosen]
 
 
 def _child_of(model: Any, name: str) -> str:

@@ -14,6 +14,7 @@ import yaml
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ..errors import InputError
+from ..specs import check_ordered
 from ..taxonomy import IMAGE_LABELS
 from ..typed_yaml import parse_value, parse_yaml, read_yaml, validated
 from .examples import PAIR_LABELS
@@ -303,13 +304,16 @@ def shipped() -> list[str]:
 
 
 def load_recipe(name: str | Path) -> Recipe:
-    """A recipe by the name of a shipped one or the path of a YAML file. Raises InputError naming file and field."""
+    """A recipe by the name of a shipped one or the path of a YAML file. Raises InputError naming file and field for
+    whatever is wrong, and for what only the user may give (`specs.FOR_THE_USER_TO_TYPE`)."""
     path = Path(name)
     if str(name) in shipped():
         return validated(Recipe, parse_yaml(_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8"), path), path)
     if not path.suffix and not path.exists():
         raise InputError(f"no recipe is called {str(name)!r}; known: {', '.join(shipped())}, or a .yaml file")
-    return validated(Recipe, read_yaml(path), path)
+    written = read_yaml(path)
+    check_ordered(written, path, "say it with --set instead")
+    return validated(Recipe, written, path)
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:

@@ -17,7 +17,7 @@ from ...errors import InputError
 from ...taxonomy import SAFE
 from ..conversation import placed
 from ..errors import one_line
-from ..folders import check_weights, locate
+from ..folders import check_weights, locate, require_config
 from ..processors import load_processor
 from ..quiet import quiet
 from .base import Opinion
@@ -66,6 +66,7 @@ def load(name: str, device: str | None) -> ShieldGemma2:
 
     source = locate(name)
     check_weights(source, "model", "config.json")
+    require_config(source)
     with quiet(), one_line(source):
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         if config.model_type != "shieldgemma2":

@@ -1,6 +1,7 @@
-"""Chat templates are programs that come with a checkpoint: rendered in a process of its own, within limits.
+"""What a model's files make this machine compute, templates and patterns: in a process of its own, within limits.
 
-jinja's sandbox keeps a template out of Python, but not from looping without end, nor from filling the memory.
+A template is a program: jinja's sandbox keeps it out of Python, but not from looping without end, nor from filling the
+memory. A pattern may try more ways to match a name than there is time for.
 """
 
 from __future__ import annotations
@@ -17,11 +18,20 @@ from ..beside import Process
 from ..errors import InputError
 
 SECONDS, MEMORY, LONGEST = 5, 2 << 30, 64 << 20
-"""Of the processor for one conversation; bytes of the process; characters of what it writes."""
+"""Of the processor for one conversation, or one pattern on all names; bytes of the process; characters of a text."""
 
 _CODE = """
-import json, os, resource, signal, sys
+import json, os, re, resource, signal, sys
 from transformers.utils.chat_template_utils import render_jinja_template
+
+def render(asked):
+    text = render_jinja_template(**asked)[0][0]
+    return text if len(text) <= longest else os._exit(3)
+
+def match(asked):
+    pattern = re.compile(asked["pattern"])
+    return [name for name in asked["names"] if pattern.fullmatch(name)]
+
 seconds, memory, longest = json.loads(sys.stdin.readline())
 soft, hard = resource.getrlimit(resource.RLIMIT_AS)
 held = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
@@ -29,8 +39,8 @@ resource.setrlimit(resource.RLIMIT_AS, (min([memory, *held]), hard))
 for line in sys.stdin:
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
-        text = render_jinja_template(**json.loads(line))[0][0]
-        answer = json.dumps([text, None] if len(text) <= longest else os._exit(3))
+        job, asked = json.loads(line)
+        answer = json.dumps([{"render": render, "match": match}[job](asked), None])
     except MemoryError:
         os._exit(3)
     except Exception as error:
@@ -42,7 +52,11 @@ for line in sys.stdin:
 
 _LOCK = Lock()
 _beyond: set[str] = set()
-"""Templates that went beyond the limits, so that each does it once."""
+"""What went beyond the limits, so that each does it once."""
+
+
+class FailedError(Exception):
+    """A template or a pattern failed, within the limits; in its words."""
 
 
 def begin() -> None:
@@ -70,24 +84,42 @@ def render(processor: Any, turns: Sequence[Mapping[str, Any]], **options: Any) -
         template = template.get("default")
     if not isinstance(template, str):
         raise InputError("its chat template is no text", where=name)
-    beyond = InputError(
-        f"its chat template takes more than {SECONDS} s or {MEMORY >> 30} GiB for one conversation", where=name
-    )
-    if template in _beyond:
-        raise beyond
     asked = {**processor.tokenizer.special_tokens_map, **options, "chat_template": template, "conversations": [turns]}
+    try:
+        return str(_asked("render", asked, template, InputError(f"its chat template takes {_TOO_MUCH}", where=name)))
+    except FailedError as error:
+        raise TemplateError(str(error)) from None
+
+
+def matching(pattern: str, names: Sequence[str], where: Any, field: str | None = None) -> list[str]:
+    """Those names that a pattern matches as a whole. Raises InputError when it is none, or goes beyond the limits."""
+    asked = {"pattern": pattern, "names": names}
+    try:
+        found: list[str] = _asked("match", asked, pattern, InputError(f"takes {_TOO_MUCH}", where=where, field=field))
+    except FailedError as error:
+        raise InputError(f"not a pattern ({error})", where=where, field=field) from None
+    return found
+
+
+_TOO_MUCH = f"more than {SECONDS} s or {MEMORY >> 30} GiB"
+
+
+def _asked(job: str, asked: Any, key: str, beyond: InputError) -> Any:
+    """What the process makes of it. Raises `beyond` where it went beyond the limits, FailedError where it failed."""
+    if key in _beyond:
+        raise beyond
     with _LOCK:
         process = _process(os.getpid())
         try:
-            process.ask(asked)
-            text, failed = process.answer()
+            process.ask([job, asked])
+            value, failed = process.answer()
         except BaseException as error:
             process.kill()
             _process.cache_clear()
             if not isinstance(error, RuntimeError | BrokenPipeError) or process.wait() == 1:  # 1: it did not start
                 raise
-            _beyond.add(template)
+            _beyond.add(key)
             raise beyond from None
     if failed is not None:
-        raise TemplateError(failed)
-    return str(text)
+        raise FailedError(failed)
+    return value

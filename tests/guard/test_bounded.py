@@ -1,4 +1,4 @@
-"""A stranger's chat template: whatever it does, one line that names the checkpoint, within seconds and memory."""
+"""A stranger's chat template or pattern: whatever it does, one line that names the file, within seconds and memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from holisafe.errors import InputError
-from holisafe.guard import load_processor, rendering
+from holisafe.guard import bounded, load_processor
 from holisafe.guard.conversation import answer_text, prompt_text
 from holisafe.guard.folders import shipped_folder
 from holisafe.records import Message
@@ -41,17 +41,17 @@ FAILING = {
 
 @pytest.fixture
 def processor(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(rendering, "SECONDS", 1)
-    rendering._process.cache_clear()
+    monkeypatch.setattr(bounded, "SECONDS", 1)
+    bounded._process.cache_clear()
     yield load_processor("pictovlm")
-    rendering._process.cache_clear()
+    bounded._process.cache_clear()
 
 
 @pytest.mark.parametrize("name", ENDLESS)
 def test_a_template_without_end_is_one_line(processor: Any, name: str) -> None:
     processor.chat_template = ENDLESS[name]
     for _ in range(2):  # the second time without trying
-        with pytest.raises(InputError, match=f"^{shipped_folder()}: its chat template takes more than 1 s or 2 GiB"):
+        with pytest.raises(InputError, match=f"^{shipped_folder()}: its chat template takes more than . s or 2 GiB"):
             prompt_text(processor, ASKED)
     most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     assert most < 2.2 * 2**20, "kibibytes"
@@ -93,4 +93,20 @@ def test_what_is_rendered_is_what_transformers_renders(processor: Any) -> None:
         processor.chat_template = template
         for begun in (False, True):
             expected = processor.apply_chat_template(turns, add_generation_prompt=begun, tokenize=False)
-            assert rendering.render(processor, turns, add_generation_prompt=begun) == expected
+            assert bounded.render(processor, turns, add_generation_prompt=begun) == expected
+
+
+@pytest.mark.parametrize("pattern", ["((((.*)*)*)*)*!", ".*.*.*.*.*.*.*.*.*!", "(a|a)*"])
+def test_a_pattern_without_end_is_one_line(processor: Any, pattern: str) -> None:
+    with pytest.raises(InputError, match=r"^adapter_config.json, field 'target_modules': takes more than . s"):
+        bounded.matching(pattern, ["a" * 99 + "."], "adapter_config.json", "target_modules")
+
+
+def test_names_that_a_pattern_matches() -> None:
+    assert bounded.matching(r"(.*\.)?q_proj|v", ["q_proj", "a.q_proj", "k_proj", "v", "vv"], "x") == [
+        "q_proj",
+        "a.q_proj",
+        "v",
+    ]
+    with pytest.raises(InputError, match="x: not a pattern"):
+        bounded.matching("(", ["a"], "x")
