@@ -103,5 +103,5 @@ def show(
         return
     told = {"method": learned.method, **learned.facts}
     rows = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in told.items()]
-    rows += [(f"tensor {name}", f"{array.dtype} {list(array.shape)}") for name, array in learned.tensors.items()]
+    rows += [(name, f"tensor, {array.dtype} {list(array.shape)}") for name, array in learned.tensors.items()]
     screen().print(Grid("", ("What", "Value"), tuple(rows)))
