@@ -8,6 +8,8 @@ import pytest
 
 from cli.judged_runs import HUMAN, JUDGES, make_run
 from holisafe.cli import app
+from holisafe.metrics.run_scores import run_scores
+from holisafe.runs.run import read_run
 
 
 def holisafe(*args: str | Path) -> int:
@@ -61,19 +63,22 @@ def test_models_are_ordered_alike_by_judges(tmp_path: Path, capsys: pytest.Captu
     assert agreed(capsys, *runs[:2])["rank_correlation"] == {}
 
 
-@pytest.mark.parametrize("people", [0, 60])
+@pytest.mark.parametrize(("people", "width"), [(0, 100), (60, 60), (60, 80), (60, 120)])
 def test_on_screen(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, people: int
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, people: int, width: int
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", str(width))
     runs = [make_run(tmp_path / f"m{i}", wrong, people=people) for i, wrong in enumerate((0.1, 0.3, 0.5))]
     assert holisafe("agreement", *runs, "--draws", "200") == 0
     said = capsys.readouterr().out
-    assert max(map(len, said.splitlines())) <= 100
+    assert max(map(len, said.splitlines())) <= width
     assert "…" not in said
+    for line in said.splitlines():
+        assert line.count("[") == line.count("]"), "an interval is in two"
+    told = " ".join(said.split())
     for words in ("What each judge finds", "Cohen's kappa", "Fleiss' kappa", "unanimous of the judges", "Spearman"):
-        assert words in said
-    assert ("prediction-powered" in said) is ("random part" in said) is bool(people)
+        assert words in told
+    assert ("prediction-powered" in told) is ("random part" in told) is bool(people)
     assert "text 0." not in said
 
 
@@ -87,3 +92,14 @@ def test_one_judge_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert holisafe("agreement", tmp_path) == 2
     assert "no manifest.json" in capsys.readouterr().err
+
+
+def test_a_rate_has_the_interval_that_the_run_gives_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_run(tmp_path / "a", 0.4)
+    run = read_run(folder)
+    of_run = run_scores(run.answers, run.verdicts).judges
+    for judge, cells in agreed(capsys, folder)["runs"]["a"]["judges"].items():
+        if judge in JUDGES:
+            assert cells["rr"] == of_run[judge].rr.to_json()
+            assert cells["masr_pooled"] == of_run[judge].masr_pooled.to_json()
+            assert cells["masr_macro"] == of_run[judge].masr_macro.to_json()

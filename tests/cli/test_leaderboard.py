@@ -73,10 +73,10 @@ def test_published_rows_stand_beside_one_judge(
 def test_on_screen(
     runs: list[Path], published: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "120")
     assert holisafe("leaderboard", *runs, "--judge", "majority", "--published", published, "--draws", "200") == 0
     said = capsys.readouterr().out
-    assert max(map(len, said.splitlines())) <= 100
+    assert max(map(len, said.splitlines())) <= 120
     assert "…" not in said
     for words in ("by majority, ranked by masr_pooled", "1 [1, 1]", "n=3408", "(published)", "pooled over pairs"):
         assert words in said

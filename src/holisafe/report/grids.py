@@ -93,9 +93,11 @@ class Grid:
         if room < 0:
             return None
 
-        def order(n: int) -> tuple[bool, float]:
-            """Words grow first, and evenly; then numbers, the nearest to be whole before others."""
-            return numeric[n], most[n] - least[n] if numeric[n] else least[n] / most[n]
+        def order(n: int) -> tuple[float, ...]:
+            """Words grow first, and evenly; then the numbers with most lines, of these the nearest to be whole."""
+            if not numeric[n]:
+                return (0, least[n] / most[n])
+            return (1, -max(_parted(row[n], least[n]).count("\n") for row in rows), most[n] - least[n])
 
         while room and (growing := [n for n in range(len(least)) if least[n] < most[n]]):
             least[min(growing, key=order)] += 1
