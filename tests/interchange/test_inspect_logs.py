@@ -24,6 +24,7 @@ from inspect_ai.log import (
     EvalSample,
     EvalSampleLimit,
     EvalSpec,
+    ProvenanceData,
     read_eval_log,
 )
 from inspect_ai.log import write_eval_log as write_with_inspect
@@ -223,6 +224,14 @@ def test_responses_of_somebody_elses_log(tmp_path: Path) -> None:
         ),
         EvalSample(id="twelve", epoch=1, input="q", target="", output=output(""), error=failure),
         EvalSample(id="thirteen", epoch=1, input="q", target="", output=output("<plan>t</plan>Yes.")),
+        EvalSample(
+            id="fourteen",
+            epoch=1,
+            input="q",
+            target="",
+            output=output("n"),
+            invalidation=ProvenanceData(author="a", reason="another prompt"),
+        ),
     ]
     found = {response.sample_id: response for response in read_responses(foreign(tmp_path, samples))}
     assert {response.target for response in found.values()} == {"openai/gpt-x"}
@@ -240,7 +249,9 @@ def test_responses_of_somebody_elses_log(tmp_path: Path) -> None:
         "eleven": "truncated",
         "twelve": "error",
         "thirteen": "stop",
+        "fourteen": "error",
     }
+    assert (found["fourteen"].text, found["fourteen"].error) == ("", "invalidated: another prompt")
     assert found["1"].usage == {"input_tokens": 432, "output_tokens": 5}
     assert (found["1"].cost, found["1"].latency_seconds, found["two"].usage) == (0.01, 2.5, {})
     assert (found["four"].text, found["four"].error) == ("d", "policy")

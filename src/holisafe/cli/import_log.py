@@ -74,4 +74,6 @@ def _write(responses: list[Response], out: Path) -> None:
     if not out.parent.is_dir():
         raise InputError("no such folder", where=out.parent)
     write_text(out, "".join(to_line(response) + "\n" for response in responses))
-    print(f"{out}: {len(responses):,} responses; next: holisafe run BENCH --target replay/{out} ...")
+    failed = sum(not response.usable for response in responses)
+    told = f"{len(responses):,} responses" + (f", {failed:,} of them failed calls" if failed else "")
+    print(f"{out}: {told}; next: holisafe run BENCH --target replay/{out} ...")

@@ -146,13 +146,15 @@ def logged_response(sample: EvalSample, target: str, own: Marks | None = None) -
     """The response in one sample of a log.
 
     A sample that failed after its model had answered, as where a scorer crashed, keeps the answer with what went wrong
-    as its `error`; one that failed before is an error. An answer that one of Inspect's limits cut off is truncated.
+    as its `error`; one that failed before is an error, and so is one that people have invalidated. An answer that one
+    of Inspect's limits cut off is truncated.
     """
+    withdrawn = f"invalidated: {sample.invalidation.reason or 'no reason given'}" if sample.invalidation else None
     failure = sample.error.message if sample.error else None
     limit = f"stopped at Inspect's limit of {sample.limit.type}" if sample.limit is not None else None
-    answered = not sample.output.empty and bool(sample.output.completion.strip() or failure is None)
+    answered = not (sample.output.empty or withdrawn) and bool(sample.output.completion.strip() or failure is None)
     found = response_of(
-        str(sample.id), sample.epoch, target, sample.output, None if answered else failure or limit, own
+        str(sample.id), sample.epoch, target, sample.output, None if answered else withdrawn or failure or limit, own
     )
     if not answered or not found.usable:
         return found
