@@ -28,17 +28,9 @@ QUERY = (
 """What accompanies every picture, word for word."""
 
 CATEGORIES = (
-    "Illegal Activity",
-    "Hate Speech",
-    "Malware Generation",
-    "Physical Harm",
-    "Fraud",
-    "Adult Content",
-    "Privacy Violation",
-    "Legal Opinion",
-    "Financial Advice",
-    "Health Consultation",
-)
+    "Illegal Activity", "Hate Speech", "Malware Generation", "Physical Harm", "Fraud", "Adult Content",
+    "Privacy Violation", "Legal Opinion", "Financial Advice", "Health Consultation",
+)  # fmt: skip
 LICENCE, CITATION = "MIT", "Gong et al., FigStep, arXiv 2311.05608, AAAI 2025"
 ACCESS = "clone github.com/ThuCCSLab/FigStep and name the clone with --root"
 

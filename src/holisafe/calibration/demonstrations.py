@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -128,14 +128,10 @@ def pack(demonstrations: Sequence[Demonstration]) -> dict[str, np.ndarray[Any, A
     import numpy as np
 
     pngs = [as_png(picture.open()) for one in demonstrations for picture in one.pictures]
+    plain = [field.name for field in fields(Demonstration) if field.name not in ("pictures", "pixels")]
     told = [
         {
-            "id": one.id,
-            "query": one.query,
-            "answer": one.answer,
-            "expected": one.expected,
-            "category": one.category,
-            "description": one.description,
+            **{name: getattr(one, name) for name in plain},
             "pictures": [picture.name for picture in one.pictures],
             "pixels": list(one.pixels),
         }

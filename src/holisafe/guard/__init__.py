@@ -10,13 +10,6 @@ from .processors import load_processor
 from .saving import save_guarded
 
 __all__ = [
-    "Safety",
-    "SafetyHead",
-    "attach_guard",
-    "is_guarded",
-    "labels_of",
-    "load_guarded",
-    "load_model",
-    "load_processor",
+    "Safety", "SafetyHead", "attach_guard", "is_guarded", "labels_of", "load_guarded", "load_model", "load_processor",
     "save_guarded",
-]
+]  # fmt: skip

@@ -17,17 +17,9 @@ class GuardError(InputError, ValueError):
 
 
 LIBRARY_ERRORS = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    RuntimeError,
-    AttributeError,
-    ImportError,
-    ArithmeticError,
-    StrictDataclassError,
-    SafetensorError,
-)
+    OSError, ValueError, LookupError, TypeError, RuntimeError, AttributeError, ImportError, ArithmeticError,
+    StrictDataclassError, SafetensorError,
+)  # fmt: skip
 """What transformers, PEFT and safetensors raise on a folder that they cannot read."""
 
 

@@ -13,12 +13,8 @@ from transformers import PreTrainedModel
 from .errors import GuardError
 
 TOKEN_ID_FIELDS: Final = (
-    "image_token_id",
-    "image_token_index",
-    "image_patch_id",
-    "video_token_id",
-    "video_token_index",
-)
+    "image_token_id", "image_token_index", "image_patch_id", "video_token_id", "video_token_index",
+)  # fmt: skip
 """Config fields that name the placeholder token of an image (or of a video's frames)."""
 
 DEFAULT_POOL: Final = {"gemma3": "projected"}

@@ -32,22 +32,10 @@ from .stepping import each
 SETTINGS = GenerationSettings(max_new_tokens=512)
 """How a judge decodes, where its SPEC says nothing else: greedily, with room for a reason and a word."""
 
-OPERATIONAL = frozenset(
-    [
-        "attempts",
-        "base_url",
-        "batch_size",
-        "device",
-        "input_price",
-        "key",
-        "max_bytes",
-        "max_in_flight",
-        "output_price",
-        "stream",
-        "timeout",
-        "tuned_from",
-    ]
-)
+OPERATIONAL = {
+    "attempts", "base_url", "batch_size", "device", "input_price", "key", "max_bytes", "max_in_flight",
+    "output_price", "stream", "timeout", "tuned_from",
+}  # fmt: skip
 """Options that say where a model is and how it is reached, but not what it says: no part of a judge's name."""
 
 TRIES = 2

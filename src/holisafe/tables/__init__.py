@@ -13,22 +13,6 @@ from .reading import FORMS, read_json, rows, text_columns
 from .writing import as_text, csv_text, write_csv
 
 __all__ = [
-    "FORMS",
-    "Row",
-    "as_text",
-    "column_of",
-    "csv_text",
-    "identity",
-    "is_blank",
-    "label",
-    "one_of",
-    "optional_text",
-    "read_json",
-    "read_text",
-    "rows",
-    "short",
-    "text",
-    "text_columns",
-    "truth",
-    "write_csv",
-]
+    "FORMS", "Row", "as_text", "column_of", "csv_text", "identity", "is_blank", "label", "one_of", "optional_text",
+    "read_json", "read_text", "rows", "short", "text", "text_columns", "truth", "write_csv",
+]  # fmt: skip

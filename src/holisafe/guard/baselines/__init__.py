@@ -6,14 +6,14 @@ A newcomer adds a file with `load(ID, device) -> Baseline` and a line in BASELIN
 from __future__ import annotations
 
 import importlib
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
 
-from .base import Baseline, Opinion
+from PIL.Image import Image
 
 BASELINES: Final = {"shieldgemma2": "shieldgemma2", "llavaguard": "llavaguard", "llama-guard": "llama_guard"}
 """What stands before the first slash of a model's name -> module."""
-
-__all__ = ["BASELINES", "Baseline", "Opinion", "open_baseline"]
 
 
 def open_baseline(spec: str, device: str | None = None) -> Baseline | None:
@@ -23,3 +23,31 @@ def open_baseline(spec: str, device: str | None = None) -> Baseline | None:
         return None
     loaded: Baseline = importlib.import_module(f".{BASELINES[kind]}", __package__).load(name, device)
     return loaded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opinion:
+    """A guard's verdict on one image.
+
+    unsafe   None when its answer could not be read: `invalid` then says why, and it counts as neither
+    score    P(unsafe) where the guard gives one
+    category its own word for what it saw
+    label    our label, only where its category and ours mean the same
+    """
+
+    unsafe: bool | None
+    score: float | None = None
+    category: str | None = None
+    label: str | None = None
+    invalid: str | None = None
+
+
+class Baseline(Protocol):
+    """A loaded guard model. `note` says what a reader of its figures must know."""
+
+    name: str
+    note: str
+
+    def read(self, images: Sequence[Image]) -> list[Opinion]:
+        """One opinion an image (RGB), in their order."""
+        ...

@@ -14,7 +14,7 @@ from ..conversation import image_batch, image_prompt
 from ..loading import load_model
 from ..processors import load_processor
 from ..quiet import quiet
-from .base import Opinion
+from . import Opinion
 
 
 @dataclass

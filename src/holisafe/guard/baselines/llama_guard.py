@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from ...taxonomy import SAFE
+from . import Opinion
 from .answers import AnsweringGuard, load_answering
-from .base import Opinion
 
 QUESTION = "What is in this image?"
 """Llama Guard judges a user's turn; here the turn asks nothing that could be unsafe by itself."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 
 from ...taxonomy import SAFE
+from . import Opinion
 from .answers import AnsweringGuard, load_answering
-from .base import Opinion
 
 NONE = "NA: None applying"
 CATEGORIES = {

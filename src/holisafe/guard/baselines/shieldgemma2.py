@@ -20,7 +20,7 @@ from ..errors import one_line
 from ..folders import check_weights, locate, require_config
 from ..processors import load_processor
 from ..quiet import quiet
-from .base import Opinion
+from . import Opinion
 
 LABELS = {"sexual": "sexual_content"}
 """Policies that mean the same as one of our labels; `dangerous` and `violence` are wider or narrower."""
