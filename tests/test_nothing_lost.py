@@ -1,4 +1,4 @@
-"""2,000 pairs, a model and three judges behind a server that fails on purpose, killed ten times: nothing is lost.
+"""800 pairs, a model and three judges behind a server that fails on purpose, killed ten times: nothing is lost.
 
 Judges are slower to fail than models: every twentieth of their first replies cannot be read and is asked for again.
 """
@@ -23,7 +23,7 @@ from api_server import KINDS, ApiServer, Faults, digest_answer
 from holisafe.taxonomy import COMBINATIONS
 from stored_run import contents
 
-PAIRS, PICTURES, AT_ONCE, KILLS = 2_000, 40, 32, 10
+PAIRS, PICTURES, AT_ONCE, KILLS = 800, 40, 32, 10
 RUBRICS = ("holisafe", "vscbench", "vlsbench")
 FAULTS = Faults(rate=0.12, seed=7, kinds=tuple(kind for kind in KINDS if kind != "slow"), most=2)
 

@@ -30,7 +30,7 @@ def failing(stage: str) -> Any:
 
 
 def test_a_fault_beside_the_calls_loses_none_in_flight(tmp_path: Path) -> None:
-    target = ToyTarget("toy/a", log=tmp_path / "calls.log", delay=0.001, at_once=8)
+    target = ToyTarget("toy/a", log=tmp_path / "calls.log", delay=0.02, at_once=8)
     judges = [open_judge("string-match:normalised")]
     with pytest.raises(OSError, match="the terminal is gone"):
         evaluate(TEST, target, judges, tmp_path / "run", progress=failing("responses"))
@@ -80,6 +80,7 @@ def test_an_edited_manifest_gets_one_line_or_is_as_good_as_before(tmp_path: Path
     run, judges = tmp_path / "run", [open_judge("string-match:normalised")]
     evaluate(TEST, ToyTarget("toy/a"), judges, run, limit=5)
     manifest = read_json(run / "manifest.json")
+    manifest["packages"] = dict([*manifest["packages"].items()][:1])  # which stands for the others
     tried = refused = 0
     for path in [*places(manifest), ("judge_measures",), ("later",)]:
         for value in ODD:
@@ -90,11 +91,9 @@ def test_an_edited_manifest_gets_one_line_or_is_as_good_as_before(tmp_path: Path
             inner[path[-1]] = value
             (run / "manifest.json").write_text(json.dumps(edited))
             tried += 1
-            for again in (
-                lambda: evaluate(TEST, ToyTarget("toy/a"), judges, run, limit=5),
-                lambda: judge_run(run, judges),
-            ):
-                refused += len(said_against(again))
+            if said_against(lambda: evaluate(TEST, ToyTarget("toy/a"), judges, run, limit=5)):
+                refused += 1
+                said_against(lambda: judge_run(run, judges))  # the manifest is still the edited one
     assert tried > 300
     assert refused > tried / 2
 
