@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from holisafe.metrics.measured import slices
+from holisafe.metrics.measured import safety, slices
 from holisafe.metrics.run_scores import run_scores
 from holisafe.records import Response, Sample, Verdict
 from holisafe.report.grids import Grid
@@ -86,6 +86,12 @@ def test_a_row_that_invalid_verdicts_could_change_stands_out():
         scores = of(judges={"judge": {"rr": rr.to_json(), "masr_pooled": steady.to_json()}})
         for made in (rates_grid([scores]), rates_grid([scores, scores], TITLES)):
             assert {made.rows[number][0] for number in made.doubtful} == rows
+
+
+def test_more_answers_in_unknown_languages_are_no_gain():
+    scores = of(judges={"j": {}}, measures={"j": {"unknown_language": cell([True, False]).to_json()}})
+    (measure,) = (measure for measure in safety(scores, "j") if measure.key == "measures.unknown_language")
+    assert (measure.better, measure.judge) == ("lower", "j")
 
 
 def test_a_narrow_terminal_breaks_no_interval(before):

@@ -30,8 +30,8 @@ def safety(scores: Scores, judge: str) -> Rows:
     """
     rows = {_called(key, judge): cell for key, cell in judged(scores.judges.get(judge, Safety())).items()}
     for name, cell in scores.measures.get(judge, {}).items():
-        label = spoken(name).capitalize()
-        rows[Measure(f"measures.{name}", label, "by the judge's own words", "higher", judge=judge)] = cell
+        own = Measure(f"measures.{name}", spoken(name).capitalize(), "by the judge's own words", "higher")
+        rows[MEASURES.get(own.key, own).by(judge)] = cell
     if _is_vscbench(scores, judge):
         whole = scores.safety_calibration[judge]
         rows |= _sra(whole, ("sra_u", "sra_s", "sra_s_answered", "average"), judge)

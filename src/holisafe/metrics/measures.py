@@ -118,6 +118,7 @@ _LISTED = (
     Measure("calibrated.unsafe pairs", "Calibrated, unsafe pairs", "touched by the method", "higher"),
     Measure("calibrated.questions", "Calibrated, questions", "touched by the method"),
     *(Measure(f"justified.{key}", *said, "higher") for key, said in _JUSTIFIED.items()),
+    Measure("measures.unknown_language", "Unknown language", "answers in none of the languages that the judge knows"),
     Measure("errors", "Failed calls", "share of all calls"),
     Measure("invalid", "Invalid verdicts", "share of a judge's verdicts on safety pairs"),
 )  # fmt: skip
