@@ -141,6 +141,21 @@ def _(folder: Path) -> list[str]:
     return ["judge", str(folder / "run"), "--judge", "string-match:holisafe"]
 
 
+for VERB, ARGUMENTS in {
+    "report": ["report", "RUN"],
+    "as a log": ["export", "RUN", "--out", "RUN.eval"],
+    "to train on": ["export", "RUN", "--training", "RUN.jsonl"],
+}.items():
+
+    @row("run", f"escape: pictures, {VERB}")
+    def _(folder: Path, arguments: list[str] = ARGUMENTS) -> list[str]:
+        path = folder / "run" / "samples.jsonl"
+        named = [f"../../{SECRET_FILE}", str(folder.parent / SECRET_FILE), f"{EVIL}/a.png", "file:///etc/passwd"]
+        lines = [json.dumps({**json.loads(line), "images": named}) for line in path.read_text().splitlines()]
+        path.write_text("".join(f"{line}\n" for line in lines))
+        return [word.replace("RUN", str(folder / "run")) for word in arguments]
+
+
 @row("run", "escape: pipe")
 def _(folder: Path) -> list[str]:
     (folder / "run" / "scores.json").unlink()
@@ -190,8 +205,8 @@ def _(folder: Path) -> list[str]:
     return ["judge", str(folder / "run"), "--judge", "string-match:holisafe"]
 
 
-def driven(folder: Path) -> str:
-    """The run with every name a terminal's and a page's enemy."""
+def driven(folder: Path, *, texts: bool) -> str:
+    """The run with every name a terminal's and a page's enemy; with `texts` its answers too, unjudged then."""
     run = folder / "run"
 
     def change(manifest: Any) -> None:
@@ -202,7 +217,7 @@ def driven(folder: Path) -> str:
     edit(run / "manifest.json", change)
     for name, fields in (
         ("samples.jsonl", ("category", "subcategory", "combination")),
-        ("responses.jsonl", ("target", "text", "reasoning")),
+        ("responses.jsonl", ("target", "text", "reasoning") if texts else ()),
         ("verdicts.jsonl", ("raw", "choice", "judge")),
     ):
         lines = [json.loads(line) for line in (run / name).read_text().splitlines()]
@@ -230,7 +245,7 @@ for VERB, ARGUMENTS in {
 
     @row("run", f"drive: {VERB}")
     def _(folder: Path, arguments: list[str] = ARGUMENTS) -> list[str]:
-        run = driven(folder)
+        run = driven(folder, texts=arguments[0] in ("report", "judge", "export"))
         shutil.copytree(run, f"{run}-copy")
         return [word.replace("RUN", run).replace("COPY", f"{run}-copy") for word in arguments]
 
@@ -396,6 +411,13 @@ def _(folder: Path) -> list[str]:
 @row("sweep", "escape: devices")
 def _(folder: Path) -> list[str]:
     return sweep(folder, target="replay//dev/zero", safety={"benchmark": "table", "root": "/dev/zero", "choose": "x"})
+
+
+@row("sweep", "escape: link to write through")
+def _(folder: Path) -> list[str]:
+    (folder / "out").mkdir()
+    (folder / "out" / "frontier.html").symlink_to(folder.parent / SECRET_FILE)
+    return sweep(folder, target=f"replay/{folder / 'run' / 'responses.jsonl'}")
 
 
 @row("sweep", "bomb")
@@ -784,14 +806,17 @@ for NAME in ("dictionary.parquet", "row.xlsx", "zip.xlsx", "laughs.xlsx", "colum
         return ["data", "check", "table", "--root", str(folder / name)]
 
 
-for VERB in (["score", "TABLE"], ["judge", "TABLE", "--judge", "string-match", "--out", "OUT"]):
+for VERB in (
+    ["score", "TABLE"],
+    ["judge", "TABLE", "--judge", "string-match", "--response-column", "response", "--out", "OUT"],
+):
 
     @row("table", f"drive: {VERB[0]}")
     def _(folder: Path, verb: list[str] = VERB) -> list[str]:
         header = ["sample_id", "id", "query", "expected", "response", "combination", "adheres", "judge", "category"]
         cells = [DRIVE, DRIVE, DRIVE, "answer", DRIVE, "SSS", "true", DRIVE, DRIVE]
         with (folder / "t.csv").open("w", newline="", errors="replace") as file:
-            csv.writer(file).writerows([header, cells])
+            csv.writer(file).writerows(row[: 9 if verb[0] == "score" else 5] for row in (header, cells))
         return [word.replace("TABLE", str(folder / "t.csv")).replace("OUT", str(folder / "o.csv")) for word in verb]
 
 

@@ -42,6 +42,8 @@ def test_what_is_written_is_read_again(
     ("value", "cell"),
     [
         ("=1+1", "'=1+1"),
+        ("＝1+1", "'＝1+1"),  # what some spreadsheets take for the same sign
+        ("＠SUM(1)", "'＠SUM(1)"),
         ("+1+cmd|' /C calc'!A0", "'+1+cmd|' /C calc'!A0"),
         ("@SUM(A1)", "'@SUM(A1)"),
         ("-2+3", "'-2+3"),

@@ -22,6 +22,7 @@ from ..evaluation import evaluate
 from ..journal import write_json
 from ..records import GenerationSettings
 from ..registry import targets
+from ..runs.manifest import check_plain
 from ..specs import parse_spec
 from ..targets import open_target
 from ..targets.base import Target
@@ -77,6 +78,8 @@ class Sweep:
         Raises InputError before anything is asked when a method does not fit the target; KeyboardInterrupt when
         stopped, once what was in flight is stored.
         """
+        if self.out.is_dir():
+            check_plain(self.out)
         self._tell("loading the model")
         target = open_target(self.config.target, self.generation)
         self._check(target)

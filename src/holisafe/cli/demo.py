@@ -128,8 +128,8 @@ def prepare(out: Path, told: dict[str, Any]) -> str:
         if not (out / "summary.json").exists() and mark.stat().st_size and read_json(mark) == told:
             return f"Going on with the demo in {out}"
         said = f"Replacing the earlier demo in {out}"
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(out.resolve())
+    out.resolve().mkdir(parents=True, exist_ok=True)
     write_json(mark, told)
     return said
 

@@ -103,12 +103,12 @@ def _adapter() -> TypeAdapter[_Manifest]:
 
 
 def check_plain(folder: Path) -> None:
-    """Raise InputError when a run folder, which may be a stranger's, holds a link that leads out of it, a pipe or a
-    device: what is read or written through those is not the run's."""
+    """Raise InputError when the folder of a run or a sweep, which may be a stranger's, holds a link that leads out of
+    it, a pipe or a device: what is read or written through those is not the folder's."""
     for entry in folder.iterdir():
         out = entry.is_symlink() and not entry.resolve().is_relative_to(folder.resolve())
         if out or not (entry.is_file() or entry.is_dir()):
-            raise InputError("is a link out of the run folder, a pipe or a device", where=entry)
+            raise InputError("is a link out of its folder, a pipe or a device", where=entry)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..journal import whole_file
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n", "'")
 """How text begins that a leading apostrophe is put before."""
 
 NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")

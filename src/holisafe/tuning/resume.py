@@ -72,8 +72,9 @@ def unfinished_run(folder: Path, run: Mapping[str, Any]) -> Iterator[Path | None
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The latest checkpoint that is whole."""
-    whole = [path.parent for path in folder.glob(f"checkpoint-*/{LOG}")]
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    steps = {path.parent: path.parent.name.rpartition("-")[2] for path in folder.glob(f"checkpoint-*/{LOG}")}
+    whole = [path for path, step in steps.items() if step.isascii() and step.isdecimal()]
+    return max(whole, key=lambda path: int(steps[path]), default=None)
 
 
 class CompleteCheckpoints(TrainerCallback):
