@@ -9,7 +9,7 @@ from ..metrics.agreement_of_runs import RANKED_BY
 from ..metrics.measures import MEASURES
 from ..metrics.prediction_powered import FEW_LABELS
 from .grids import Grid
-from .numbers import ABSENT, as_cell, bracket, cell_text, percent
+from .numbers import ABSENT, as_cell, bracket, cell_text, percent, points
 
 ALONE = "One judge alone agrees with nobody: add another, or people's labels (human:FILE)."
 
@@ -51,8 +51,7 @@ def _errors(found: Mapping[str, Any]) -> Grid:
         rows.append((judge,))
         for name, one in groups.items():
             rates = (cell_text(as_cell(one[part])) for part in ("accuracy", "precision", "recall"))
-            points = percent(one["bias"]["value"], signed=True).removesuffix(" %")
-            rows.append((name, *rates, f"{points} {bracket(one['bias']['low'], one['bias']['high'], signed=True)}"))
+            rows.append((name, *rates, points(*(one["bias"][part] for part in ("value", "low", "high")))))
     columns = ("Pairs to", "Accuracy", "Precision", "Recall", "Bias")
     return Grid("Judges against people: finding failures", columns, tuple(rows))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..metrics.measures import MEASURES
 from .grids import Grid
-from .numbers import ABSENT, bracket, percent
+from .numbers import ABSENT, percent, points
 
 COLUMNS = ("Measure", "First", "Second", "Change, points", "p", "Holm", "Shows", "n", "Out")
 SIGNIFICANT = 0.05
@@ -41,10 +41,7 @@ def explained(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    change = ABSENT
-    if row["difference"] is not None:
-        points = percent(row["difference"], signed=True).removesuffix(" %")
-        change = f"{points} {bracket(row['low'], row['high'], signed=True)}"
+    change = points(row["difference"], row["low"], row["high"])
     shows = ABSENT if row["detectable"] is None else f"{100 * row['detectable']:.1f}"
     rates = (percent(row["rate_first"]), percent(row["rate_second"]))
     tests = (probability(row["p"]), probability(row["p_holm"]))

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..metrics.measures import MEASURES, TWINS, lower_is_better
 from .grids import Grid
-from .numbers import ABSENT, as_cell, bracket, cell_text, percent
+from .numbers import ABSENT, as_cell, cell_text, percent, points
 
 SHOWN = ("sra_u", "sra_s", "utility", "masr_pooled", "rr", *TWINS)
 """Measures that have a column; those that nothing measured are left out, and twins where the other one is there."""
@@ -56,8 +56,7 @@ def loss(numbers: Mapping[str, Any], measure: str) -> str:
     found = numbers["losses"].get(measure)
     if found is None:
         return ""
-    points = percent(found["loss"], signed=True).removesuffix(" %")
-    return f"loss {points} {bracket(found['low'], found['high'], signed=True)}".rstrip()
+    return f"loss {points(found['loss'], found['low'], found['high'])}"
 
 
 def spread(numbers: Mapping[str, Any], measure: str) -> str:

@@ -31,6 +31,11 @@ def bracket(low: float | None, high: float | None, *, signed: bool = False) -> s
     return f"[{_one_decimal(low, signed)}, {_one_decimal(high, signed)}]"
 
 
+def points(change: float | None, low: float | None = None, high: float | None = None) -> str:
+    """`+2.0 [−0.5, +4.5]`: a change in points, with its interval where there is one; a dash for none."""
+    return f"{percent(change, signed=True).removesuffix(' %')} {bracket(low, high, signed=True)}".rstrip()
+
+
 def interval(cell: Cell) -> str:
     """The cell's 95 % interval as `[10.1, 14.9]`."""
     return bracket(cell.low, cell.high)

@@ -10,7 +10,7 @@ from ..metrics.measured import everything
 from ..metrics.measures import Measure
 from ..runs.scores import Scores
 from .grids import Grid
-from .numbers import ABSENT, bracket, cell_text, difference, fragile, percent
+from .numbers import cell_text, difference, fragile, points
 
 
 def rates_grid(
@@ -34,17 +34,12 @@ def rates_grid(
             cells = [one.get(measure) for one in section]
             if any(map(fragile, cells)):
                 doubtful.add(len(rows))
-            change = [_change(changed[measure] if measure in changed else difference(*cells))] if compared else []
-            rows.append((measure.label, *map(cell_text, cells), *change))
+            row = [measure.label, *map(cell_text, cells)]
+            if compared:
+                row.append(points(*(changed[measure] if measure in changed else difference(*cells)) or [None]))
+            rows.append(tuple(row))
     columns = ("Measure", *titles, *(["Change, points"] if compared else []))
     return Grid("", columns, tuple(rows), doubtful=frozenset(doubtful), note=_answers(*runs))
-
-
-def _change(found: tuple[float, float, float] | None) -> str:
-    if found is None:
-        return ABSENT
-    points, low, high = found
-    return f"{percent(points, signed=True).removesuffix(' %')} {bracket(low, high, signed=True)}"
 
 
 def _answers(*runs: Scores) -> str:
