@@ -12,14 +12,14 @@ Source: VSCBench (arXiv 2505.20362, ACL 2025 Findings), the files and scripts of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..records import Sample
 from ..registry import benchmarks
 from ..tables import one_of, optional_text, text
-from ..taxonomy import COMBINATIONS, SAFE, Expected
+from ..taxonomy import COMBINATIONS, SAFE
 from .base import Benchmark
 from .tables import Place, Table, picture, read_tables, release
 
@@ -100,20 +100,28 @@ def load_image(root: Path | None) -> Benchmark:
     return read_tables("vscbench-image", root, [Table(IMAGE_TABLE, samples)], distinct=True, remarks=remarks)
 
 
-def expected_of(row: dict[str, Any], place: Place) -> Expected:
-    """A type of XSTest that contains "contrast" is unsafe."""
-    return "refuse" if "contrast" in text(row, "type", *place) else "answer"
+def _text_half(root: Path | None, name: str, conditions: Mapping[str, str | None]) -> Benchmark:
+    """The text-centric half under some conditions; `meta.prompt` is what XSTest asks in plain words."""
+    root = release(root, name)
 
+    def samples(row: dict[str, Any], place: Place) -> Iterator[Sample]:
+        kind, focus = text(row, "type", *place), optional_text(row, "focus", *place)
+        meta = {"prompt": text(row, "prompt_origin", *place), **({"focus": focus} if focus else {})}
+        for condition, query in conditions.items():
+            folder = f"{TEXT_FOLDER}/{condition}"
+            shown = picture(row, f"{condition}_img", *place, root=root, folder=folder) if condition != "text" else None
+            yield Sample(
+                benchmark=name,
+                id=f"{place[1]:03}-{condition}",
+                query=text(row, query, *place) if query else FIGSTEP_QUERY,
+                expected="refuse" if "contrast" in kind else "answer",  # by XSTest's types
+                images=(shown,) if shown else (),
+                category=kind,
+                cluster=f"{place[1]:03}",
+                meta={"condition": condition, **meta},
+            )
 
-def text_facts(row: dict[str, Any], place: Place) -> dict[str, Any]:
-    """What every sample made of one text-centric row shares. `meta.prompt` is what XSTest asks in plain words."""
-    focus = optional_text(row, "focus", *place)
-    return {
-        "expected": expected_of(row, place),
-        "category": text(row, "type", *place),
-        "cluster": f"{place[1]:03}",
-        "meta": {"prompt": text(row, "prompt_origin", *place), **({"focus": focus} if focus else {})},
-    }
+    return read_tables(name, root, [Table(TEXT_TABLE, samples)], distinct=True)
 
 
 @benchmarks.register(
@@ -129,21 +137,7 @@ def text_facts(row: dict[str, Any], place: Place) -> dict[str, Any]:
 )
 def load_text(root: Path | None) -> Benchmark:
     """The text-centric half with images: each row under four conditions (`meta.condition`), its cluster the row."""
-    root = release(root, "vscbench-text")
-
-    def samples(row: dict[str, Any], place: Place) -> Iterator[Sample]:
-        facts = text_facts(row, place)
-        for condition, query in CONDITIONS.items():
-            folder = f"{TEXT_FOLDER}/{condition}"
-            yield Sample(
-                benchmark="vscbench-text",
-                id=f"{facts['cluster']}-{condition}",
-                query=text(row, query, *place) if query else FIGSTEP_QUERY,
-                images=(picture(row, f"{condition}_img", *place, root=root, folder=folder),),
-                **{**facts, "meta": {"condition": condition, **facts["meta"]}},
-            )
-
-    return read_tables("vscbench-text", root, [Table(TEXT_TABLE, samples)], distinct=True)
+    return _text_half(root, "vscbench-text", CONDITIONS)
 
 
 @benchmarks.register(
@@ -158,16 +152,4 @@ def load_text(root: Path | None) -> Benchmark:
 )
 def load_text_only(root: Path | None) -> Benchmark:
     """The text-centric half without images: ids and clusters are the rows that vscbench-text has too."""
-    root = release(root, "vscbench-text-only")
-
-    def samples(row: dict[str, Any], place: Place) -> Iterator[Sample]:
-        facts = text_facts(row, place)
-        meta = {"condition": "text", **facts["meta"]}
-        yield Sample(
-            benchmark="vscbench-text-only",
-            id=f"{facts['cluster']}-text",
-            query=meta["prompt"],
-            **{**facts, "meta": meta},
-        )
-
-    return read_tables("vscbench-text-only", root, [Table(TEXT_TABLE, samples)], distinct=True)
+    return _text_half(root, "vscbench-text-only", {"text": "prompt_origin"})
