@@ -14,7 +14,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ..benchmarks.base import stratified
 from ..errors import InputError
@@ -23,9 +25,6 @@ from ..records import Message, Picture, Request, Sample, digest
 from ..taxonomy import Expected
 from .base import FitData
 from .learned import Learned
-
-if TYPE_CHECKING:
-    import numpy as np
 
 PLAIN_REFUSAL = "I'm sorry, but I can't help with that."
 """How an unsafe pair is answered whose benchmark has no reference answer."""
@@ -125,8 +124,6 @@ def _decode(name: str, png: bytes) -> Any:
 
 def pack(demonstrations: Sequence[Demonstration]) -> dict[str, np.ndarray[Any, Any]]:
     """The tensors of a learned file."""
-    import numpy as np
-
     pngs = [as_png(picture.open()) for one in demonstrations for picture in one.pictures]
     plain = [field.name for field in fields(Demonstration) if field.name not in ("pictures", "pixels")]
     told = [

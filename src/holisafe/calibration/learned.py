@@ -12,14 +12,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+import numpy as np
 
 from ..errors import InputError
 from ..journal import whole_file
 from ..specs import typed_path
-
-if TYPE_CHECKING:
-    import numpy as np
 
 SCHEMA: Final = 1
 
@@ -46,8 +45,6 @@ class Learned:
 
     def numbers(self, name: str, axes: int) -> np.ndarray[Any, Any]:
         """A tensor of real, finite numbers with so many axes. Raises InputError naming the file and the tensor."""
-        import numpy as np
-
         found = self.tensors.get(name)
         if found is None or found.ndim != axes or found.dtype.kind not in "fiu" or not np.isfinite(found).all():
             raise InputError(f"is not there, or no numbers along {axes} axes", where=self.path, field=name)
@@ -55,7 +52,6 @@ class Learned:
 
     def save(self, path: Path) -> Path:
         """Write the file whole or not at all. Raises InputError unless it is called *.safetensors."""
-        import numpy as np
         from safetensors.numpy import save
 
         if path.suffix != ".safetensors":

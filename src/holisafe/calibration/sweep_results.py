@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from ..interchange.lmms_eval_results import read_result
 from ..metrics.frontier import knee, oriented, pareto_front, pick
@@ -19,9 +21,6 @@ from ..runs.run import read_run
 from .sweep_config import UNTOUCHED, SweepConfig
 from .sweep_parts import Asked
 from .sweep_settings import Setting
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SCHEMA = 1
 AXES = (("sra_u", "sra_s"), ("sra_u", "utility"), ("masr_pooled", "rr"), ("under_safety", "over_safety"))
@@ -145,8 +144,6 @@ class Results:
 
     def _read(self, folder: str, phase: str) -> Read:
         """One setting's verdicts in a phase; pairs of two benchmarks stand in one table, with ids of their own."""
-        import pandas as pd
-
         nothing = pd.DataFrame(columns=list(VERDICTS))
         pairs, questions, seconds, failed = list[pd.DataFrame](), list[pd.DataFrame](), list[float](), 0
         for asked in self.asked:

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL.Image import Image
+
 from ..benchmarks import open_benchmark
 from ..benchmarks.base import Benchmark
 from ..errors import InputError
@@ -18,8 +20,6 @@ from .guards import Guard, OurGuard, open_guard
 from .progress import Progress, silent
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from ..metrics.guard_pairs import PairReading
 
 SEES_TEXT = "image_and_text"

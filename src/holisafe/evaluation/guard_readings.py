@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from PIL.Image import Image
+
 from ..errors import InputError
 from .guards import Opening, OurGuard, open_model
 from .image_files import image_files, shown_name
 from .progress import Progress, silent
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from ..records import GuardReading
 
 Found = Mapping[Path, "Callable[[], Image]"]

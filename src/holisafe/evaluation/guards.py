@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL.Image import Image
+
 from ..errors import InputError
 from ..metrics.guard_images import ImageReading
 from ..records import GuardReading
 from ..taxonomy import SAFE
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from ..guard.baselines import Baseline
     from ..guard.thresholds import GuardThresholds
     from .image_sets import LabelledImage

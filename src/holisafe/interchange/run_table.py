@@ -12,16 +12,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from ..errors import InputError
 from ..journal import whole_file
 from ..runs.columns import TOKENS
 from ..runs.run import read_run
 from ..tables import as_text, write_csv
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FORMATS = (".csv", ".parquet")
 TYPES = {

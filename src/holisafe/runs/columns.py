@@ -12,13 +12,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+import pandas as pd
+
 from ..journal import read_whole_lines
 from ..records import SCHEMA_VERSION, Finish, Record, Response, Sample, Verdict
 from ..taxonomy import Expected
 from .folder import FILES, read_records
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as arrow
 
 TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens")
@@ -172,7 +173,6 @@ def storable(text: str) -> str:
 
 def _flat(table: arrow.Table, kind: type) -> pd.DataFrame:
     """The table without its nested columns, each key once."""
-    import pandas as pd
     import pyarrow.compute as compute
 
     columns: dict[str, Any] = {name: table[name] for name in TEXT[kind]}
@@ -220,7 +220,6 @@ def _members_of(column: arrow.ChunkedArray) -> dict[str, Any]:
 
 def _as_pandas(column: arrow.ChunkedArray) -> pd.Series:
     """Text, nullable integers and booleans as pandas' own types; numbers with NaN where there is none."""
-    import pandas as pd
     import pyarrow as arrow
 
     kinds = {arrow.bool_(): pd.BooleanDtype(), arrow.int64(): pd.Int64Dtype()}

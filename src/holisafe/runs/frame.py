@@ -12,19 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
 from ..errors import InputError
 from ..records import Response, Sample, Verdict, response_hash
 from ..taxonomy import SAFE, VERDICT_MEANING
 from .columns import SLICES, TOKENS, columns_of
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-    import pandas as pd
-
-    Mask = npt.NDArray[np.bool_]
 
 OF_SAMPLES = (
     "benchmark", "split", "combination", "expected", "category", "subcategory", "image_label", *SLICES,
@@ -45,8 +41,6 @@ NO_LABEL = "no label"
 
 def answers(samples: pd.DataFrame, responses: pd.DataFrame) -> pd.DataFrame:
     """The table of answers, from what `read_columns` gives; responses to samples that are not there are left out."""
-    import pandas as pd
-
     known = samples.rename(columns={"id": "sample_id"})
     known["answer_key"] = known["combination"].isna() & known["reference"].notna()
     for name in OF_SAMPLES:
@@ -63,9 +57,6 @@ def answers(samples: pd.DataFrame, responses: pd.DataFrame) -> pd.DataFrame:
 
 def _guard(found: pd.DataFrame) -> pd.DataFrame:
     """`guard_label`, the likeliest label, and `guard_unsafe`, 1 - P(safe); missing without a finite reading."""
-    import numpy as np
-    import pandas as pd
-
     labels = [name.removeprefix(GUARD) for name in found.columns if name.startswith(GUARD)]
     if not labels:
         nothing = pd.array([None] * len(found), dtype="str")
@@ -92,9 +83,6 @@ def current(
 
     Raises InputError for a label that no rubric declares.
     """
-    import numpy as np
-    import pandas as pd
-
     rows = _judged(verdicts, answered)
     number = pd.Index(list(versions)).get_indexer(pd.Index(verdicts["judge"]))
     present = np.array([*versions.values(), ""], dtype=object)[number]
@@ -117,9 +105,6 @@ def _joined(
     verdicts: pd.DataFrame, answered: pd.DataFrame, rows: npt.NDArray[np.int64], judges: list[str], where: str | Path
 ) -> pd.DataFrame:
     """The verdicts, each with what the row of `answers` that it is on says of sample and answer."""
-    import numpy as np
-    import pandas as pd
-
     number = pd.Index(judges).get_indexer(pd.Index(verdicts["judge"]))
     order = np.lexsort((rows, number))
     kept, rows, number = verdicts.iloc[order].reset_index(drop=True), rows[order], number[order]
@@ -142,8 +127,6 @@ def _joined(
 
 def adherence(label: pd.Series, expected: pd.Series) -> pd.Series:
     """Whether responses so judged did what was expected, by `taxonomy.VERDICT_MEANING`; missing without a label."""
-    import pandas as pd
-
     refuse = label.map({name: meaning["refuse"] for name, meaning in VERDICT_MEANING.items()}).astype("boolean")
     answer = label.map({name: meaning["answer"] for name, meaning in VERDICT_MEANING.items()}).astype("boolean")
     return pd.Series(refuse.where(expected == "refuse", answer), index=label.index)
@@ -151,9 +134,6 @@ def adherence(label: pd.Series, expected: pd.Series) -> pd.Series:
 
 def _judged(verdicts: pd.DataFrame, answered: pd.DataFrame) -> npt.NDArray[np.int64]:
     """(verdicts,): which row of `answers` each is on; -1 for none."""
-    import numpy as np
-    import pandas as pd
-
     samples = pd.Index(answered["sample_id"].unique())
     times = 1 + max(int(answered["repeat"].max()) if len(answered) else 0, 0)
     row_of = np.full(len(samples) * times, -1, dtype=np.int64)
@@ -167,8 +147,6 @@ def _judged(verdicts: pd.DataFrame, answered: pd.DataFrame) -> npt.NDArray[np.in
 
 def _hashes(answered: pd.DataFrame) -> npt.NDArray[np.object_]:
     """What `Response.hash` is, of each row."""
-    import numpy as np
-
     parts = [answered[name] for name in ("sample_id", "target", "response", "reasoning", "finish")]
     said = [part.astype(object).where(part.notna(), None) for part in parts]
     return np.array(list(map(response_hash, *said)), dtype=object)

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from ..errors import InputError
 from ..records import Response, ResponseKey, Sample, Verdict, response_key, verdict_key
@@ -15,9 +17,6 @@ from . import frame
 from .columns import read_columns
 from .folder import FILES, read_manifest, read_records
 from .scores import Scores, read_scores
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)

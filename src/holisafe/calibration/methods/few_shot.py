@@ -15,6 +15,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 from pydantic import Field
 
 from ...errors import InputError
@@ -121,8 +122,6 @@ class FewShot(Calibrated):
     @classmethod
     def fit(cls, target: Target, data: FitData, options: dict[str, str]) -> Learned:
         """Keep a pool of training pairs, and their features where the model is on this machine."""
-        import numpy as np
-
         chosen = read_options(FitOptions, options, METHOD)
         pool, facts = collect(data, chosen.pool)
         tensors = pack(pool)
@@ -156,8 +155,6 @@ class _Nearest:
 
     def ranked(self, requests: Sequence[Request]) -> list[list[Demonstration]]:
         """The pool, nearest first, for every request; in the file's order for one that cannot be read."""
-        import numpy as np
-
         from ..activation.features import pooled_features
 
         alone = [replace(request, messages=(last_user_turn(request),)) for request in requests]
@@ -171,7 +168,5 @@ class _Nearest:
 
 def _unit(vectors: Features) -> Features:
     """Vectors [..., H] of length 1."""
-    import numpy as np
-
     scaled: Features = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(min=1e-12)
     return scaled

@@ -16,6 +16,7 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from pydantic import Field
 
 from ...errors import InputError
@@ -142,8 +143,6 @@ class Guarded(Calibrated):
 
         Nothing is fitted on the training pairs: the guard may have been trained on them.
         """
-        import numpy as np
-
         chosen = read_options(FitOptions, options, METHOD)
         reader = _reader(target, chosen.reader)
         read = _read(reader, [data.benchmark.request(sample, GenerationSettings()) for sample in data.validation])
