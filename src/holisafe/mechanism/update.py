@@ -31,10 +31,13 @@ class Singular(NamedTuple):
 
 def singular(matrix: Array, most: int | None = None) -> Singular:
     """The leading `most` singular vectors and values of [out, in]; without it all that are not 0."""
+    from scipy.linalg import eigh
+
     tall = matrix.shape[0] >= matrix.shape[1]
     side = matrix.astype(np.float64)
     gram = side.T @ side if tall else side @ side.T
-    squares, vectors = np.linalg.eigh(gram)
+    wanted = None if most is None or most >= len(gram) else (len(gram) - most, len(gram) - 1)
+    squares, vectors = eigh(gram, subset_by_index=wanted)
     squares, vectors = np.maximum(squares[::-1], 0.0), vectors[:, ::-1]
     values = np.sqrt(squares)
     kept = int((values > values[:1] * 1e-7).sum()) if values.size and values[0] > 0 else 0
