@@ -56,6 +56,15 @@ def test_a_wrong_port_is_told_without_a_minute_of_silence(table: Path, capsys: p
     assert "all of the first 8 calls failed, nothing more was asked: the connection failed" in capsys.readouterr().err
 
 
+def test_an_address_without_its_v1_is_told_where_it_asked(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ApiServer() as server:
+        root = server.url.removesuffix("/v1")
+        assert run(table, api(root)) == 2
+        assert f"(asked at {root}/chat/completions; base_url mostly ends in /v1)" in capsys.readouterr().err
+        assert run(table, api(f"{server.url}/chat/completions")) in (0, 3)
+        assert server.stats.completed, "the whole address is understood as well"
+
+
 def test_a_run_made_with_a_wrong_name_may_go_and_says_so(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = table.parent / "run"
     with ApiServer(respond=lambda *_: problem(404, "no such model")) as server:

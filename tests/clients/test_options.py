@@ -44,11 +44,15 @@ def test_defaults_and_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
         "output_price": "10",
         "max_bytes": "1000",
         "thoughts": "<plan>...</plan>",
+        "stream": "true",
     }
     assert set(written) == set(OPTIONS)
     options = chat_options("m", written)
     assert (options.base_url, options.api_key) == ("https://example.org/v1", SECRET)
     assert (options.max_bytes, options.thoughts) == (1000, ("<plan>", "</plan>"))
+    assert (options.stream, plain.stream) == (True, False)
+    with pytest.raises(InputError, match="option stream is true or false, not 'yes'"):
+        local(stream="yes")
     assert (options.encoding.max_side, options.encoding.format) == (640, "jpeg:80")
     assert options.cost({"input_tokens": 1_000_000, "output_tokens": 200_000}) == pytest.approx(4.5)
     assert options.cost({"input_tokens": 1}) is None

@@ -9,6 +9,7 @@ made again is decided in one place.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,9 @@ FAILED_IN_A_ROW = 32
 
 Requests that a server refuses for what they hold do not count.
 """
+
+VERSIONED = re.compile(r"/v\d")
+"""What an address of the chat API mostly has at its end, and people forget."""
 
 BLOCKED = "error"
 """How a block that came as an error ended: nothing says that it was paid for."""
@@ -187,7 +191,11 @@ class ChatClient:
         self._heard = True
         completion = json_object(reply.body)
         if reply.status >= 300:
-            raise fault(reply.status, reply.headers, reply.body, sent)
+            found = fault(reply.status, reply.headers, reply.body, sent)
+            base = self.options.base_url
+            if reply.status in (404, 405) and isinstance(found, HopelessError) and not VERSIONED.search(base):
+                found = HopelessError(f"{found} (asked at {base}/chat/completions; base_url mostly ends in /v1)", True)
+            raise found
         if completion is None:
             raise RetryableError("the answer is no JSON, or was cut short")
         answer = read_answer(completion, self.options.thoughts)

@@ -168,7 +168,7 @@ def _address(text: str) -> str:
         raise InputError("option base_url is an address such as http://127.0.0.1:8000/v1")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise InputError("option base_url holds no user, password or query; key=NAME names a key's variable")
-    return text.rstrip("/")
+    return text.rstrip("/").removesuffix("/chat/completions")
 
 
 def _proxy(base_url: str) -> str | None:
