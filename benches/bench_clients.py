@@ -31,6 +31,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -203,6 +204,8 @@ async def inspect(address: str, calls: int, in_flight: int) -> None:
 
 
 CLIENTS: dict[str, Client] = {"run": run, "ours": ours, "aiohttp": aiohttp, "openai": openai, "inspect": inspect}
+OTHERS = {"openai": "openai", "inspect": "inspect_ai"}
+"""Clients of packages that need not be there: without them they are left out."""
 
 
 @contextmanager
@@ -309,12 +312,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--latency", type=float, nargs="+", default=[0.05, 0.2, 2.0], metavar="SECONDS")
     parser.add_argument("--in-flight", type=int, nargs="+", default=[16, 64, 256], metavar="N")
-    parser.add_argument("--clients", nargs="+", default=list(CLIENTS), choices=CLIENTS)
+    parser.add_argument("--clients", nargs="+", choices=CLIENTS)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep every repeat")
     parser.add_argument("--reopen", action="store_true", help="measure opening a benchmark again instead")
     parser.add_argument("--memory", action="store_true", help="measure memory instead")
     given = parser.parse_args()
+    there = [name for name in CLIENTS if name not in OTHERS or find_spec(OTHERS[name])]
     result: Any
     if given.reopen:
         result = reopened()
@@ -325,7 +329,7 @@ def main() -> None:
     else:
         size = statistics.mean(path.stat().st_size for path in pictures().glob("*.jpg")) / 1000
         print(f"{FILES} pictures of {size:.0f} KB, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start")
-        result = measure(given.latency, given.in_flight, given.clients, given.repeats)
+        result = measure(given.latency, given.in_flight, given.clients or there, given.repeats)
         show(result)
     if given.json:
         given.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -14,6 +14,9 @@ from ..records import Message, Request
 from .options import ChatOptions
 from .pictures import EncodedPictures
 
+MARK = secrets.token_hex(16)
+"""Stands for a picture's address. It never leaves the process, so that no text can hold it."""
+
 OPTIONAL = frozenset({"max_tokens", "response_format", "seed", "stream_options"})
 """What a call can do without where a server does not take it; `max_tokens` is then sent as `max_completion_tokens`."""
 
@@ -22,13 +25,12 @@ async def body(
     request: Request, options: ChatOptions, without: frozenset[str], pictures: EncodedPictures
 ) -> tuple[bytes, frozenset[str]]:
     """The request's JSON, and which of `OPTIONAL` it holds. Raises whatever opening a picture raises."""
-    mark = secrets.token_hex(16)
-    asked = payload(request, options, mark)
+    asked = payload(request, options, MARK)
     if "max_tokens" in without:
         asked["max_completion_tokens"] = asked.pop("max_tokens")
     for name in without:
         asked.pop(name, None)
-    start, *rest = json.dumps(asked, separators=(",", ":")).encode().split(mark.encode())
+    start, *rest = json.dumps(asked, separators=(",", ":")).encode().split(MARK.encode())
     shown = [picture for message in request.messages for picture in message.pictures]
     parts = [start]
     for picture, following in zip(shown, rest, strict=True):
