@@ -28,6 +28,7 @@ from holisafe.guard import load_model, load_processor, save_guarded
 from holisafe.guard.predict import predict
 from holisafe.guard.thresholds import FILE
 from holisafe.images import open_image
+from holisafe.metrics.intervals import clopper_pearson
 from tiny_models import llava
 
 Captured = pytest.CaptureFixture[str]
@@ -154,6 +155,9 @@ def test_out_goes_on_where_it_stopped(model: Path, folder: Path, tmp_path: Path,
     assert (code, said) == (0, f"{out}: 6 images, 1 of them read now, 0 with an error\n")
     assert err.endswith("left out: 1 .txt\n")
     assert [row["error"] for row in rows(out) if row["image"].endswith("2.png")] == ["not an image: plain text", None]
+
+    paint(folder / "2.png", 8)  # another picture under the same name
+    assert " 1 of them read now" in run(capfd, *given)[1]
 
 
 def test_a_guard_that_breaks_down_says_so(model: Path, folder: Path, tmp_path: Path, capfd: Captured) -> None:
@@ -317,6 +321,16 @@ def test_images_that_cannot_be_read_are_counted(model: Path, tmp_path: Path, cap
     assert scores["invalid"] == {"image: not an image: plain text": 1, "image: no such image": 1}
     said = run(capfd, "eval", "--model", model, "--data", data)[1]
     assert "invalid: image: not an image: plain text" in " ".join(said.split())
+
+
+def test_copies_of_one_image_are_one_observation(model: Path, tmp_path: Path, capfd: Captured) -> None:
+    data = labelled(tmp_path / "set", 8)
+    for number in range(1, 8):
+        shutil.copy(data.parent / "i" / "0.png", data.parent / "i" / f"{number}.png")
+    found = json.loads(run(capfd, "eval", "--model", model, "--data", data, "--json", "--draws", 100)[1])
+    accuracy = found["sets"][str(data)]["binary"]["accuracy"]
+    assert accuracy["n"] == 8
+    assert (accuracy["low"], accuracy["high"]) == pytest.approx(clopper_pearson(accuracy["rate"], 1))
 
 
 def test_thresholds_are_chosen_kept_and_used(model: Path, tmp_path: Path, capfd: Captured) -> None:
