@@ -139,3 +139,7 @@ def test_any_text_is_read_or_unreadable(text: str) -> None:
 @given(st.text(max_size=100), st.sampled_from(WORDS))
 def test_whatever_the_reason_the_verdict_is_the_declared_one(reason: str, word: str) -> None:
     assert read_reply(json.dumps({"reason": reason, "verdict": word}, ensure_ascii=False), WORDS, "json") == word
+
+
+def test_end_tokens_come_off_however_many() -> None:
+    assert read_reply('{"verdict": "adheres"}' + "</s> " * 400_000, WORDS, "json") == "adheres"

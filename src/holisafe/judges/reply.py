@@ -29,8 +29,12 @@ def read_reply(text: str, words: Collection[str], form: Form) -> str:
     judges may hold any number of verdicts.
     """
     text = text.strip().removeprefix("\ufeff")
-    while ended := _END_TOKEN.search(text[-LONGEST_TOKEN:]):
-        text = text[: -len(ended[0])].rstrip()
+    end = len(text)
+    while ended := _END_TOKEN.search(text, max(0, end - LONGEST_TOKEN), end):
+        end = ended.start()
+        while end and text[end - 1].isspace():
+            end -= 1
+    text = text[:end]
     if not text:
         raise UnreadableError("empty")
     if (alone := _word(text)) in words:  # nothing else is said that it could be taken from
