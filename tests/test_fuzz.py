@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openpyxl
 import pyarrow as pa
 import pytest
@@ -26,12 +27,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from holisafe.calibration.learned import load_learned
+from holisafe.calibration.demonstrations import unpack
+from holisafe.calibration.learned import Learned, load_learned
 from holisafe.calibration.sweep_config import read_sweep
 from holisafe.cli.run_config import run_config
 from holisafe.clients.answer import json_object, read_answer
 from holisafe.clients.faults import fault
 from holisafe.errors import InputError
+from holisafe.evaluation.likelihoods_file import kept_scores
+from holisafe.evaluation.readings_file import ReadingsFile
 from holisafe.guard.thresholds import read_thresholds
 from holisafe.interchange.inspect_logs import read_responses, write_eval_log
 from holisafe.interchange.lmms_eval import read_log
@@ -79,6 +83,15 @@ SWEEP = {
 RUN = {"benchmark": "pictosafe", "target": "replay/x.csv", "judges": ["string-match"], "out": "o", "limit": 3}
 FRONT = {"name": "mine", "version": 1, "source": "me", "labels": {"a": "refused", "b": "answered"}, "sees": ["image"]}
 LOG = {"doc_id": 0, "target": "x", "filtered_resps": ["no"], "resps": [["no"]], "input": "q", "doc": {"id": "1"}}
+READING = {
+    "image": "a.png", "sha256": "x", "error": None, "made_by": "m", "label": "safe", "unsafe": 0.1, "verdict": "safe",
+    "threshold": 0.5, "raised": ["x"], "label_set": ["safe"], "probabilities": {"safe": 0.9, "x": 0.1},
+}  # fmt: skip
+LIKELIHOOD = {"sample_id": "1", "log_likelihood": -1.5, "error": None, "made_by": "m"}
+SHOWN = {
+    "id": "1", "query": "q", "answer": "a", "expected": "answer", "category": None, "description": "d",
+    "pictures": ["a.png"], "pixels": ["h"],
+}  # fmt: skip
 LEARNED = {
     "schema": 1, "method": "guarded", "temperature": 1.0, "reader": None, "model": {"fingerprint": "x"},
     "options": {"apply": "reminder"}, "layers": {"a": {"shape": [2], "where": [0]}},
@@ -207,6 +220,26 @@ def facts(path: Path) -> None:
     found.numbers("a", 1)
 
 
+def readings(path: Path) -> None:
+    with ReadingsFile(path.with_suffix(""), "m") as file:
+        file.finish()
+
+
+def likelihoods(path: Path) -> None:
+    with kept_scores(path.with_name("o.json"), "m"):
+        pass
+
+
+def of_demonstrations(folder: Path, text: str) -> None:
+    def read(_: Path) -> None:
+        told = np.frombuffer(text.encode("utf-8", "surrogatepass") or b" ", np.uint8)
+        tensors = {"demonstrations": told, "pictures": np.zeros(9, np.uint8), "picture_ends": np.array([9])}
+        for one in unpack(Learned("few-shot", tensors)):
+            one.turns(with_pictures=False)
+
+    told(read, folder)
+
+
 def of_body(_: Path, text: str) -> None:
     content = text.encode("utf-8", "surrogatepass")
     body = json_object(content)
@@ -246,6 +279,9 @@ CASES: dict[str, tuple[Any, Callable[[Any], str], Reads]] = {
     "xlsx": ("x", sheet, of_sheet),
     "parquet": (SAMPLE, packed, of_bytes("t.parquet", lambda path: list(rows(path)))),
     "learned": (LEARNED, learned, of_bytes("l.safetensors", facts)),
+    "readings": (READING, line, of_file("r.parquet.jsonl", readings)),
+    "likelihoods": (LIKELIHOOD, line, of_file("o.json.scores.jsonl", likelihoods)),
+    "demonstrations": ([SHOWN], json.dumps, of_demonstrations),
     "log's header": ({}, json.dumps, of_log("header.json")),
     "log's sample": ({}, json.dumps, of_log("samples/1_epoch_1.json")),
     "answer": (ANSWER, json.dumps, of_body),

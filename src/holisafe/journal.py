@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -151,6 +152,21 @@ def read_json(path: Path) -> Any:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"not JSON ({error})", where=path) from None
+
+
+def typed_json(kind: Any, text: str | bytes) -> Any:
+    """The value that a text of JSON holds, where it is of this kind, a TypedDict say; None for anything else."""
+    try:
+        return _kind(kind).validate_json(text, strict=True)
+    except ValueError:
+        return None
+
+
+@cache
+def _kind(kind: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -17,10 +17,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from ..benchmarks.base import stratified
 from ..errors import InputError
 from ..images import as_png, decode_image, pixel_hash
+from ..journal import typed_json
 from ..records import Message, Picture, Request, Sample, digest
 from ..taxonomy import Expected
 from .base import FitData
@@ -145,16 +147,29 @@ def unpack(learned: Learned) -> list[Demonstration]:
     """What `pack` put into the file; pictures are decoded only when they are opened. Raises InputError otherwise."""
     tensors = learned.tensors
     try:
-        told = json.loads(tensors["demonstrations"].tobytes())
+        told = typed_json(list[_Told], tensors["demonstrations"].tobytes())
         ends = [int(end) for end in tensors["picture_ends"]]
         pngs = [tensors["pictures"][start:end].tobytes() for start, end in zip([0, *ends], ends, strict=False)]
         found = []
         for one in told:
-            pictures = tuple(_in_memory(str(name), pngs.pop(0)) for name in one.pop("pictures"))
+            pictures = tuple(_in_memory(name, pngs.pop(0)) for name in one.pop("pictures"))
             found.append(Demonstration(**{**one, "pictures": pictures, "pixels": tuple(one["pixels"])}))
     except (KeyError, ValueError, TypeError, AttributeError, IndexError):
         raise InputError("holds no demonstrations that can be read", where=learned.path) from None
     return found
+
+
+class _Told(TypedDict):
+    """A demonstration in the file: the names of its pictures, which lie beside it."""
+
+    id: str
+    query: str
+    answer: str
+    expected: Expected
+    category: str | None
+    description: str | None
+    pictures: list[str]
+    pixels: list[str]
 
 
 def shuffled(demonstrations: Iterable[Demonstration], *seed: Any) -> list[Demonstration]:

@@ -13,8 +13,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from typing_extensions import TypedDict
+
 from ..errors import InputError
-from ..journal import Journal
+from ..journal import Journal, typed_json
+
+
+class _Line(TypedDict):
+    sample_id: str
+    log_likelihood: float | None
+    error: str | None
+    made_by: str
 
 
 @dataclass
@@ -47,14 +56,12 @@ class Scores:
     def read(self) -> None:
         path = self.journal.path
         for number, line in self.journal.lines():
-            try:
-                row = json.loads(line)
-                made_by, entry = row["made_by"], (row["sample_id"], row["log_likelihood"], row["error"])
-            except (ValueError, KeyError, TypeError):
-                raise InputError("no line of holisafe safeground", where=path, row=number) from None
-            if made_by != self.made_by:
+            row = typed_json(_Line, line)
+            if row is None:
+                raise InputError("no line of holisafe safeground", where=path, row=number)
+            if row["made_by"] != self.made_by:
                 raise InputError("scores of another benchmark, model or calibration: choose another --out", where=path)
-            self._take(*entry)
+            self._take(row["sample_id"], row["log_likelihood"], row["error"])
 
 
 @contextmanager

@@ -15,15 +15,35 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Required
+
+from typing_extensions import TypedDict
 
 from ..errors import InputError
-from ..journal import Journal, whole_file
+from ..journal import Journal, typed_json, whole_file
 
 KINDS = (".jsonl", ".parquet")
 BLOCK = 1 << 20
 
 Row = dict[str, Any]
+
+
+class _Row(TypedDict, total=False):
+    """What a row holds, and what nothing goes on without."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]  # noqa: RUF012
+
+    image: Required[str]
+    sha256: Required[str | None]
+    error: Required[str | None]
+    made_by: Required[str]
+    label: str
+    unsafe: float
+    verdict: str
+    threshold: float | None
+    raised: list[str]
+    label_set: list[str]
+    probabilities: dict[str, float]
 
 
 def file_hash(path: Path) -> str | None:
@@ -63,11 +83,8 @@ class ReadingsFile:
 
     def _read(self) -> None:
         for number, line in self.journal.lines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            if not isinstance(row, dict) or not {"image", "sha256", "error", "made_by"} <= row.keys():
+            row = typed_json(_Row, line)
+            if row is None:
                 raise InputError("no row of holisafe guard predict", where=self.journal.path, row=number)
             if row["made_by"] != self.made_by:
                 raise InputError(
