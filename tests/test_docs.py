@@ -40,6 +40,8 @@ STAND_INS = {
     "--calibrate",
     "--judge string-match --out runs/guarded": "--judge string-match --out runs/guarded --limit 12 --max-tokens 24",
     "optimiser.epochs=30": "optimiser.max_steps=2 --set data.max_examples=48",
+    "--recipe demo --out tuned": "--recipe demo --out tuned --set optimiser.max_steps=2 --set data.max_examples=48",
+    "debias,reference=pictovlm": "debias,reference=pictovlm,prompts=8,positions=2",
     "alarms=0.05": "alarms=0.4",
     "~/data": "data",
     "Qwen/Qwen2.5-VL-7B-Instruct --data train.jsonl --recipe lora": "pictovlm --data train.jsonl --recipe demo --set "
