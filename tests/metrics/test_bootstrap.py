@@ -59,7 +59,14 @@ def test_sums_do_not_depend_on_how_many_are_held_at_once(at_once: int, monkeypat
 
 def test_percentiles_leave_out_nan_and_refuse_draws_that_do_not_differ() -> None:
     drawn = np.append(np.arange(101) / 100, np.nan)
-    assert percentiles(drawn) == pytest.approx((0.025, 0.975))
-    assert percentiles(np.array([0.5, np.nan, 0.5])) is None
-    assert percentiles(np.array([0.1 + 0.2, 0.3, 0.3])) is None  # the same but for rounding
-    assert percentiles(np.array([np.nan, np.nan])) is None
+    assert percentiles(drawn, 0.5) == pytest.approx((0.025, 0.975))
+    assert percentiles(np.array([0.5, np.nan, 0.5]), 0.5) is None
+    assert percentiles(np.array([0.1 + 0.2, 0.3, 0.3]), 0.3) is None  # the same but for rounding
+    assert percentiles(np.array([np.nan, np.nan]), 0.5) is None
+
+
+def test_an_interval_holds_what_it_is_about() -> None:
+    drawn = np.linspace(0.06, 0.12, 100)
+    assert percentiles(drawn, 0.055) == (0.055, pytest.approx(np.quantile(drawn, 0.975)))
+    assert percentiles(drawn, 0.2) == (pytest.approx(np.quantile(drawn, 0.025)), 0.2)
+    assert percentiles(np.full(5, 0.1), 0.1) is None

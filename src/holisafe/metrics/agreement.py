@@ -170,8 +170,9 @@ def rank_correlation(models: Mapping[str, pd.DataFrame], draws: int = 2000, seed
         row: dict[str, Any] = {"first": judges[first], "second": judges[second], "models": len(both)}
         for name, correlate in (("spearman", spearman), ("kendall", kendall)):
             value = float(correlate(rates[:, first, both], rates[:, second, both])[0])
-            low, high = percentiles(correlate(drawn[:, first, both], drawn[:, second, both])) or (None, None)
             known = None if np.isnan(value) else value
+            again = correlate(drawn[:, first, both], drawn[:, second, both])
+            low, high = (None if known is None else percentiles(again, value)) or (None, None)
             row[name] = Estimate(known, len(both), len(models) - len(both), low, high).to_json()
         rows.append(row)
     return rows

@@ -71,7 +71,7 @@ def estimate(
     value = float(statistic(columns.sum(axis=0, keepdims=True))[0]) if n else math.nan
     if math.isnan(value):
         return Estimate(None, n, n_left_out, None, None)
-    low, high = percentiles(statistic(drawn_sums(columns, clusters, draws, seed))) or (None, None)
+    low, high = percentiles(statistic(drawn_sums(columns, clusters, draws, seed)), value) or (None, None)
     return Estimate(value, n, n_left_out, low, high)
 
 
@@ -149,13 +149,15 @@ def resampled_sums(totals: Floats, draws: int, seed: int) -> Floats:
     return np.concatenate(list(blocks))
 
 
-def percentiles(drawn: Floats) -> tuple[float, float] | None:
-    """The middle 95 % of bootstrap values, NaN left out; None where they do not differ and so tell nothing."""
+def percentiles(drawn: Floats, value: float) -> tuple[float, float] | None:
+    """The middle 95 % of bootstrap values, NaN left out, and whatever lies between them and the `value` that they are
+    about: of few pairs a statistic that is not linear may lie outside of nearly all draws. None where they do not
+    differ and so tell nothing."""
     known = drawn[~np.isnan(drawn)]
     if len(known) == 0 or np.ptp(known) < SAME:
         return None
     low, high = np.quantile(known, [0.025, 0.975])
-    return float(low), float(high)
+    return min(float(low), value), max(float(high), value)
 
 
 def _blocks(size: int, draws: int) -> list[int]:

@@ -193,12 +193,12 @@ def resampled(figures: dict[str, Figure], n: int, groups: Ints | None, draws: in
     if clusters > MANY:
         intervals = {name: normal_interval(values[name], figure.slopes(), groups) for name, figure in known.items()}
     else:
-        intervals = _percentiles(known, members, clusters, draws, seed)
+        intervals = _percentiles(known, values, members, clusters, draws, seed)
     return {name: _plain(values[name] if name in known else None, n, intervals.get(name)) for name in figures}
 
 
 def _percentiles(
-    figures: dict[str, Figure], members: Ints, clusters: int, draws: int, seed: int
+    figures: dict[str, Figure], values: dict[str, float], members: Ints, clusters: int, draws: int, seed: int
 ) -> dict[str, tuple[float, float] | None]:
     drawn: dict[str, list[Floats]] = {name: [] for name in figures}
     for counts in resamples(clusters, draws, seed):
@@ -206,7 +206,7 @@ def _percentiles(
             weights = some[:, members].astype(float)
             for name, figure in figures.items():
                 drawn[name].append(figure.of(weights))
-    return {name: percentiles(np.concatenate(values)) for name, values in drawn.items()}
+    return {name: percentiles(np.concatenate(drawn[name]), values[name]) for name in figures}
 
 
 def _plain(value: float | None, n: int, interval: tuple[float, float] | None = None) -> Cell:
