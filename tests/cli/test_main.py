@@ -109,7 +109,18 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_no_verb_at_all_shows_the_help_and_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert leave() == 2
-    assert "Commands" in "".join(capsys.readouterr())
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines()[0]) == ("", "holisafe demo --out demo")
+    assert "\nCommands:\n  demo " in err
+
+
+def test_a_verb_without_its_command_shows_its_help_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("data") == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.split()[0] for line in err.partition("Commands:\n")[2].splitlines() if line[2] != " "] == [
+        "list", "export", "check",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

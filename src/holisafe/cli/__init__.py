@@ -152,7 +152,8 @@ def _exit_code(command: Any, args: list[str]) -> int:
         return _complain(str(error), ExitCode.BAD_INPUT)
     except _UsageError as error:
         verb = error.ctx.command_path if error.ctx is not None else "holisafe"
-        if not error.format_message():  # no verb at all: the help was printed
+        if type(error).__name__ == "NoArgsIsHelpError":  # no verb, or none of its commands: the message is the help
+            print(error.format_message(), file=sys.stderr)
             return ExitCode.BAD_INPUT
         return _complain(f"{error.format_message()} (see: {verb} --help)", ExitCode.BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort) as stop:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import textwrap
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -68,8 +67,8 @@ class Command(TyperCommand):
                     formatter.write_dl(rows, col_max=NAMES_WIDTH)
 
     def get_short_help_str(self, limit: int = 45) -> str:
-        """The first sentence after the example, as far as there is room."""
-        return textwrap.shorten(self._told()[1].partition(".")[0], limit, placeholder=" ...")
+        """The first sentence after the example, whole: a listing wraps it."""
+        return " ".join(self._told()[1].split()).partition(". ")[0].removesuffix(".")
 
     def _told(self) -> tuple[str, str]:
         """The example, "" where there is none, and the rest."""
