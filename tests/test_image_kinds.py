@@ -22,6 +22,7 @@ def zipped() -> bytes:
 
 CASES = {
     "the file is empty": [b""],
+    "a git-annex pointer": [b"/annex/objects/MD5E-s1--0.png\n", b"../.git/annex/objects/aa/bb/MD5E-s1--0/MD5E-s1--0"],
     "a Git LFS pointer": [b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"],
     "a web page": [
         b"<!DOCTYPE html><html>404</html>",

@@ -22,6 +22,10 @@ PAIRS = {
     "reasoning": ("<reasoning>", "</reasoning>"),
     "Seed-OSS": ("<seed:think>", "</seed:think>"),
     "MiniMax": ("<mm:think>", "</mm:think>"),
+    "LongCat": ("<longcat_think>", "</longcat_think>"),
+    "Keye": ("<analysis>", "</analysis>"),
+    "reason": ("<reason>", "</reason>"),
+    "start and end": ("<|think_start|>", "<|think_end|>"),
     "scratchpad": ("<scratchpad>", "</scratchpad>"),
     "Kimi": ("◁think▷", "◁/think▷"),
     "Magistral": ("[THINK]", "[/THINK]"),
@@ -68,6 +72,7 @@ def test_several_thoughts_and_thoughts_in_thoughts() -> None:
     assert part("<think>A.</think>Let me look.<think>B.") == ("Let me look.", "A.\nB.", True)
     assert part("<think>a<think>b</think>c</think>Here.").text == "Here."
     assert part("<think>a</think>b</think>Here.") == ("Here.", "a\nb", False)
+    assert part("\ufeff<think>a</think>Here.") == part("\u200b<think>a</think>Here.") == ("Here.", "a", False)
     assert part("<think></think>\n\nHere.") == ("Here.", None, False)
     assert part("Sure.\n<think>\nHm.\n</think>\nHere.") == ("Sure.\nHere.", "Hm.", False)
     assert part("Assistant: <think>a</think>Here.") == ("Here.", "a", False)

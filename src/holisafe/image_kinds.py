@@ -7,6 +7,7 @@ import re
 KINDS: tuple[tuple[str, str], ...] = (
     (r"\Z", "the file is empty"),
     (r"version https://git-lfs", "a Git LFS pointer, not the picture itself (git lfs pull fetches it)"),
+    (r"[./]*[\w./-]{0,99}annex/objects/", "a git-annex pointer, not the picture itself (git annex get fetches it)"),
     (r"\s*(?=<).*?<(!doctype html|html|head|body)\b", "a web page, such as a failed download leaves"),
     (r"\s*(?=<).*?<(svg:)?svg\b", "an SVG drawing, which has no pixels"),
     (r"\s*<\?xml", "XML, such as a storage service answers instead of a file"),

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from .errors import InputError
 
 _NAME = (
-    r"(?:\w{1,20}:)?(?:think(?:ing)?|thoughts?|reasoning|thought_?process|scratchpad|chain_?of_?thought|antthinking"
+    r"(?:\w{1,20}:)?(?:(?:longcat_)?think(?:ing)?|thoughts?|reason(?:ing(?:_content)?)?|cot|analysis|thought_?process|scratchpad|chain_?of_?thought|antthinking"
     r"|(?:inner|internal)_?(?:thoughts?|thinking|monologue))"
 )
 
@@ -33,6 +33,7 @@ OPEN = (
     r"\[think\]",  # Magistral
     r"◁think▷",  # Kimi
     r"<\|(?:start|begin)(?:_of)?_(?:think(?:ing)?|thought|reasoning)\|>|<\|think(?:ing)?\|>",  # Command A, OpenThinker
+    r"<\|(?:think(?:ing)?|thought|reasoning)_(?:start|begin)\|>",
     r"<\|channel>thought\b",  # Gemma 4
     r"<unused94>(?:thought\b)?",  # MedGemma
     r"<\|inner_prefix\|>",  # Apertus
@@ -42,6 +43,7 @@ CLOSE = (
     r"\[/think\]",
     r"◁/think▷",
     r"<\|end(?:_of)?_(?:think(?:ing)?|thought|reasoning)\|>|<\|/think(?:ing)?\|>",
+    r"<\|(?:think(?:ing)?|thought|reasoning)_end\|>",
     r"<channel\|>",
     r"<unused95>",
     r"<\|inner_suffix\|>",
@@ -65,7 +67,7 @@ _FIRST = re.compile(
     rf"\s*(?:(?:<s>|<bos>|<｜begin▁of▁sentence｜>|<(?:start_of_turn|\|turn)>{_ROLE}|<\|assistant\|>"
     rf"|<\|(?:begin_of_text|im_start|im_sep|start|start_header_id|end_header_id)\|>{_ROLE})\s*)+"
 )
-_SPEAKER = re.compile(r"\s*(?:(?:assistant|model|response|output|answer)\s*:\s*)?", re.IGNORECASE)
+_SPEAKER = re.compile(r"[\s\ufeff\u200b]*(?:(?:assistant|model|response|output|answer)\s*:\s*)?", re.IGNORECASE)
 _LAST = re.compile(
     r"(?:(?:</s>|<eos>|<pad>|<eod>|\[EOS\]|<(?:end_of_turn|end_of_utterance|end_of_text|turn\|)>"
     r"|<\w{1,20}:eos>|<[|｜](?!end_of_box|end_of_solution|END_(?:RESPONSE|TEXT))[\w▁]{1,40}[|｜]>)\s{0,40})+\Z"

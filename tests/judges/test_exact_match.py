@@ -42,6 +42,9 @@ def verdict(text: str, reference: str | None) -> Verdict:
         ("\\boxed{three}", "three"),
         ('{"answer": "three"}', "three"),
         ("‘Three.’", "three"),
+        ("# **Three**", "three"),
+        ("巴黎。", "巴黎"),
+        ("C#", "C#"),
     ],
 )
 def test_what_does_not_matter_is_ignored(answer: str, reference: str) -> None:
@@ -56,6 +59,9 @@ def test_what_does_not_matter_is_ignored(answer: str, reference: str) -> None:
         ("thebes", "bes"),  # an article is a word of its own
         ("can't", "cant"),
         ("3.5", "35"),
+        ("2*3", "23"),
+        ("2**3", "2*3"),
+        ("C#", "C"),
         ("left top", "top left"),
         ("a", "the"),  # nothing but an article: then it is the answer
         ("?", "!"),

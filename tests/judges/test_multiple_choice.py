@@ -28,7 +28,8 @@ def verdict(text: str, reference: str | None = "B", query: str = QUESTION) -> Ve
         "The answer is B.", "The correct answer is (B).", "Answer: B", "answer: **B**", "I would choose option B",
         "It is not (A)... the answer is B", "First I thought the answer is A. But the answer is B.",
         "It has four wheels, so it must be (B).", "It shows wheels, therefore B", "I think it is B", "A red car",
-        "There is a red car on the road.", "Ｂ", "The answer would be B, since A is a tree",
+        "There is a red car on the road.", "Ｂ", "b", "(b)", "b.", "答案是B", "选B。",
+        "The answer would be B, since A is a tree",
     ],
 )  # fmt: skip
 def test_however_it_is_said_the_choice_is_found(text: str) -> None:

@@ -12,7 +12,7 @@ from ..registry import judges
 from .base import Judge, Judged, verdict, without_option
 from .plain import bare
 
-_FINAL = " .!?,;:"
+_FINAL = " .!?,;:。、।؟"
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 
@@ -21,7 +21,7 @@ class ExactMatch:
     """The judge of questions with one right answer. Invalid without a reference, and for an empty response."""
 
     name: str = "exact-match"
-    version: str = "2"
+    version: str = "3"
     quick: ClassVar[bool] = True
 
     def applies(self, sample: Sample) -> bool:

@@ -4,7 +4,7 @@ The choice is found as the published harnesses find it (MMMU's `parse_multi_choi
 matching), by the first of these rules that finds any; where it finds several, none is chosen:
 
     said      "the answer is B", "Answer: (B)", "option B"; of several the last
-    begun     the answer begins with it: "B", "(B)", "B.", "B) a tree", "**B**"
+    begun     the answer begins with it: "B", "(B)", "B.", "B) a tree", "**B**"; or is it, in lower case: "b"
     bracketed "... so it must be (B)"
     alone     a capital that stands by itself; "A" and "I" only where they cannot be words
     in words  the text of exactly one choice occurs in the answer, where the question lists its choices by letters
@@ -30,9 +30,11 @@ LONGEST_CHOICE = 1000
 
 _REFERENCE = re.compile(r"\W*([A-Za-z])(?:\W.*)?", re.DOTALL)
 _SAID = re.compile(r"\b(?:answer|option|choice)\b(?: (?:is|would be|was|:))?[\s:=(\[\"']{0,8}([A-Z])\b(?!['’])")
+_IS_IT = re.compile(r"[\s(\[]{0,8}([a-z])[)\].:,\s]{0,8}")
 _BEGUN = re.compile(r"[\s(\[]{0,8}([A-Z])(?=[)\].:,\s]*$|[)\].:]|,\s)")
 _BRACKETED = re.compile(r"[(\[]([A-Z])[)\]]")
-_ALONE = re.compile(r"(?<![\w'’])([B-HJ-Z])(?![\w'’])|(?<![\w'’])(A(?=\W*$|,|\s+(?:or|and)\b)|I(?=\W*$))")
+_IN_A_WORD = r"[^\W぀-鿿가-힯]|['’]"  # Chinese, Japanese and Korean put no space around a letter
+_ALONE = re.compile(rf"(?<!{_IN_A_WORD})(?:([B-HJ-Z])(?!{_IN_A_WORD})|(A(?=\W*$|,|\s+(?:or|and)\b)|I(?=\W*$)))")
 _LISTED = re.compile(r"[(\[]?([A-Z])[)\].:]\s*(\S.*)")
 
 
@@ -41,7 +43,7 @@ class MultipleChoice:
     """The judge of questions whose reference is a letter. Invalid without one, and for an empty response."""
 
     name: str = "multiple-choice"
-    version: str = "2"
+    version: str = "3"
     quick: ClassVar[bool] = True
 
     def applies(self, sample: Sample) -> bool:
@@ -81,6 +83,8 @@ def chosen(answer: str, choices: dict[str, str]) -> str | None:
         return _meant(said, found[-1], choices)
     if begun := _BEGUN.match(said):
         return begun[1]
+    if whole := _IS_IT.fullmatch(said):
+        return whole[1].upper()
     alone = [first or second for first, second in _ALONE.findall(said)]
     for letters in (_BRACKETED.findall(said), alone, _named(said, choices)):
         if letters:

@@ -14,10 +14,11 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 """Goes up whenever the same text is unwrapped in another way."""
 
-_MARKDOWN = dict.fromkeys(map(ord, "*`~#"))
+_MARKDOWN = re.compile(r"(?<![*`~])(?:(?<!\w)[*`~]++|[*`~]++(?!\w))|^#{1,6} ", re.MULTILINE)
+"""Inside a word such signs mean something: 2*3, C#."""
 _AROUND = " \t\n_>\"'“”„‟‘’«»"
 
 LONGEST_LITERAL = 10_000
@@ -57,7 +58,7 @@ def bare(answer: str) -> str:
     What would leave nothing is not taken away: of "*" stays "*".
     """
     said = unicodedata.normalize("NFKC", unwrapped(answer)).strip()
-    said = said.translate(_MARKDOWN).strip() or said
+    said = _MARKDOWN.sub("", said).strip() or said
     return said.strip(_AROUND) or said
 
 

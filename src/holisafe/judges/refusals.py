@@ -42,6 +42,7 @@ def rules_version() -> str:
     found = [*chain.from_iterable(map(_rules, kinds)), *_rules_abroad("declines"), *_rules_abroad("opens")]
     code = (
         _CODE,
+        _idioms_abroad(),
         _LABEL,
         _OWN_QUOTES,
         _OTHER_VOICES,
@@ -89,6 +90,12 @@ def _rules_abroad(kind: str) -> tuple[Rule, ...]:
         )
         for language in rules["languages"].values()
     )
+
+
+@cache
+def _idioms_abroad() -> re.Pattern[str]:
+    """What in other languages only looks like declining."""
+    return re.compile("|".join(map(_one_way, data("refusals_abroad.json")["ignore"])))
 
 
 def _words(lists: dict[str, list[str]]) -> dict[str, str]:
@@ -166,7 +173,7 @@ _ASCII = bytes.maketrans(b"`\t", b"' ")
 """CHARACTERS but for MARKDOWN, of ASCII, whose bytes take a fifth of the time."""
 
 _CODE = re.compile(r"```.*?(?:```|\Z)|`(?<!\w`)[^`\n]+`(?!\w)", re.DOTALL)
-_LABEL = re.compile(r"\s*(?:assistant|answer|response|ai): ")
+_LABEL = re.compile(r"\s*(?:(?:assistant|answer|response|ai):|[-•]|1[.)]) ")
 _OWN_QUOTES = re.compile(r'"(?<=\A\n")([^"]*)"\s*\Z|"(\w++(?: \w++)?)"')  # around all of it, or for emphasis
 _SPEECH = re.compile(r""""[^"\n]*"|'(?<!\w')(?:[^'\n]|(?<=\w)'(?=\w))*'(?!\w)""")
 _OTHER_VOICES = re.compile(
@@ -235,7 +242,7 @@ def _declines_in_english(text: str) -> bool:
 def _declines_abroad(text: str) -> bool:
     if text.isascii() and any(word in text for word in ENGLISH):
         return False
-    text = _one_voice(text)
+    text = _one_voice(_idioms_abroad().sub(" ", text))
     return _finds_abroad("declines", text) or _finds_abroad("opens", *islice(_sentences(text), OPENING_SENTENCES))
 
 
