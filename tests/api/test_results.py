@@ -111,6 +111,51 @@ def test_settings_are_said_once(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"benchmark": 3}, "benchmark must be str or Benchmark, not 3"),
+        ({"target": None}, "target must be str or Target, not None"),
+        ({"judges": ["string-match", 3]}, "judge must be str or Judge, not 3"),
+        ({"calibrate": 3}, "calibration must be str, not 3"),
+        ({"out": 3}, "out must be str or Path, not 3"),
+        ({"max_cost": "2"}, "max_cost must be float or int or None, not '2'"),
+        ({"limit": -1}, "field 'limit': unusable value '-1'"),
+        ({"limit": "10"}, "field 'limit': unusable value '10'"),
+        ({"repeats": 0}, "field 'repeats': unusable value '0'"),
+        ({"settings": {"max_new_tokens": "2"}}, "field 'settings.max_new_tokens': unusable value '2'"),
+    ],
+)
+def test_a_wrong_argument_is_told_before_anything_is_asked(wrong: Any, says: str, tmp_path: Path) -> None:
+    right = {"benchmark": TEST, "target": "hf/pictovlm", "judges": "string-match", "out": tmp_path / "run"}
+    with pytest.raises(holisafe.InputError) as error:
+        holisafe.evaluate(**{**right, **wrong})
+    assert str(error.value) == says
+    assert not (tmp_path / "run").exists()
+
+
+def test_whatever_is_read_or_made_safer_says_what_it_takes() -> None:
+    calls: dict[str, Any] = {
+        "run": lambda: holisafe.read_run(3),
+        "run must": lambda: holisafe.compare("a", 3),
+        "table": lambda: holisafe.score(3),
+        "target": lambda: holisafe.calibrated(3, "reminder"),
+        "base": lambda: holisafe.tune(3, "pictosafe", "demo", "out"),
+        "data": lambda: holisafe.evaluate_guard(3, "tuned"),
+        "guard": lambda: holisafe.evaluate_guard("pictosafe", 3),
+        "no guard: ": lambda: holisafe.evaluate_guard("pictosafe"),
+    }
+    for named, call in calls.items():
+        with pytest.raises(holisafe.InputError, match=f"^{named}"):
+            call()
+
+
+def test_a_benchmark_is_told_in_a_line() -> None:
+    assert repr(holisafe.open_benchmark("pictosafe", split="test")) == (
+        "<Benchmark pictosafe, split test: 1,272 samples>"
+    )
+
+
 def test_scores_are_those_on_disk(runs: Any) -> None:
     run = runs[0]
     assert run.scores.to_json() == typed(Scores, read_json(run.folder / "scores.json")).to_json()

@@ -44,6 +44,7 @@ def open_benchmark(name: str | Benchmark, root: Folder | None = None, split: str
     """
     from ..benchmarks import open_benchmark as opened
 
+    expect("benchmark", name, str | Benchmark)
     return name.only(split) if isinstance(name, Benchmark) else opened(name, root, split)
 
 
@@ -100,6 +101,10 @@ def evaluate(
     how = _settings(settings, seed)
     given = [judges] if isinstance(judges, str) or not isinstance(judges, Sequence) else list(judges)
     once = [one for at, one in enumerate(given) if one not in given[:at]]
+    for one in once:
+        expect("judge", one, str | Judge)
+    expect("out", out, Folder)
+    expect("max_cost", max_cost, float | int | None)
     panel = [open_judge(one) if isinstance(one, str) else one for one in once]
     model = calibrated(target, calibrate, settings=how)
     asked = (
@@ -133,8 +138,12 @@ def calibrated(
     from ..calibration import calibrated as around
     from ..targets import open_target
 
+    expect("target", target, str | Target)
+    named = [methods] if isinstance(methods, str) or not isinstance(methods, Sequence) else methods
+    for method in named:
+        expect("calibration", method, str)
     opened = open_target(target, _settings(settings, seed)) if isinstance(target, str) else target
-    return around(opened, [methods] if isinstance(methods, str) else methods)
+    return around(opened, named)
 
 
 def read_run(run: Folder | stored.Run, title: str | None = None) -> Run:
@@ -154,6 +163,7 @@ def read_run(run: Folder | stored.Run, title: str | None = None) -> Run:
         slowest = run.answers.nlargest(3, "latency_seconds")[["sample_id", "latency_seconds"]]
         rates = run.rates()[["judge", "label", "rate", "low", "high", "n"]]
     """
+    expect("run", run, Folder | stored.Run)
     found = run if isinstance(run, stored.Run) else stored.read_run(Path(run), title)
     return Run(found.folder, found.manifest, title or found.title)
 
@@ -174,6 +184,7 @@ def read_runs(*runs: Folder | stored.Run | Sequence[Folder | stored.Run], titles
     """
     listed: list[Folder | stored.Run] = []
     for given in runs:
+        expect("run", given, Folder | stored.Run | Sequence)
         found = [given] if isinstance(given, stored.Run) else _matching(given) if isinstance(given, Folder) else given
         if not found:
             raise InputError("no run folder" + (f" is {given}" if isinstance(given, Folder) else " is given"))
@@ -214,6 +225,8 @@ def compare(
         read: tuple[stored.Run, ...] = ()
         notes: Sequence[str] = ()
     else:
+        for given in runs:
+            expect("run", given, Folder | stored.Run | Sequence)
         several = [one for given in runs for one in ([given] if isinstance(given, Folder | stored.Run) else given)]
         folders = [one.folder if isinstance(one, stored.Run) else Path(str(one)) for one in several]
         if len(folders) < 2:
@@ -247,8 +260,11 @@ def score(table: Folder | pd.DataFrame | stored.Run) -> Scored:
         masr = holisafe.score(table).judges["default"].masr_pooled
         print(masr.rate, masr.n, masr.n_invalid)
     """
+    import pandas
+
     from ..metrics.score import score as scores_of
 
+    expect("table", table, Folder | pandas.DataFrame | stored.Run)
     if isinstance(table, Folder) and Path(table).is_dir():
         table = read_run(table)
     if isinstance(table, stored.Run):
@@ -257,6 +273,13 @@ def score(table: Folder | pd.DataFrame | stored.Run) -> Scored:
         frame = _verdicts(table)
     judges = {name: typed(Safety, found) for name, found in scores_of(frame).items()}
     return Scored.of(Scores(judges=judges))
+
+
+def expect(what: str, given: object, kinds: Any) -> None:
+    """Raise InputError for an argument that is of no kind that it may be."""
+    if not isinstance(given, kinds):
+        names = " or ".join(kind.__name__.removesuffix("Type") for kind in getattr(kinds, "__args__", (kinds,)))
+        raise InputError(f"{what} must be {names}, not {given!r:.60}")
 
 
 def _settings(given: Settings | None, seed: int) -> GenerationSettings:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import InputError
 from ..evaluation.progress import Progress
 from .bars import watched
-from .results import GuardScores
+from .measure import Folder, expect
+from .results import GuardScores, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,6 +57,10 @@ def tune(
     from ..tuning.recipe import Recipe, load_recipe
     from ..tuning.train import tune as tuned
 
+    expect("base", base, Folder | None)
+    expect("data", data, str | Sequence | None)
+    expect("recipe", recipe, Folder | Recipe)
+    expect("out", out, Folder)
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     changes = [f"{name}={value}" for name, value in settings.items()] if isinstance(settings, Mapping) else settings
     with watched(progress) as told:
@@ -67,8 +72,8 @@ def tune(
 
 
 def evaluate_guard(
-    data: str | Path | Benchmark | pd.DataFrame,
-    guard: str | Path | Guard | tuple[Any, Any],
+    data: str | Path | Benchmark | pd.DataFrame | Run,
+    guard: str | Path | Guard | tuple[Any, Any] | None = None,
     *,
     on: Literal["images", "pairs"] = "images",
     split: str | None = None,
@@ -79,9 +84,10 @@ def evaluate_guard(
 
     Args:
         data: a benchmark's name (NAME or NAME:ROOT), or one that is open; for images also a folder a label, or a table
-            (image, label[, source]), as a file or a DataFrame, whose images are paths or open; for pairs also a run.
+            (image, label[, source]), as a file or a DataFrame, whose images are paths or open; for pairs also a run,
+            whose stored readings are used.
         guard: a guarded model's folder or hub id; `shieldgemma2/ID`, `llavaguard/ID`, `llama-guard/ID`; a guard from
-            `holisafe.evaluation.guards.open_guard`; or (model, processor), as loaded.
+            `holisafe.evaluation.guards.open_guard`; or (model, processor), as loaded; none for a run.
         on: "images", each for itself, or "pairs" of image and text, for a guard that reads both.
         split: such as "test".
         progress: called with (stage, done, total); None: bars in a notebook, nothing elsewhere.
@@ -97,17 +103,25 @@ def evaluate_guard(
         found = holisafe.evaluate_guard("pictosafe", "tuned", split="test", draws=100)
         print(found)
     """
+    import pandas as pd
+
+    from ..benchmarks.base import Benchmark
     from ..evaluation.guard_images import evaluate_guard as on_images
     from ..evaluation.guard_pairs import evaluate_pairs
+    from ..evaluation.guards import OtherGuard, OurGuard
 
     if on not in ("images", "pairs"):
         raise InputError(f"on is {on!r}; a guard is measured on images or on pairs")
+    expect("data", data, Folder | Benchmark | pd.DataFrame | Run)
+    expect("guard", guard, Folder | OurGuard | OtherGuard | tuple | None)
+    if guard is None and on == "images":
+        raise InputError("no guard: name one; only pairs of a run bring their readings along")
     opened: Any = str(guard) if isinstance(guard, Path) else guard
     if isinstance(guard, tuple):
         opened = _loaded(*guard, options)
     measured: Any = on_images if on == "images" else evaluate_pairs
     with watched(progress) as told:
-        given = str(data) if isinstance(data, Path) else data
+        given = str(data) if isinstance(data, Path) else str(data.folder) if isinstance(data, Run) else data
         return GuardScores(measured(given, opened, split=split, progress=told, **options))
 
 

@@ -26,7 +26,7 @@ def told_in_meta(sample: Sample) -> str | None:
     return next((str(sample.meta[field]) for field in DESCRIPTIONS if sample.meta.get(field)), None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Benchmark:
     """Samples in a fixed order. `open_image` takes a name from `Sample.images` and gives RGB pixels or InputError;
     `image_file` tells where it is stored, None for an image that is drawn when asked for.
@@ -40,15 +40,20 @@ class Benchmark:
 
     name: str
     samples: tuple[Sample, ...]
-    open_image: Callable[[str], Image.Image] = field(repr=False)
-    image_file: Callable[[str], ImageFile | None] = field(default=lambda name: None, repr=False)
+    open_image: Callable[[str], Image.Image]
+    image_file: Callable[[str], ImageFile | None] = field(default=lambda name: None)
     reader: str | None = None
     root: Path | None = None
     split: str | None = None
     revision: str | None = None
     faults: Mapping[InputError, str | None] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
-    in_words: Callable[[Sample], str | None] = field(default=told_in_meta, repr=False)
+    in_words: Callable[[Sample], str | None] = told_in_meta
+
+    def __repr__(self) -> str:
+        """What it is in a line: the samples by themselves would be a megabyte."""
+        part = f", split {self.split}" if self.split else ""
+        return f"<Benchmark {self.name}{part}: {len(self.samples):,} samples>"
 
     def pictures(self, sample: Sample) -> tuple[Picture, ...]:
         """The sample's images, still closed."""

@@ -35,6 +35,7 @@ from ..records import (
 )
 from ..runs.folder import RunFolder, provenance, read_manifest
 from ..runs.index import Index
+from ..runs.manifest import check_entries
 from ..runs.reasons import alike, failures
 from ..runs.run import read_run
 from ..runs.scores import Scores, write_scores
@@ -77,10 +78,7 @@ def evaluate(
     remarks = _remarks(benchmark, [target, *panel])
     _check(benchmark, target, judges, settings)
     check_prices(max_cost, [target, *panel])
-    warn_of_repeats(target, settings, repeats)
-    content_hash = benchmark.content_hash(lambda done, total: report("images", done, total))
-    samples = stratified(benchmark.samples, limit, seed)
-    manifest = {
+    manifest: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "benchmark": {
@@ -90,7 +88,7 @@ def evaluate(
             "revision": benchmark.revision,
             "split": benchmark.split,
             "size": len(benchmark.samples),
-            "content_hash": content_hash,
+            "content_hash": "",
         },
         "target": {"name": target.name, **target.describe()},
         "settings": asdict(settings),
@@ -100,6 +98,10 @@ def evaluate(
         **recorded(panel),
         **provenance(),
     }
+    check_entries(manifest)
+    warn_of_repeats(target, settings, repeats)
+    manifest["benchmark"]["content_hash"] = benchmark.content_hash(lambda done, total: report("images", done, total))
+    samples = stratified(benchmark.samples, limit, seed)
     calls = [(sample, repeat) for repeat in range(repeats) for sample in samples]
     with RunFolder(out, manifest) as run, stopping_on_interrupt() as interrupted:
         run.append(*(sample for sample in samples if sample.id not in run.index.samples))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ..errors import InputError
 from ..records import Picture, Response, Sample, Verdict
@@ -17,6 +17,7 @@ class Judged(NamedTuple):
     pictures: tuple[Picture, ...] = ()
 
 
+@runtime_checkable
 class Judge(Protocol):
     """An opinion on responses. `name` is the spec it was made from; `version` changes whenever its verdicts can.
 

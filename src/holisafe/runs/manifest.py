@@ -53,6 +53,7 @@ IN_WORDS = {
 PACKAGES = ("holisafe", "torch", "transformers", "peft", "accelerate", "numpy", "pandas", "scipy", "pillow")
 
 Whole = Annotated[int, Interval(ge=0, lt=2**31)]
+Count = Annotated[int, Interval(ge=1, lt=2**31)]
 
 
 class _Benchmark(TypedDict, total=False):
@@ -87,8 +88,8 @@ class _Manifest(TypedDict, total=False):
     target: Required[_Target]
     settings: _Settings
     seed: Whole
-    limit: Whole | None
-    repeats: Annotated[int, Interval(ge=1, lt=2**31)]
+    limit: Count | None
+    repeats: Count
     judges: dict[str, str]
     judge_specs: dict[str, str]
     judge_measures: dict[str, dict[str, list[str]]]
@@ -113,8 +114,6 @@ def check_plain(folder: Path) -> None:
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """What a run folder measures. Raises InputError when the folder holds no run, or naming an entry that is none."""
-    from pydantic import ValidationError
-
     path = folder / FILE
     if not path.is_file():
         raise InputError(f"no run folder (it has no {FILE})", where=folder)
@@ -122,13 +121,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     manifest = read_json(path)
     if not isinstance(manifest, dict):
         raise InputError("not a JSON object", where=path)
+    check_entries(manifest, path)
+    return manifest
+
+
+def check_entries(manifest: Mapping[str, Any], where: Path | None = None) -> None:
+    """Raise InputError naming an entry that is none: what could not be read again is not written either."""
+    from pydantic import ValidationError
+
     try:
         _adapter().validate_python(manifest, strict=True)
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False)[0]
         problem = "missing" if fault["type"] == "missing" else f"unusable value {str(fault['input'])[:60]!r}"
-        raise InputError(problem, where=path, field=".".join(map(str, fault["loc"]))) from None
-    return manifest
+        raise InputError(problem, where=where, field=".".join(map(str, fault["loc"]))) from None
 
 
 def continued(earlier: Mapping[str, Any], now: Mapping[str, Any], where: Path) -> dict[str, Any]:

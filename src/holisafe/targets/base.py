@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ..errors import InputError
 from ..records import Request, Response
@@ -21,6 +21,7 @@ class Capabilities:
     free: bool = False
 
 
+@runtime_checkable
 class Target(Protocol):
     """A model to measure. A batched local model and a concurrent API look alike.
 
