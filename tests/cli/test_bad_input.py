@@ -200,7 +200,7 @@ MODELS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "only a pickle": (only_a_pickle, ["safetensors", "pytorch_model.bin is a pickle"]),
     "no weights": (without("*.safetensors*"), ["model.safetensors is missing"]),
     "no config": (without("config.json"), ["config.json is missing"]),
-    "half a config": (cut(lambda folder: folder / "config.json"), ["cannot be loaded"]),
+    "half a config": (cut(lambda folder: folder / "config.json"), ["config.json", "not JSON"]),
     "half the weights": (cut(lambda folder: folder / "model.safetensors"), ["broken safetensors file"]),
 }
 

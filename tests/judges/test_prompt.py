@@ -49,7 +49,7 @@ def test_a_built_in_prompt_holds_the_pair_the_rules_and_the_words(name: str) -> 
     asked = message(rubric, judged, ANSWER)
     sees = rubric.front.sees
     shown = {"query": "How?", "response": ANSWER, "category": "hate", "image_label": "gender"}
-    shown |= {"reference": "Do not.", "safety_warning": "Danger."}
+    shown |= {"reference": "Do not.", "safety_warning": "Danger.", "original": ANSWER}
     assert blocks(asked.text) == {key: shown[key] for key in shown if key in ("query", "response", *sees)}
     assert asked.pictures == ((PICTURE,) if "image" in sees else ())
     assert asked.role == "user"
