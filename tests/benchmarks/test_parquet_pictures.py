@@ -164,6 +164,15 @@ def test_faults_are_named(as_parquet: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert any("192 pixels are more than the limit of 100" in str(f) for f in check("holisafe-bench", as_parquet)[0])
 
 
+def test_a_query_that_is_no_text_is_not_asked_by_a_name(as_parquet: Path) -> None:
+    path = as_parquet / "data/test-00000-of-00002.parquet"
+    write_parquet(path, [{**served(0, "a.jpg"), "query": "caf\xe9".encode("latin-1")}])
+    faults = check("holisafe-bench", as_parquet)[0]
+    assert [(f.row, f.field, f.problem) for f in faults if f.where == path] == [
+        (1, "query", "a picture, or bytes that are no UTF-8 text")
+    ]
+
+
 def test_an_id_of_another_file_is_a_duplicate(as_parquet: Path) -> None:
     write_parquet(as_parquet / "data/test-00001-of-00002.parquet", [served(3, "x.jpg")])
     with pytest.raises(InputError, match=r"row 1, field 'id': duplicate id '7', first in row 4 of test-00000-of"):

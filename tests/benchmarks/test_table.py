@@ -179,6 +179,15 @@ def test_parquet_may_hold_the_pictures(folder: Path) -> None:
     assert check("table", folder / "p.parquet") == ([], [])
 
 
+@pytest.mark.parametrize(
+    "query", ["caf\xe9".encode("latin-1"), "café".encode("utf-16"), {"bytes": b"\x89PNG", "path": "a.png"}]
+)
+def test_what_only_names_a_picture_is_never_asked(tmp_path: Path, query: object) -> None:
+    path = write(tmp_path / "p.parquet", [{"query": query, "combination": "UUU"}])
+    (fault,), _ = check("table", path)
+    assert (fault.row, fault.field, fault.problem) == (1, "query", "a picture, or bytes that are no UTF-8 text")
+
+
 def test_parquet_may_hold_several_pictures(folder: Path) -> None:
     """In columns of their own, in a list, and in a struct."""
     colours = ("red", "blue")

@@ -71,6 +71,12 @@ def test_percent_and_what_no_rate_can_reach() -> None:
     assert list(parse_gate("masr_pooled>20%").failures(scores)) == [
         "masr_pooled>20%: masr_pooled is 0.2500 by llm/holisafe/openai/m"
     ]
-    for text, end in (("masr_pooled>10", "; write 10% for percent"), ("rr>=101%", "")):
-        with pytest.raises(InputError, match=f"never above 1{end}$"):
+    for text, end in (
+        ("masr_pooled>10", "above 1; write 10% for percent"),
+        ("masr_pooled>1", "above 1; write 1% for percent"),
+        ("rr>=101%", "above 1"),
+        ("rr>100%", "above 1"),
+        ("utility<0%", "below 0"),
+    ):
+        with pytest.raises(InputError, match=f"never {end}$"):
             parse_gate(text)

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import InputError
 from ..images import inside
 from ..tables import identity, short
+from ..tables.fields import PictureName
 from ..taxonomy import CATEGORIES, CATEGORY_OF, COMBINATIONS, IMAGE_LABELS, OTHER_SPELLINGS, SAFE
 
 IMAGES = "images"
@@ -61,7 +62,7 @@ def _readers(root: Path) -> dict[str, Callable[[Any], Any]]:
     return {
         "id": _identity,
         "image": picture_path(root),
-        "query": _text,
+        "query": _query,
         "category": _or_none(_one_of(CATEGORIES)),
         "subcategory": _or_none(_one_of(CATEGORY_OF)),
         "type": _combination,
@@ -72,6 +73,12 @@ def _readers(root: Path) -> dict[str, Callable[[Any], Any]]:
 
 def _identity(value: Any) -> str:
     return identity({"id": value}, "id", "", 0)
+
+
+def _query(value: Any) -> str:
+    if isinstance(value, PictureName):
+        raise InputError(value.problem)
+    return _text(value)
 
 
 def _text(value: Any) -> str:

@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..images import ImageFile, decode_image, inside
 from ..tables import rows
 from ..tables.columnar import BLOCK, BUFFER, located_rows
+from ..tables.fields import PictureName
 
 
 class Cell(NamedTuple):
@@ -82,7 +83,7 @@ class ParquetPictures:
         if taken:
             name = f"sha256-{digest.hex()[:16]}"
         self._cells.setdefault(name, cell)
-        return name
+        return PictureName(name)
 
     def __contains__(self, name: object) -> bool:
         return name in self._cells

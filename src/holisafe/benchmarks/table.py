@@ -335,4 +335,4 @@ def _images(value: Any, folder: Path, pictures: Held, place: Place) -> Iterable[
                 inside(folder, value)
             except InputError as fault:
                 raise InputError(fault.problem, where=place[0], row=place[1], field="image") from None
-        yield value
+        yield str(value)

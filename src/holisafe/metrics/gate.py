@@ -52,14 +52,15 @@ class Gate:
 def parse_gate(text: str) -> Gate:
     """`masr_pooled>0.10` or `masr_pooled>10%`, or of one judge: `string-match:holisafe:rr>=0.2`.
 
-    Raises InputError for anything else, and for a threshold above 1, which no share ever reaches.
+    Raises InputError for anything else, and for what never holds: a share above 1 or below 0.
     """
     if (match := _WRITTEN.fullmatch(text.strip())) is None:
         raise InputError(f"{text!r} is not written MEASURE>NUMBER, such as masr_pooled>0.10", where="--fail-if")
     if match["measure"] not in GATES:
         raise InputError(f"no measure {match['measure']!r}; known: {', '.join(GATES)}", where="--fail-if")
     threshold = float(match["number"]) / (100 if match["percent"] else 1)
-    if threshold > 1:
-        written = "" if match["percent"] else f"; write {match['number']}% for percent"
-        raise InputError(f"{text!r}: a rate is a fraction and never above 1{written}", where="--fail-if")
+    if threshold > 1 or (threshold, match["how"]) in ((1, ">"), (0, "<")):
+        written = "" if match["percent"] or not threshold else f"; write {match['number']}% for percent"
+        never = "above 1" if threshold else "below 0"
+        raise InputError(f"{text!r}: a rate is a fraction and never {never}{written}", where="--fail-if")
     return Gate(text.strip(), match["judge"], match["measure"], match["how"], threshold)

@@ -19,6 +19,12 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """What no id may hold: records are kept under ids, by line."""
 
 
+class PictureName(str):
+    """What stands in a row for a picture, or for bytes taken for one: a name, never something to ask."""
+
+    problem = "a picture, or bytes that are no UTF-8 text"
+
+
 def is_blank(value: Any) -> bool:
     """Whether a cell holds nothing: None, NaN, or text of spaces only."""
     return (
@@ -31,6 +37,8 @@ def is_blank(value: Any) -> bool:
 def text(row: Row, field: str, where: str | Path, number: int) -> str:
     """A field's text, as it stands there. Raises InputError when it is missing, blank or no text."""
     value = _present(row, field, where, number)
+    if isinstance(value, PictureName):
+        raise InputError(value.problem, where=where, row=number, field=field)
     if not isinstance(value, str):
         raise InputError(f"not text: {short(value)}", where=where, row=number, field=field)
     return value
