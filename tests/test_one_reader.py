@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import holisafe
 from holisafe.cli import app
 from holisafe.errors import InputError
 from holisafe.journal import read_json, write_json
@@ -160,9 +161,23 @@ def by_gate(run: Path, judge: str, capsys: Any, tmp_path: Path) -> Numbers:
     return of({key: cell.to_json() for key, cell in cells.items()})
 
 
+def by_rates(run: Path, judge: str, capsys: Any, tmp_path: Path) -> Numbers:
+    rows = holisafe.read_run(run).rates()
+    mine = rows[rows["judge"].isin([judge, "exact-match"])].set_index("measure")
+    return of(mine[list(PARTS)].to_dict("index"))
+
+
+def by_score(run: Path, judge: str, capsys: Any, tmp_path: Path) -> Numbers:
+    return of(flat(holisafe.score(run).to_json()["judges"][judge]))
+
+
 @pytest.mark.parametrize("judge", JUDGES)
 @pytest.mark.parametrize(
-    "way", [by_report, by_export, by_parquet, by_leaderboard, by_agreement, by_sweep, by_compare, by_gate]
+    "way",
+    [
+        *(by_report, by_export, by_parquet, by_leaderboard, by_agreement, by_sweep, by_compare, by_gate),
+        *(by_rates, by_score),
+    ],
 )
 def test_every_way_gives_the_same_rates_n_invalid_counts_and_intervals(
     run: Path, judge: str, way: Callable[..., Numbers], capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -305,3 +320,11 @@ def test_scores_of_before_open(run: Path, tmp_path: Path) -> None:
         found.pop("over_safety")
     write_json(old / "scores.json", {**scores, "of_tomorrow": {"x": 1}})
     assert read_scores(old).judges[GONE].rr == read_scores(run).judges[GONE].rr
+
+
+def test_a_folder_of_runs_names_them(tmp_path: Path) -> None:
+    for name in ("second", "first"):
+        with RunFolder(tmp_path / "both" / name, {"schema": 1, "benchmark": {"name": "b"}, "target": {"name": "t"}}):
+            pass
+    with pytest.raises(InputError, match=r"both: no run folder \(it holds runs: first, second\)"):
+        read_run(tmp_path / "both")

@@ -116,7 +116,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """What a run folder measures. Raises InputError when the folder holds no run, or naming an entry that is none."""
     path = folder / FILE
     if not path.is_file():
-        raise InputError(f"no run folder (it has no {FILE})", where=folder)
+        held = sorted(one.parent.name for one in folder.glob(f"*/{FILE}"))
+        hint = f"it holds runs: {', '.join(held[:4])}" if held else f"it has no {FILE}"
+        raise InputError(f"no run folder ({hint})", where=folder)
     check_plain(folder)
     manifest = read_json(path)
     if not isinstance(manifest, dict):
