@@ -51,10 +51,6 @@ STAND_INS = {
     "pictosafe --target hf/tuned": "pictosafe --limit 12 --max-tokens 24 --target hf/tuned",
     "figstep --root FigStep": "figstep-tiny --root FigStep",
 }
-TUNE = (
-    "holisafe tune --base pictovlm --data pictosafe --recipe demo --set optimiser.max_steps=2 "
-    "--set data.max_examples=48 --out tuned"
-)
 EXIT_CODES = {"masr_pooled>0.10": 1}
 """What a command with these words leaves with; others with 0."""
 OURS = re.compile(r"holisafe: |\w+( \w+)* \d+/\d+")
@@ -132,8 +128,6 @@ def prepare(page: str, server: ApiServer) -> None:
         assert grid is not None
         Path("grid.yaml").write_text(grid[1])
         Path("run.yaml").write_text(block[1].replace("limit: 50", "limit: 8").replace("runs/first", "runs/yaml"))
-    if page == "calibration_methods":
-        assert holisafe(TUNE).returncode == 0
     if page == "statistics":
         if not SHARED.exists():
             pytest.skip("the published tables are not here")

@@ -66,3 +66,18 @@ def test_a_shipped_name_wins_over_a_folder_of_that_name(tmp_path: Path, monkeypa
     (tmp_path / "demo").mkdir()
     monkeypatch.chdir(tmp_path)
     assert load_recipe("demo").compute.cache_vision
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("max_steps=2", "recipe, field 'max_steps': no such setting; did you mean optimiser.max_steps?"),
+        ("colour=2", "recipe, field 'colour': no such setting"),
+        ("colours.red=2", "recipe, field 'colours.red': no section is called colours"),
+        ("max_steps 2", "recipe: 'max_steps 2' is not written SECTION.SETTING=VALUE"),
+    ],
+)
+def test_a_setting_that_is_not_there_is_told_where_it_is(setting: str, said: str) -> None:
+    with pytest.raises(InputError) as error:
+        Recipe().with_settings([setting])
+    assert str(error.value) == said

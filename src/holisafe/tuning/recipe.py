@@ -285,8 +285,14 @@ class Recipe(Section):
             inner: Any = values
             for section in sections:
                 inner = _named(inner, section)
-            if not equals or not isinstance(inner, dict):
+            if not equals:
                 raise InputError(f"{setting!r} is not written SECTION.SETTING=VALUE", where="recipe")
+            if not isinstance(inner, dict):
+                raise InputError(f"no section is called {'.'.join(sections)}", where="recipe", field=path)
+            if inner is values and field not in values:
+                homes = [f"{name}.{field}" for name, held in values.items() if isinstance(held, dict) and field in held]
+                hint = f"; did you mean {' or '.join(homes)}?" if homes else ""
+                raise InputError(f"no such setting{hint}", where="recipe", field=path)
             inner[field] = parse_value(text, "recipe", path)
         return validated(Recipe, values, "recipe")
 
