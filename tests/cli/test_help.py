@@ -38,7 +38,7 @@ def test_what_there_is_fits_a_screen(words: str, capsys: pytest.CaptureFixture[s
     lines = shown(words, capsys)
     assert len(lines) <= LINES
     assert max(map(len, lines)) <= COLUMNS
-    assert not [line for line in lines[2:] if line.endswith(("...", "/guard_thresholds"))], "cut before its end"
+    assert not [line for line in lines[2:] if line.endswith(("...", "/guard_thresholds", " ."))], "cut before its end"
 
 
 @pytest.mark.parametrize("words", list(commands()))

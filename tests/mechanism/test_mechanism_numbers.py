@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from holisafe.mechanism.separation import Means, means, placed
-from holisafe.mechanism.update import answered, gain, null_shares, rank, singular
+from holisafe.mechanism.update import direction_gains, gain, null_shares, rank, singular
 
 RNG = np.random.default_rng(0)
 
@@ -70,6 +70,6 @@ def test_what_an_update_answers_to() -> None:
     matrix, inputs = RNG.normal(size=(5, 4)), RNG.normal(size=(3, 4))
     _, s, v = np.linalg.svd(matrix, full_matrices=False)
     expected = np.abs(inputs @ v.T) * s / np.linalg.norm(inputs, axis=1)[:, None]
-    np.testing.assert_allclose(answered(singular(matrix), inputs), expected, rtol=1e-6)
+    np.testing.assert_allclose(direction_gains(singular(matrix), inputs), expected, rtol=1e-6)
     by_hand = [np.linalg.norm(matrix @ a) / np.linalg.norm(a) for a in inputs]
     np.testing.assert_allclose(gain(matrix, inputs), by_hand, rtol=1e-8)

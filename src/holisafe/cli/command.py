@@ -24,6 +24,9 @@ NAMES_WIDTH = 26
 RANGE = re.compile(r"  \[x>=\d+\]|; x>=\d+(?=\])")
 """That a count is at least 1 goes without saying."""
 
+FULL_STOP = re.compile(r"(?<!\.)\.(?= |$)")
+"""The end of a sentence, and neither three dots nor that in a file's name."""
+
 
 def known(names: str) -> Callable[[str], list[str]]:
     """How a shell completes the name of a plug-in of that registry, such as "benchmarks"."""
@@ -68,7 +71,7 @@ class Command(TyperCommand):
 
     def get_short_help_str(self, limit: int = 45) -> str:
         """The first sentence after the example, whole: a listing wraps it."""
-        return " ".join(self._told()[1].split()).partition(". ")[0].removesuffix(".")
+        return FULL_STOP.split(" ".join(self._told()[1].split()), maxsplit=1)[0]
 
     def _told(self) -> tuple[str, str]:
         """The example, "" where there is none, and the rest."""

@@ -92,7 +92,7 @@ def pairs(
     pool: Pool = None,
     device: Device = None,
 ) -> None:
-    """holisafe guard pairs --model reader --data pictosafe --choose-on validation
+    """holisafe guard pairs --model reader --data pictosafe --split test
 
     Measure a guard on image-text pairs: unsafe is a pair to be refused. SSU against SSS, and false alarms.
     """

@@ -28,7 +28,7 @@ from ..records import Sample, digest
 from .blocks import Block, Part, blocks
 from .readings import Reading, read
 from .separation import means, placed
-from .update import answered, gain, null_shares, singular
+from .update import direction_gains, gain, null_shares, singular
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -211,7 +211,7 @@ def _update(
             for number, share in enumerate(null_shares(singular(was), new) if len(new.values) else ()):
                 changed.append({**of, "number": number, "sigma": new.values[number], "null_share": share})
             if side == "first":
-                acts = answered(new, inputs)
+                acts = direction_gains(new, inputs)
                 vectors = {f"v{number + 1}": acts[:, number] for number in range(acts.shape[1])}
                 acting.append(named.assign(matrix=name, block=place, gain=gain(delta, inputs), **vectors))
     columns = ["matrix", "side", "block", "number", "sigma", "null_share"]

@@ -61,7 +61,7 @@ def null_shares(base: Singular, update: Singular) -> Array:
     return found
 
 
-def answered(update: Singular, inputs: Array) -> Array:
+def direction_gains(update: Singular, inputs: Array) -> Array:
     """|sigma_j <a, v_j>| / |a| for `inputs` [N, in] -> [N, k]."""
     inputs = inputs.astype(np.float64)
     found: Array = np.abs(inputs @ update.right.T) * update.values / _length(inputs)
