@@ -10,9 +10,10 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from holisafe.errors import InputError
-from holisafe.typed_yaml import DEEPEST, LARGEST, parse_value, parse_yaml, read_yaml
+from holisafe.typed_yaml import DEEPEST, LARGEST, parse_value, parse_yaml, read_yaml, validated
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefghi", "bcdefghij", strict=True)
@@ -35,6 +36,8 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         ("a: !!python/object/apply:os.system [id]", "not YAML"),
         ("a: !!python/name:os.system", "not YAML"),
         ("? [a]\n: b", "not YAML"),
+        ("a: 1\nb: 2\na: 3", "row 3: two settings called 'a'"),
+        ("a: {b: 1, 'b': 2}", "two settings called 'b'"),
         ("a: \x07", "not YAML"),
         ("- a", "not a mapping"),
         ("", "not a mapping"),
@@ -63,6 +66,21 @@ def test_settings_are_read_as_yaml_says_them() -> None:
 def test_any_text_is_a_value_or_one_line(text: str) -> None:
     with suppress(InputError):
         parse_value(text, "x.yaml")
+
+
+def test_a_truth_is_no_number() -> None:
+    class Inner(BaseModel):
+        epochs: float = 1.0
+        fast: bool = False
+
+    class Outer(BaseModel):
+        limit: int | None = None
+        inner: Inner = Inner()
+
+    assert validated(Outer, {"limit": 3, "inner": {"epochs": 2, "fast": True}}, "x").inner.epochs == 2
+    for values, field in (({"limit": True}, "limit"), ({"inner": {"epochs": True}}, "inner.epochs")):
+        with pytest.raises(InputError, match=f"field '{field}': a number is wanted, not true"):
+            validated(Outer, values, "x")
 
 
 def test_a_pipe_does_not_hang_and_a_folder_is_told(tmp_path: Path) -> None:

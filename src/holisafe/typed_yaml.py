@@ -89,6 +89,14 @@ def _loader() -> Any:
             self.sizes[id(node)] = self.values - before
             return node
 
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            node, seen = super().compose_mapping_node(anchor), set()
+            for key, _ in node.value:
+                if isinstance(key.value, str) and key.value in seen:
+                    raise _limit()(None, None, f"two settings called {key.value!r}", key.start_mark)
+                seen.add(key.value if isinstance(key.value, str) else None)
+            return node
+
         def compose_scalar_node(self, anchor: Any) -> Any:
             node = super().compose_scalar_node(anchor)
             if "\0" in node.value:
@@ -106,10 +114,22 @@ def validated(kind: type[Kind], values: Mapping[str, Any], where: str | Path) ->
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(kind).validate_python(values)
+        made = TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or None
         unknown = first["type"] == "extra_forbidden"
         problem = "no such setting" if unknown else first["msg"].removeprefix("Value error, ")
         raise InputError(problem[0].lower() + problem[1:], where=where, field=field) from None
+    _check_numbers(values, made, where)
+    return made
+
+
+def _check_numbers(values: Mapping[str, Any], made: object, where: str | Path, within: str = "") -> None:
+    """Raise InputError where `yes` or `true` stands for a number: pydantic makes 1 of it."""
+    for name, value in values.items():
+        got = getattr(made, str(name), None)
+        if isinstance(value, bool) and type(got) in (int, float):
+            raise InputError(f"a number is wanted, not {str(value).lower()}", where=where, field=f"{within}{name}")
+        if isinstance(value, Mapping):
+            _check_numbers(value, got, where, f"{within}{name}.")

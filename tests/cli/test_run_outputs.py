@@ -53,6 +53,11 @@ def test_junit_has_a_case_a_gate_and_a_measure_and_fails_as_the_command_does(
     assert str(measured).endswith("] n=30")
 
 
+def test_a_junit_file_that_cannot_be_is_told_before_anything_is_asked(table: Path, answers: str) -> None:
+    run(table, answers, "--junit", str(table.parent))
+    assert [path.name for path in table.parent.iterdir() if path.is_dir()] == []
+
+
 def test_junit_counts_calls_that_failed_as_an_error(table: Path) -> None:
     file, half = table.parent / "junit.xml", table.parent / "half.jsonl"
     half.write_text("\n".join(json.dumps({"id": f"s{n}", "response": "Yes."}) for n in range(20, 60)))

@@ -105,6 +105,8 @@ def run(
     gates = [parse_gate(condition) for condition in config.fail_if]
     if junit is not None and not junit.parent.is_dir():
         raise InputError("no such folder", where=junit.parent)
+    if junit is not None and junit.is_dir():
+        raise InputError("is a folder", where=junit)
     settings = GenerationSettings(
         max_new_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed, system=config.system
     )
