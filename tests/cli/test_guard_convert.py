@@ -44,8 +44,10 @@ def reading(folder: Path) -> list[float]:
 
 
 @pytest.mark.parametrize("form", ["native", "base"])
-def test_forms(form: str, folder: Path, tmp_path: Path) -> None:
+def test_forms(form: str, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    capfd.readouterr()
     assert run("guard", "convert", folder, tmp_path / "out", "--form", form) == 0
+    assert capfd.readouterr() == (f"{tmp_path / 'out'}\n", "")
     assert (tmp_path / "out" / "guard").is_dir() == (form == "base")
     assert load_thresholds(tmp_path / "out", IMAGE_LABELS) == load_thresholds(folder, IMAGE_LABELS) is not None
     assert reading(tmp_path / "out") == pytest.approx(reading(folder), abs=1e-6)

@@ -139,7 +139,7 @@ def test_what_cannot_be_looked_at() -> None:
     family = CONFIGS["llava-clip"]
     model = build(family)
     batch = collate(family, samples(family, images=(1,)))
-    with pytest.raises(InputError, match="reads no token"):
+    with pytest.raises(InputError, match=r"reads no token: tune one that does \(guard.pool=token\)"):
         generated_attention(model, batch)
     with pytest.raises(InputError, match="no sample has both"):
         generated_attention(model, batch, positions=torch.zeros_like(batch["input_ids"]))

@@ -31,16 +31,18 @@ def convert(
     """
     from ..errors import InputError
     from ..guard import load_guarded, load_processor, save_guarded
+    from ..guard.quiet import quiet
     from ..journal import whole_folder
 
     if out.exists():
         raise InputError("is there already; name a new folder", where=out)
-    loaded = load_guarded(model, dtype=dtype, device="cpu", vision_tower=vision_tower, pool=pool)
-    kind: Any = form.value if form else None
-    with whole_folder(out) as unfinished:
-        save_guarded(loaded, unfinished, form=kind)
-        try:
-            load_processor(model).save_pretrained(str(unfinished))
-        except InputError as error:
-            typer.echo(f"without a processor: {error}", err=True)
+    with quiet():
+        loaded = load_guarded(model, dtype=dtype, device="cpu", vision_tower=vision_tower, pool=pool)
+        kind: Any = form.value if form else None
+        with whole_folder(out) as unfinished:
+            save_guarded(loaded, unfinished, form=kind)
+            try:
+                load_processor(model).save_pretrained(str(unfinished))
+            except InputError as error:
+                typer.echo(f"without a processor: {error}", err=True)
     typer.echo(out)

@@ -96,7 +96,7 @@ def generated_attention(
     if positions is None:
         token = getattr(core.config, "safety_token_id", None)
         if token is None:
-            raise InputError("the guard reads no token: say which positions' attention is wanted")
+            raise InputError("the guard reads no token: tune one that does (guard.pool=token), or say which positions")
         positions = ids == token
     real = inputs.get("attention_mask", torch.ones_like(ids)).bool()
     wanted = positions.to(ids.device).bool() & real
