@@ -11,7 +11,7 @@ from ..metrics.prediction_powered import FEW_LABELS
 from .grids import Grid
 from .numbers import ABSENT, as_cell, bracket, cell_text, percent, points
 
-ALONE = "One judge alone agrees with nobody: add another, or people's labels (human:FILE)."
+ALONE = "One judge alone agrees with nobody: add another, or people's labels (holisafe judge RUN --judge human:FILE)."
 
 
 def run_grids(found: Mapping[str, Any]) -> Iterator[Grid]:
