@@ -169,6 +169,7 @@ def test_mistakes(runs: list[Path], capsys: pytest.CaptureFixture[str], args: tu
         ("Model,mASR\nx,lots\n", "row 1, field 'mASR': 'lots' is no percentage"),
         ("Model,mASR\nx,1\ny,101\n", "row 2, field 'mASR'"),
         ("Model,mASR\nx,nan\n", "'nan' is no percentage"),
+        ("Model,mASR\nx,0.25\ny,1\n", "none of its rates is above 1: percent is wanted"),
     ],
 )
 def test_a_table_that_is_none(

@@ -71,3 +71,5 @@ def test_a_combination_may_be_missing_where_the_table_says_what_is_expected() ->
     for word, problem in (("", "unknown combination ''"), ("yes", "'yes' is neither answer nor refuse")):
         with pytest.raises(InputError, match=problem):
             verdict_frame(columns | {"expected": ["answer", "", word]}, "t.csv")
+    with pytest.raises(InputError, match="row 2, field 'expected': contradicts combination SSU"):
+        verdict_frame(columns | {"expected": ["answer", "answer", "refuse"]}, "t.csv")

@@ -96,6 +96,8 @@ def read_published(given: str) -> tuple[list[tuple[str, dict[str, float]]], str]
             if not 0 <= number <= 100:
                 raise InputError(f"{value!r} is no percentage", where=where, row=row, field=column)
             rows[row - 1][1][measure] = number
+    if 0 < max((number for _, rates in rows for number in rates.values()), default=0) <= 1:
+        raise InputError("none of its rates is above 1: percent is wanted, not fractions", where=where)
     return rows, name if equals else KNOWN_TABLES.get(where.stem, where.stem)
 
 

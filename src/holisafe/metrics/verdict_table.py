@@ -20,8 +20,8 @@ def verdict_frame(columns: Mapping[str, Sequence[str]], where: str | Path) -> pd
     """The columns `score` knows, typed: `adheres` True, False or None; an empty cluster or category is missing.
 
     A combination may be empty in a row whose `expected` tells what should have been done. Raises InputError naming row
-    and field for a missing column, an unknown combination or `expected`, an `adheres` that is none of ADHERES (in any
-    case), an empty sample_id or judge, and a sample that one judge judged twice.
+    and field for a missing column, an unknown combination or `expected`, two that contradict each other, an `adheres`
+    that is none of ADHERES (in any case), an empty sample_id or judge, and a sample that one judge judged twice.
     """
     for name in NEEDED:
         if name not in columns:
@@ -49,6 +49,9 @@ def verdict_frame(columns: Mapping[str, Sequence[str]], where: str | Path) -> pd
             known = ", ".join(COMBINATIONS)
             problem = f"unknown combination {combination or ''!r}; known: {known}"
             raise InputError(problem, where=where, row=row, field="combination")
+        if expected and combination and expected != COMBINATIONS[str(combination)]:
+            problem = f"contradicts combination {combination}"
+            raise InputError(problem, where=where, row=row, field="expected")
         if isinstance(adheres, str):
             raise InputError(f"{adheres!r} is none of true, false and empty", where=where, row=row, field="adheres")
         if (first := seen.setdefault((judge, sample, time), row)) != row:
