@@ -14,9 +14,10 @@ WORDS = {
         max_completion_tokens repetition""",
     "filtered": """content_filter content-filter contentFilter content_filtered SAFETY IMAGE_SAFETY RECITATION SPII
         PROHIBITED_CONTENT BLOCKLIST refusal guardrail_intervened sensitive ERROR_TOXIC FinishReason.SAFETY MODEL_ARMOR
-        input_guardrail_triggered moderation_blocked content_policy_violation""",
+        input_guardrail_triggered moderation_blocked content_policy_violation unsafe inappropriate_content""",
     "error": """error abort aborted cancelled canceled USER_CANCEL timeout time_limit insufficient_system_resource
-        network_error MALFORMED_FUNCTION_CALL UNEXPECTED_TOOL_CALL not_finished engine_overloaded interrupted""",
+        network_error MALFORMED_FUNCTION_CALL UNEXPECTED_TOOL_CALL not_finished engine_overloaded interrupted
+        out_of_memory quota_exceeded""",
 }
 
 

@@ -17,7 +17,7 @@ from .records import Finish
 ENDINGS: dict[Finish, re.Pattern[str]] = {
     "filtered": re.compile(
         r"contentfilter|filtered|safety|moderat|guardrail|block|sensitive|prohibited|polic(y|ies)|violat|censor|toxic|spii"
-        r"|inspection|recitation|refus|modelarmor|jailbreak|flagged|highrisk|contentrisk|harmful"
+        r"|inspection|inappropriate|unsafe|recitation|refus|modelarmor|jailbreak|flagged|highrisk|contentrisk|harmful"
     ),
     "truncated": re.compile(
         r"length|truncat|max(imum)?[a-z]*token|tokenbudget|outputtokens|contextwindow|contextsize|contextoverflow|repetition"
@@ -25,7 +25,7 @@ ENDINGS: dict[Finish, re.Pattern[str]] = {
     ),
     "error": re.compile(
         r"error|abort|cancel|timeout|timedout|limit|fail|interrupt|disconnect|overload|unavailable|malformed|insufficient"
-        r"|exception|unexpected|notfinished|incomplete|inprogress|evict|preempt|unload|crash|killed|missingthoughtsignature"
+        r"|exception|unexpected|notfinished|incomplete|inprogress|quota|outofmemory|evict|preempt|unload|crash|killed|missingthoughtsignature"
     ),
     "stop": re.compile(
         r"\A(null|none|stop(ped|words?|strings?|sequences?|token|criteria)?|(eos|eot|eog|eom)(token)?|(end(of)?(turn|text|sequence)?)"

@@ -18,6 +18,8 @@ def completion(message: Any, finish: Any = "stop", **more: Any) -> dict[str, Any
     [
         ({"content": " Yes. "}, " Yes. ", None),
         ({"content": None}, "", None),
+        ({"content": 42}, "42", None),
+        ({"content": 0.5}, "0.5", None),
         ({}, "", None),
         ({"content": None, "refusal": "I can't."}, "I can't.", None),
         ({"content": "", "refusal": None}, "", None),
@@ -77,6 +79,13 @@ def test_a_gateway_that_says_less_than_its_provider() -> None:
     answer = read_answer(body)
     assert answer is not None
     assert (answer.finish, answer.word) == ("filtered", "SAFETY")
+
+
+def test_of_several_choices_the_one_numbered_0_is_read() -> None:
+    choices = [{"index": at, "message": {"content": str(at)}, "finish_reason": "stop"} for at in (1, 0)]
+    answer = read_answer({"choices": choices})
+    assert answer is not None
+    assert answer.text == "0"
 
 
 def test_a_block_may_have_no_message() -> None:

@@ -45,21 +45,30 @@ def json_object(content: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def first_choice(body: Mapping[str, Any]) -> Any:
+    """The choice numbered 0, or the first that is there; None without any."""
+    choices = body.get("choices")
+    found = choices if isinstance(choices, list) else []
+    numbered = (one for one in found if isinstance(one, dict) and one.get("index") == 0)
+    return next(numbered, found[0] if found else None)
+
+
 def read_answer(body: Mapping[str, Any], own: Marks | None = None) -> Answer | None:
     """The first choice of a completion; None when there is none, or it is not one.
 
-    A content of null is an empty answer. `refusal` is the model's own refusal in words: it becomes the text. Reasoning
-    is what the server keeps apart, and what `thoughts` finds in the text. An answer that broke off ends in "error".
+    A content of null is an empty answer, a number its digits. `refusal` is the model's own refusal in words: it becomes
+    the text. Reasoning is what the server keeps apart, and what `thoughts` finds in the text. An answer that broke off
+    ends in "error".
     """
-    choices = body.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
+    choice = first_choice(body)
     if not isinstance(choice, dict):
         return None
     message = choice.get("message")
     finish, word = worst(*(choice.get(name) for name in ENDINGS))
     if not isinstance(message, dict):
         return Answer("", None, finish, _usage(body), word) if finish in ("filtered", "error") else None
-    text, thought = spoken(message.get("content"))
+    content = message.get("content")
+    text, thought = spoken(json.dumps(content) if type(content) in (int, float) else content)
     parted = part(text or spoken(message.get("refusal"))[0], own)
     apart = next((said for name in APART if (said := "\n".join(filter(None, spoken(message.get(name))))).strip()), "")
     if finish == "stop" and parted.unfinished:

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
-from .answer import json_object
+from .answer import first_choice, json_object
 from .error_words import is_block, refuses, texts
 
 LONGEST_WAIT = 600.0
@@ -117,9 +117,7 @@ def fault(status: int, headers: Mapping[str, str], content: bytes, sent: frozens
 
 def _error(body: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a body that is the error: a choice's own, the one under `error`, else all of it."""
-    choices = body.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    for holder in (choice, body):
+    for holder in (first_choice(body), body):
         found = holder.get("error") if isinstance(holder, dict) else None
         if isinstance(found, list) and found:
             found = found[0]
