@@ -78,7 +78,7 @@ def test_after_one_without_end_others_are_rendered(processor: Any) -> None:
         prompt_text(processor, ASKED)
     processor.chat_template = {"default": good, "other": ENDLESS["loops"]}
     assert prompt_text(processor, ASKED) == "<s><|system|>be kind<|user|>what is it<|assistant|>"
-    assert answer_text(processor, ASKED, "a dog") == "a dog</s>"
+    assert answer_text(processor, ASKED, "a dog", prompt_text(processor, ASKED)) == "a dog</s>"
 
 
 def test_what_is_rendered_is_what_transformers_renders(processor: Any) -> None:

@@ -48,7 +48,7 @@ def processor(tmp_path: Path) -> Any:
 def test_templates(processor: Any, template: str | None, prompt: str, answer: str) -> None:
     processor.chat_template = template
     assert prompt_text(processor, [SYSTEM, USER]) == prompt
-    assert answer_text(processor, [SYSTEM, USER], "a dog") == answer
+    assert answer_text(processor, [SYSTEM, USER], "a dog", prompt_text(processor, [SYSTEM, USER])) == answer
 
 
 def test_a_template_that_loses_text_is_an_error(processor: Any) -> None:

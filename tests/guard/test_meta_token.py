@@ -95,7 +95,7 @@ def test_the_token_follows_the_pictures_of_each_message(folder: Path) -> None:
     assert before.count(META_TOKEN) == 1, "nothing special about it before"
     assert text.count(META_TOKEN) == 1, "once, and the data's own is broken up"
     assert text.replace(META_TOKEN, "") == before.replace(META_TOKEN, META_TOKEN[0] + " " + META_TOKEN[1:])
-    assert answer_text(processor, turns, "it is green").startswith("it is green")
+    assert answer_text(processor, turns, "it is green", prompt_text(processor, turns)).startswith("it is green")
     ids = encode(processor, [text], [[Image.new("RGB", (32, 32))] * 2], side="left")["input_ids"][0]
     images = torch.isin(ids, torch.tensor(image_token_ids(model.config))).nonzero().flatten()
     (place,) = (ids == token).nonzero().flatten().tolist()

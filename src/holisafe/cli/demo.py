@@ -24,8 +24,9 @@ STYLES = {
     "unseen": ("pictosafe-unseen", "pictosafe-utility-unseen"),
 }
 """Drawing style -> the benchmark of safety and the benchmark of usefulness in that style."""
-SHORTER = ["optimiser.epochs=4"]
-"""Half the recipe's epochs show what tuning does: with seed 0, mASR 1.9 instead of 1.4 %, RR 0.9 instead of 6.2."""
+SHORTER = ["optimiser.epochs=3.5"]
+"""Less than half of the recipe's epochs show what tuning does: with seed 0, mASR 0.5 instead of 1.4 %, RR 0.0 instead
+of 6.2; with four epochs 1.9 and 0.9."""
 
 PARTS = {False: (320, 90), True: (60, 15)}
 """Quick or not -> how many pairs and how many utility questions a style are asked."""

@@ -51,11 +51,12 @@ def prompt_text(processor: Any, messages: Sequence[Message]) -> str:
     raise GuardError(f"the chat template does not render this conversation whole{said}", where=name)
 
 
-def answer_text(processor: Any, messages: Sequence[Message], answer: str) -> str:
-    """What follows `prompt_text` when the model answers so, with the template's end of turn where it writes one."""
+def answer_text(processor: Any, messages: Sequence[Message], answer: str, prompt: str) -> str:
+    """What follows `prompt`, which `prompt_text` gave, when the model answers so, with the template's end of turn where
+    it writes one."""
     said = [_plain(processor, message) for message in (*messages, Message("assistant", answer))]
     if getattr(processor, "chat_template", None):
-        prompt, after = prompt_text(processor, messages), meta_token_of(processor)
+        after = meta_token_of(processor)
         for turns in (_listed(said, after), _written(said, after), _listed(_folded(said), after)):
             try:
                 text = render(processor, turns)

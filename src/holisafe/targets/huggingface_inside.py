@@ -64,7 +64,7 @@ class Inside:
         from ..guard.conversation import answer_text, prompt_text
 
         prompt = prompt_text(self.processor, request.messages)
-        text = prompt + answer_text(self.processor, request.messages, answer) if answer else prompt
+        text = prompt + answer_text(self.processor, request.messages, answer, prompt) if answer else prompt
         images = [picture.open() for message in request.messages for picture in message.pictures]
         return Passage(text, images, len(prompt), len(text))
 

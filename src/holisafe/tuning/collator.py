@@ -58,7 +58,7 @@ def write(processor: Any, example: Example, ends: Iterable[int]) -> Written:
     """
     tokenizer = processor.tokenizer
     prompt = prompt_text(processor, example.messages)
-    answer = answer_text(processor, example.messages, example.answer)
+    answer = answer_text(processor, example.messages, example.answer, prompt)
 
     def tokens_of_answer(answer: str) -> list[tuple[int, int]]:
         """Each token, and where in the answer it ends."""
