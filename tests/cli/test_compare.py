@@ -124,7 +124,7 @@ def test_one_run_no_run_and_a_run_without_verdicts(tmp_path: Path, capsys: pytes
     assert holisafe("compare", run) == 2
     assert "at least two" in capsys.readouterr().err
     assert holisafe("compare", run, tmp_path) == 2
-    assert "no manifest.json" in capsys.readouterr().err
+    assert "no run folder" in capsys.readouterr().err
     (run / "verdicts.jsonl").write_text("")
     assert holisafe("compare", other, run) == 2
     assert "no verdicts" in capsys.readouterr().err
