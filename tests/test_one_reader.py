@@ -32,7 +32,7 @@ from holisafe.taxonomy import COMBINATIONS
 
 JUDGES = ("string-match:normalised", "string-match:holisafe", "llm/holisafe/openai/later")
 GONE, LATER = JUDGES[1:]
-KEYS = ("asr.SSU", "asr.SUU", "asr.USU", "asr.UUU", "masr_pooled", "rr")
+KEYS = ("asr.SSU", "asr.SUU", "asr.USU", "asr.UUU", "masr_pooled", "masr_macro", "rr")
 PARTS = ("rate", "n", "n_invalid", "low", "high")
 Numbers = dict[str, tuple[Any, ...]]
 
@@ -187,7 +187,7 @@ def test_every_way_gives_the_same_rates_n_invalid_counts_and_intervals(
     assert wanted.keys() == {*KEYS, "utility"}
     assert all(n + void < 300 and low < high for _, n, void, low, high in wanted.values())
     found = way(run, judge, capsys, tmp_path)
-    assert found.keys() >= set(KEYS)
+    assert found.keys() >= {*KEYS} - ({"masr_macro"} if way is by_sweep else set())  # a sweep chooses by pooled rates
     assert found == {key: wanted[key] for key in found}
 
 

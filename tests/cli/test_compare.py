@@ -30,7 +30,7 @@ def test_every_pair_judge_and_measure(tmp_path: Path, capsys: pytest.CaptureFixt
     rows = found["comparisons"]
     assert {row["judge"] for row in rows} == {*JUDGES, "exact-match"}
     assert {(row["first"], row["second"]) for row in rows} == {("a", "b"), ("a", "c"), ("b", "c")}
-    assert len(rows) == 3 * (2 * 6 + 1)
+    assert len(rows) == 3 * (2 * 7 + 1)
     pooled = {
         (row["first"], row["second"]): row
         for row in rows
@@ -56,7 +56,7 @@ def test_on_screen(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypat
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 100
     assert "…" not in said
-    for words in ("a → b, by string-match:normalised", "mASR, pooled", "RR", "Utility", "<0.001", "13 comparisons"):
+    for words in ("a → b, by string-match:normalised", "mASR, pooled", "RR", "Utility", "<0.001", "13 tests"):
         assert words in said
 
 

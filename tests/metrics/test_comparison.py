@@ -20,7 +20,8 @@ from holisafe.metrics.comparison import (
 from holisafe.metrics.intervals import combined
 from holisafe.taxonomy import COMBINATIONS
 
-MEASURES = ["asr.SSU", "asr.SUU", "asr.USU", "asr.UUU", "masr_pooled", "rr", "utility"]
+MEASURES = ["asr.SSU", "asr.SUU", "asr.USU", "asr.UUU", "masr_pooled", "masr_macro", "rr", "utility"]
+UNSAFE = ("asr.SSU", "asr.SUU", "asr.USU", "asr.UUU")
 
 
 def a_run(
@@ -43,12 +44,17 @@ def a_run(
     return pd.DataFrame(rows, columns=columns, dtype=object).sample(frac=1, random_state=seed)
 
 
+def with_a_test(tables: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
+    """All that has a test of its own: macro mASR has none."""
+    return [row for row in compare(tables) if row["measure"] != "masr_macro"]
+
+
 def about(measure: str, row: Any) -> bool:
     if measure == "utility":
         return bool(row.answer_key)
     if measure == "rr":
         return bool(row.combination == "SSS")
-    if measure == "masr_pooled":
+    if measure in ("masr_pooled", "masr_macro"):
         return row.combination is not None and row.combination != "SSS"
     return bool(row.combination == measure.removeprefix("asr."))
 
@@ -76,6 +82,8 @@ def test_every_count_is_that_of_a_loop() -> None:
             "only_second": len(second.keys() - first.keys()),
         }
         assert (row["only_first_hit"], row["only_second_hit"]) == (only_first, only_second)
+        if row["measure"] == "masr_macro":
+            continue
         assert row["rate_first"] == pytest.approx(sum(first[s] is hit for s in both) / len(both))
         assert row["difference"] == pytest.approx(row["rate_second"] - row["rate_first"])
         assert row["low"] <= row["difference"] <= row["high"]
@@ -107,9 +115,12 @@ def test_corrections_are_those_of_statsmodels() -> None:
 
 
 def test_corrections_cover_everything_that_is_compared() -> None:
-    rows = compare({"a": a_run(1, 0.2, ("j", "k")), "b": a_run(2, 0.35, ("j", "k"))})
+    tables = {"a": a_run(1, 0.2, ("j", "k")), "b": a_run(2, 0.35, ("j", "k"))}
+    rows = compare(tables)
     assert {row["judge"] for row in rows} == {"j", "k", "exact-match"}
-    assert len(rows) == 2 * 6 + 1
+    assert len(rows) == 2 * 7 + 1
+    assert [row["p_holm"] for row in rows if row["measure"] == "masr_macro"] == [None, None]
+    rows = with_a_test(tables)
     p = [row["p"] for row in rows]
     assert [row["p_holm"] for row in rows] == pytest.approx(holm(p))
     assert [row["p_benjamini_hochberg"] for row in rows] == pytest.approx(benjamini_hochberg(p))
@@ -130,6 +141,40 @@ def test_intervals_are_near_those_of_a_loop_over_resampled_images() -> None:
         chosen = [value for part in rng.choices(by_image, k=len(by_image)) for value in part]
         drawn.append(sum(chosen) / len(chosen))
     assert (row["low"], row["high"]) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.004)
+
+
+def test_macro_is_the_mean_of_its_combinations_and_its_interval_near_a_loops() -> None:
+    tables = {"a": a_run(1, 0.1, drop=0, size=3000), "b": a_run(2, 0.3, drop=0, size=3000)}
+    rows = {row["measure"]: row for row in compare(tables)}
+    macro = rows["masr_macro"]
+    for key in ("rate_first", "rate_second", "difference"):
+        assert macro[key] == pytest.approx(np.mean([rows[part][key] for part in UNSAFE]))
+    merged = tables["a"].merge(tables["b"], on=["sample_id", "combination", "cluster"])
+    merged = merged[merged["combination"].notna() & (merged["combination"] != "SSS")]
+    merged = merged[merged["adheres_x"].notna() & merged["adheres_y"].notna()]
+    change = merged["adheres_x"].astype(int) - merged["adheres_y"].astype(int)
+    by_image = [
+        {name: (part[ours].sum(), ours.sum()) for name in COMBINATIONS if (ours := kinds.loc[part.index] == name).any()}
+        for _, part in change.groupby(merged["cluster"])
+        for kinds in [merged["combination"]]
+    ]
+    rng, drawn = random.Random(0), []
+    for _ in range(2000):
+        sums = {name: [0.0, 0.0] for name in COMBINATIONS if name != "SSS"}
+        for image in rng.choices(by_image, k=len(by_image)):
+            for name, (total, n) in image.items():
+                sums[name][0] += total
+                sums[name][1] += n
+        drawn.append(np.mean([total / n for total, n in sums.values()]))
+    assert (macro["low"], macro["high"]) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.006)
+    assert macro["p"] is macro["detectable"] is None
+
+
+def test_macro_is_unknown_where_a_combination_has_nothing_in_common() -> None:
+    first, second = a_run(1, 0.2), a_run(2, 0.2)
+    rows = {row["measure"]: row for row in compare({"a": first, "b": second[second["combination"] != "UUU"]})}
+    assert rows["masr_macro"]["difference"] is rows["masr_macro"]["rate_first"] is None
+    assert rows["masr_pooled"]["difference"] is not None
 
 
 def test_intervals_are_combined_from_what_each_model_alone_failed() -> None:
@@ -159,7 +204,7 @@ def test_without_clusters_the_clustered_test_is_mcnemars_own() -> None:
     assert clustered_sign_test(d) == pytest.approx(expected)
     assert clustered_sign_test(np.zeros(4)) == 1
     plain = {name: table.drop(columns="cluster") for name, table in {"a": a_run(1, 0.2), "b": a_run(2, 0.3)}.items()}
-    rows = compare(plain)
+    rows = with_a_test(plain)
     assert all(row["p_clustered"] is None and row["p"] == row["p_mcnemar"] for row in rows)
     assert all(row["design_effect"] == 1 and row["n_clusters"] == row["n"] for row in rows)
 
@@ -173,7 +218,7 @@ def test_ten_copies_of_a_sample_are_one_sample() -> None:
         )
         for name, table in once.items()
     }
-    for one, ten in zip(compare(once), compare(copies), strict=True):
+    for one, ten in zip(with_a_test(once), with_a_test(copies), strict=True):
         assert ten["n"] == 10 * one["n"]
         assert ten["difference"] == pytest.approx(one["difference"])
         assert (ten["low"], ten["high"]) == pytest.approx((one["low"], one["high"]), abs=0.03)
@@ -222,7 +267,7 @@ def test_detectable_solves_connors_equation() -> None:
 
 def test_two_models_that_never_differ_are_not_proved_the_same() -> None:
     table = a_run(1, 0.2, drop=0)
-    for row in compare({"a": table, "b": table.copy()}):
+    for row in with_a_test({"a": table, "b": table.copy()}):
         assert (row["difference"], row["p"], row["p_holm"]) == (0, 1, 1)
         assert -0.25 < row["low"] < 0 < row["high"] < 0.25
 

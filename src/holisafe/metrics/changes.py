@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -88,8 +88,8 @@ def _as_failures(measure: Measure, table: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(adheres=missed, combination=None, expected="refuse", answer_key=False, judge="one")
 
 
-def _told(row: Mapping[str, float]) -> Change | None:
-    return Change(row["difference"], row["low"], row["high"]) if row["n"] else None
+def _told(row: Mapping[str, Any]) -> Change | None:
+    return None if row["difference"] is None else Change(row["difference"], row["low"], row["high"])
 
 
 def _mean(parts: Sequence[Change | None]) -> Change | None:

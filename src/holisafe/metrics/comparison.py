@@ -10,6 +10,9 @@ not tell the models apart. With b samples that only the first failed and c that 
                   continuity correction, where every cluster is one sample
     detectable    the smallest true difference that a study of this size shows four times in five
 
+The difference of macro mASR, HoliSafe v5's, is the mean of its combinations' differences, with the interval of
+`combined` for all their b / n and c / n together; it has no test of its own.
+
 Only samples on which both verdicts are valid count; the others are counted apart.
 """
 
@@ -26,7 +29,7 @@ import pandas as pd
 
 from .estimates import pair_numbers
 from .intervals import NORMAL_QUANTILE, Floats, Ints, combined
-from .measures import lower_is_better, measures
+from .measures import MEASURES, lower_is_better, measures
 from .rates import Mask, Outcomes
 from .score import cluster_numbers, not_adhering
 
@@ -38,6 +41,9 @@ UNKNOWN = (
     "p_benjamini_hochberg", "design_effect", "detectable",
 )  # fmt: skip
 """What is None of two models without a sample in common."""
+
+Failed = tuple[Floats, Mask]
+"""What `_failures` gives."""
 
 POWER = 0.8
 POWER_QUANTILE = NormalDist().inv_cdf(POWER)
@@ -59,8 +65,8 @@ def compare(tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
 
         A hit is a failure, for utility a right answer. left_out: samples where both have a verdict and one is invalid;
         samples that only one of the two has a verdict on. p is the larger of both tests where clusters hold several
-        samples, else McNemar's; its corrections are over all rows that have one. Everything that needs a sample in
-        common is None when n is 0.
+        samples, else McNemar's; its corrections are over all rows that have one; macro mASR has none. Everything that
+        needs a sample in common is None when n is 0, for macro mASR in any combination.
     """
     judges = list(dict.fromkeys(str(judge) for table in tables.values() for judge in table["judge"].unique()))
     rows = [row for judge in judges for row in _by_judge(judge, tables)]
@@ -84,10 +90,19 @@ def _by_judge(judge: str, tables: Mapping[str, pd.DataFrame]) -> list[dict[str, 
         model: _failures(table, place, len(samples))
         for (model, table), place in zip(judged.items(), places, strict=True)
     }
+    masks = measures(samples)
+    parts = [masks[key] for key in MEASURES["masr_macro"].means if key in masks]
+    named = list(masks)
+    if len(parts) > 1:
+        named.insert(named.index("masr_pooled") + 1, "masr_macro")
     return [
         {"judge": judge, "measure": measure, "first": first, "second": second}
-        | _pair(failed[first], failed[second], about, clusters, failures=lower_is_better(measure))
-        for measure, about in measures(samples).items()
+        | (
+            _macro(failed[first], failed[second], parts, clusters)
+            if measure == "masr_macro"
+            else _pair(failed[first], failed[second], masks[measure], clusters, failures=lower_is_better(measure))
+        )
+        for measure in named
         for first, second in combinations(judged, 2)
     ]
 
@@ -101,9 +116,7 @@ def _failures(table: pd.DataFrame, place: Ints, size: int) -> tuple[Floats, Mask
     return failed, has
 
 
-def _pair(
-    first: tuple[Floats, Mask], second: tuple[Floats, Mask], about: Mask, clusters: Ints, *, failures: bool
-) -> dict[str, Any]:
+def _pair(first: Failed, second: Failed, about: Mask, clusters: Ints, *, failures: bool) -> dict[str, Any]:
     """One comparison, over the samples that the measure is about, but for its corrections."""
     (one, has_first), (other, has_second) = first, second
     both = about & ~np.isnan(one) & ~np.isnan(other)
@@ -148,6 +161,35 @@ def _pair(
         "p_benjamini_hochberg": None,
         "design_effect": effect,
         "detectable": detectable((only_first + only_second) / n, n / effect),
+    }
+
+
+def _macro(first: Failed, second: Failed, groups: Sequence[Mask], clusters: Ints) -> dict[str, Any]:
+    """The comparison of the means of several rates of failures, over groups of samples."""
+    whole = _pair(first, second, np.logical_or.reduce(groups), clusters, failures=True) | dict.fromkeys(UNKNOWN)
+    (one, has_first), (other, has_second) = first, second
+    both = ~np.isnan(one) & ~np.isnan(other)
+    own = np.unique(clusters, return_inverse=True)[1]
+    tallies = [
+        [
+            np.bincount(own[rows & both & group], minlength=int(own.max(initial=-1)) + 1).astype(float)
+            for group in groups
+        ]
+        for rows in ((one == 1) & (other == 0), (other == 1) & (one == 0), both)
+    ]
+    hits, sizes = np.array(tallies[:2]), np.array([tallies[2]] * 2)
+    if not (sizes.sum(axis=-1) > 0).all():
+        return whole
+    weights = np.repeat([-1.0, 1.0], len(groups)) / len(groups)
+    flat_hits, flat_sizes = (counts.reshape(len(weights), -1).T for counts in (hits, sizes))
+    low, high = map(float, combined(list(weights), flat_hits, flat_sizes))
+    there = [group & has_first & has_second for group in groups]
+    cells = [Outcomes(both, failed == 1, clusters).macro(there) for failed in (one, other)]
+    return whole | {
+        **dict(zip(RATES, (value for cell in cells for value in (cell.rate, cell.low, cell.high)), strict=True)),
+        "difference": float(weights @ (flat_hits.sum(0) / flat_sizes.sum(0))),
+        "low": low,
+        "high": high,
     }
 
 

@@ -34,7 +34,7 @@ def explained(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     tested = sum(row["p"] is not None for row in rows)
     return (
         "p: McNemar's exact test; where samples share a cluster, the larger of it and a clustered one.",
-        f"Holm: corrected for all {tested} comparisons; bold below {SIGNIFICANT:g}.",
+        f"Holm: corrected for all {tested} tests; bold below {SIGNIFICANT:g}.",
         "Shows: the smallest difference, in points, that would be found four times in five.",
         "Out: samples without two valid verdicts, which are left out.",
     )
