@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from asking import responses
 from holisafe.calibration import calibrated
 from holisafe.calibration.methods.rewrite import Rewrite
 from holisafe.cli import app
@@ -46,14 +46,7 @@ def answer(request: Request, text: str, **more: Any) -> Response:
 
 
 def ask(target: Any, requests: list[Request]) -> dict[tuple[str, int], Response]:
-    async def give() -> Any:
-        for request in requests:
-            yield request
-
-    async def collect() -> list[Response]:
-        return [response async for response in target.respond(give())]
-
-    return {(one.sample_id, one.repeat): one for one in asyncio.run(collect())}
+    return {(one.sample_id, one.repeat): one for one in responses(target, requests)}
 
 
 def asked(name: str, text: str, repeat: int = 0) -> Request:

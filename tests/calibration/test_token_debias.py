@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import tiny_models
+from asking import responses
 from holisafe.calibration import calibrated
 from holisafe.calibration.decoding.token_bias import contexts
 from holisafe.calibration.learned import Learned, load_learned
@@ -20,7 +20,7 @@ from holisafe.calibration.methods.token_debias import TokenDebias
 from holisafe.cli import app
 from holisafe.errors import InputError
 from holisafe.guard import load_model, load_processor
-from holisafe.records import GenerationSettings, Message, Picture, Request, Response
+from holisafe.records import GenerationSettings, Message, Picture, Request
 from holisafe.targets import open_target
 
 SETTINGS = GenerationSettings(max_new_tokens=6)
@@ -33,14 +33,7 @@ SMALL = {"prompts": "6", "length": "4", "positions": "3"}
 
 
 def answers(target: Any, asked: list[Request] = ASKED) -> list[str]:
-    async def give() -> Any:
-        for request in asked:
-            yield request
-
-    async def collect() -> list[Response]:
-        return [response async for response in target.respond(give())]
-
-    return [response.text for response in sorted(asyncio.run(collect()), key=lambda one: one.sample_id)]
+    return [response.text for response in responses(target, asked)]
 
 
 @pytest.fixture(scope="module", params=["llava", "qwen2_5_vl", "gemma3"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,11 @@ from peft import LoraConfig, get_peft_model
 from PIL import Image
 
 import tiny_models
+from asking import responses
 from holisafe.calibration import calibrated
 from holisafe.errors import InputError
 from holisafe.guard import load_model, load_processor
-from holisafe.records import GenerationSettings, Message, Picture, Request, Response
+from holisafe.records import GenerationSettings, Message, Picture, Request
 from holisafe.targets import open_target
 from holisafe.targets.huggingface import HuggingFaceTarget
 
@@ -28,14 +28,7 @@ ASKED = [
 
 
 def answers(target: Any) -> list[str]:
-    async def give() -> Any:
-        for request in ASKED:
-            yield request
-
-    async def collect() -> list[Response]:
-        return [response async for response in target.respond(give())]
-
-    return [response.text for response in sorted(asyncio.run(collect()), key=lambda one: one.sample_id)]
+    return [response.text for response in responses(target, ASKED)]
 
 
 def held(target: Any) -> dict[str, torch.Tensor]:

@@ -106,14 +106,14 @@ def study(
     there = np.flatnonzero(both)
     whole: dict[str, list[Any]] = {name: [rows[at] for at in there] for name, rows in readings.items()}
     samples, held_out, unsafe = [samples[at] for at in there], held_out[both], unsafe[both]
-    groups = [_groups(one, succeeded) for one in samples]
-    separation = _separation(whole, samples, groups, unsafe, held_out)
-    update, projection = _update(own, found, whole["base"], samples, groups, progress)
-    depth = _depth(base, tuned, [requests[at] for at in there], whole["base"], samples, groups, positions, progress)
+    named = [_named(one, succeeded) for one in samples]
+    separation = _separation(whole, named, unsafe, held_out)
+    update, projection = _update(own, found, whole["base"], named, progress)
+    depth = _depth(base, tuned, [requests[at] for at in there], whole["base"], named, positions, progress)
     sensitivity = _rows(
-        {"model": name, "sensitivity": reading.sensitivity, **named}
+        {"model": name, "sensitivity": reading.sensitivity, **pair}
         for name in MODELS
-        for reading, named in zip(whole[name], _named(samples, groups), strict=True)
+        for reading, pair in zip(whole[name], named, strict=True)
     )
     about = {
         "base": base.describe(),
@@ -142,15 +142,11 @@ def open_whole(name: str, batch_size: int = 8) -> HuggingFaceTarget:
     return found  # type: ignore[no-any-return]
 
 
-def _groups(sample: Sample, succeeded: frozenset[str]) -> tuple[str, ...]:
-    """Combination, or safe and unsafe where there is none; and `answered` for an attack that succeeds."""
-    own = sample.combination or ("unsafe" if sample.expected == "refuse" else "safe")
-    return (own, "answered") if sample.id in succeeded and sample.expected == "refuse" else (own,)
-
-
-def _named(samples: Sequence[Sample], groups: Sequence[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
-    for sample, of in zip(samples, groups, strict=True):
-        yield {"sample_id": sample.id, "group": of[0], "succeeded": "answered" in of}
+def _named(sample: Sample, succeeded: frozenset[str]) -> dict[str, Any]:
+    """What every table says of a pair: its combination, or safe and unsafe where there is none."""
+    unsafe = sample.expected == "refuse"
+    group = sample.combination or ("unsafe" if unsafe else "safe")
+    return {"sample_id": sample.id, "group": group, "succeeded": unsafe and sample.id in succeeded}
 
 
 def _rows(rows: Any) -> pd.DataFrame:
@@ -161,13 +157,11 @@ def _rows(rows: Any) -> pd.DataFrame:
 
 def _separation(
     readings: dict[str, list[Any]],
-    samples: Sequence[Sample],
-    groups: Sequence[tuple[str, ...]],
+    named: Sequence[dict[str, Any]],
     unsafe: np.ndarray,
     held_out: np.ndarray,
 ) -> pd.DataFrame:
-    named = list(_named(samples, groups))
-    means_of = held_out & np.array([of[0] != ASKED_APART for of in groups])
+    means_of = held_out & np.array([pair["group"] != ASKED_APART for pair in named])
     rows = []
     for name in MODELS:
         activations = np.stack([reading.activations for reading in readings[name]])
@@ -175,7 +169,7 @@ def _separation(
             mean = means(activations[means_of], unsafe[means_of])
         except ValueError:
             raise InputError("too few pairs: the half that gives the means has no safe or no unsafe ones") from None
-        scored = np.flatnonzero(~held_out)
+        scored = np.flatnonzero(~held_out).tolist()
         there = placed(activations[scored], mean)
         for row, at in enumerate(scored):
             for block in range(activations.shape[1]):
@@ -192,14 +186,13 @@ def _update(
     base: Sequence[Block],
     tuned: Sequence[Block],
     readings: Sequence[Any],
-    samples: Sequence[Sample],
-    groups: Sequence[tuple[str, ...]],
+    named: Sequence[dict[str, Any]],
     progress: Progress,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     import pandas as pd
 
     changed, acting = [], []
-    named = pd.DataFrame(list(_named(samples, groups)))
+    pairs = pd.DataFrame(list(named))
     for place, (one, other) in enumerate(zip(base, tuned, strict=True)):
         progress("taking the weights' update apart", place, len(base))
         inputs = np.stack([reading.inputs[place] for reading in readings])
@@ -213,7 +206,7 @@ def _update(
             if side == "first":
                 acts = direction_gains(new, inputs)
                 vectors = {f"v{number + 1}": acts[:, number] for number in range(acts.shape[1])}
-                acting.append(named.assign(matrix=name, block=place, gain=gain(delta, inputs), **vectors))
+                acting.append(pairs.assign(matrix=name, block=place, gain=gain(delta, inputs), **vectors))
     columns = ["matrix", "side", "block", "number", "sigma", "null_share"]
     return pd.DataFrame(changed, columns=columns), pd.concat(acting, ignore_index=True)
 
@@ -223,26 +216,23 @@ def _depth(
     tuned: HuggingFaceTarget,
     requests: Sequence[Any],
     readings: Sequence[Any],
-    samples: Sequence[Sample],
-    groups: Sequence[tuple[str, ...]],
+    named: Sequence[dict[str, Any]],
     positions: int,
     progress: Progress,
 ) -> pd.DataFrame:
     """KL of the next token after each prefix of the base's own answer."""
     rows: list[dict[str, Any]] = []
-    named = list(_named(samples, groups))
     with_answer = [at for at, reading in enumerate(readings) if reading.answer]
 
     def compare(prefill: Any) -> Iterator[list[float]]:
-        width = prefill.tensors["input_ids"].shape[1] - min(first for first, _ in prefill.spans) + 1
+        width, before = prefill.width, prefill.before
         logs = [one.forward(prefill, width).logits[:, -width:].float().log_softmax(-1) for one in (tuned, base)]
         shared = min(one.shape[-1] for one in logs)  # a tuned vocabulary may have grown
         new, old = (one[..., :shared] for one in logs)
         divergence = (new.exp() * (new - old)).sum(-1)  # [B, width]
-        gone = prefill.tensors["input_ids"].shape[1] - width
         for row, (first, last) in enumerate(prefill.spans):
             stop = min(last, first + positions)
-            yield divergence[row, first - 1 - gone : stop - 1 - gone].tolist()
+            yield divergence[row, first - 1 - before : stop - 1 - before].tolist()
 
     for start in range(0, len(with_answer), AT_ONCE):
         progress("comparing what comes next", start, len(with_answer))

@@ -43,6 +43,16 @@ class Prefill:
     tensors: dict[str, Tensor]
     spans: list[tuple[int, int]]
 
+    @property
+    def before(self) -> int:
+        """How many columns nobody needs: those before the token that goes before the first meant one of any row."""
+        return min(first for first, _ in self.spans) - 1
+
+    @property
+    def width(self) -> int:
+        """How many columns are left."""
+        return self.tensors["input_ids"].shape[1] - self.before
+
 
 class Inside:
     """What a local target offers besides answers. `batch_size` conversations are read together."""
@@ -158,13 +168,11 @@ class Inside:
 
         def read(prefill: Prefill) -> Iterator[float]:
             ids = prefill.tensors["input_ids"]
-            width = ids.shape[1] - min(first for first, _ in prefill.spans) + 1  # from the token before the first meant
-            logits = self.forward(prefill, width).logits[:, -width:]
-            missing = ids.shape[1] - width
+            logits, before = self.forward(prefill, prefill.width).logits[:, -prefill.width :], prefill.before
             for row, (first, last) in enumerate(prefill.spans):
                 if last <= first:
                     raise InputError("no token begins within the text")
-                said = logits[row, first - 1 - missing : last - 1 - missing].float().log_softmax(-1)
+                said = logits[row, first - 1 - before : last - 1 - before].float().log_softmax(-1)
                 yield float(said.gather(1, ids[row, first:last, None]).double().mean())
 
         return self.each(passages, read)

@@ -23,6 +23,8 @@ from transformers import LogitsProcessor
 
 from ...errors import InputError
 from ...guard import is_guarded
+from ...guard.attach import unwrap
+from ...guard.calls import only_read
 from ...records import Message, Picture, Request
 from ...specs import typed_path
 from ...tables import read_text
@@ -84,12 +86,14 @@ def log_probabilities(
     total: Tensor | None = None
     count = torch.zeros(positions, dtype=torch.float64)
     unread = {"do_safety": False} if is_guarded(model) else {}
+    inner = unwrap(model)
     for prefill in target.prefills(list(_passages(target, drawn, seen))):
         with torch.inference_mode():
-            logits = model(**prefill.tensors, use_cache=False, **unread).logits
+            read = model(**prefill.tensors, **only_read(inner, prefill.width), **unread)
+        logits, before = read.logits[:, -prefill.width :], prefill.before
         for row, (first, last) in enumerate(prefill.spans):
             there = min(positions, last - first)
-            said = logits[row, first - 1 : first - 1 + there].float().log_softmax(-1).double().cpu()
+            said = logits[row, first - 1 - before : first - 1 - before + there].float().log_softmax(-1).double().cpu()
             total = torch.zeros(positions, said.shape[1], dtype=torch.float64) if total is None else total
             total[:there] += said
             count[:there] += 1
