@@ -20,7 +20,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -189,10 +188,12 @@ class ApiServer:
             stats.faults[fault] += 1
             return await self._fail(request, fault, text)
         response = web.Response(text=text, content_type="application/json")
-        with suppress(ConnectionError):  # the client has gone
+        stats.completed[content] += 1  # before the client can know, so that no one who has the answer finds it uncounted
+        try:
             await response.prepare(request)
             await response.write_eof()
-            stats.completed[content] += 1
+        except ConnectionError:  # the client has gone
+            stats.completed[content] -= 1
         return response
 
     async def _fail(self, request: web.Request, fault: str, text: str) -> web.StreamResponse:
