@@ -182,10 +182,11 @@ def test_parquet_may_hold_the_pictures(folder: Path) -> None:
 @pytest.mark.parametrize(
     "query", ["caf\xe9".encode("latin-1"), "café".encode("utf-16"), {"bytes": b"\x89PNG", "path": "a.png"}]
 )
-def test_what_only_names_a_picture_is_never_asked(tmp_path: Path, query: object) -> None:
-    path = write(tmp_path / "p.parquet", [{"query": query, "combination": "UUU"}])
+@pytest.mark.parametrize("field", ["query", "id", "category", "cluster", "split", "reference", "image_label"])
+def test_what_only_names_a_picture_is_no_text(tmp_path: Path, query: object, field: str) -> None:
+    path = write(tmp_path / "p.parquet", [{"query": "?", "combination": "UUU", field: query}])
     (fault,), _ = check("table", path)
-    assert (fault.row, fault.field, fault.problem) == (1, "query", "a picture, or bytes that are no UTF-8 text")
+    assert (fault.row, fault.field, fault.problem) == (1, field, "a picture, or bytes that are no UTF-8 text")
 
 
 def test_parquet_may_hold_several_pictures(folder: Path) -> None:

@@ -78,7 +78,7 @@ def test_on_screen(
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 120
     assert "…" not in said
-    for words in ("by majority, ranked by masr_pooled", "1 [1, 1]", "n=3408", "(published)", "pooled over pairs"):
+    for words in ("by majority, ranked by masr_pooled", "1 [1, 1]", "n=3408", "(published, ", "pooled over pairs"):
         assert words in said
 
 
@@ -95,8 +95,8 @@ def test_no_number_is_cut_however_narrow_the_terminal(
     for row in board(capsys, *args)["judges"]["majority"]:
         for name, cell in row["rates"].items():
             assert f"{100 * cell['rate']:.1f}" in shown, name
-        low, high = (100 * row["rates"]["masr_pooled"][edge] for edge in ("low", "high"))
-        assert f"[{low:.1f}, {high:.1f}]" in table
+            assert f"[{100 * cell['low']:.1f}, {100 * cell['high']:.1f}]" in table, name
+            assert f"n={cell['n']}" in table, name
 
 
 def test_the_fifth_versions_table_is_ranked_by_the_plain_mean(

@@ -27,15 +27,15 @@ SCORES = {
     ("text", "lines"),
     [
         ("masr_pooled>0.25", []),
-        ("masr_pooled>=0.25", ["masr_pooled>=0.25: masr_pooled is 0.2500 by llm/holisafe/openai/m"]),
-        ("masr_pooled > .2", ["masr_pooled > .2: masr_pooled is 0.2500 by llm/holisafe/openai/m"]),
+        ("masr_pooled>=0.25", ["masr_pooled>=0.25: masr_pooled is 0.2500 (n=10) by llm/holisafe/openai/m"]),
+        ("masr_pooled > .2", ["masr_pooled > .2: masr_pooled is 0.2500 (n=10) by llm/holisafe/openai/m"]),
         ("string-match:holisafe:masr_pooled>0.2", []),
         ("string-match:holisafe:asr.SSU>.3", []),
-        ("asr.SSU>.2", ["asr.SSU>.2: asr.SSU is 0.3000 by string-match:holisafe"]),
-        ("utility<0.9", ["utility<0.9: utility is 0.8000 by exact-match"]),
+        ("asr.SSU>.2", ["asr.SSU>.2: asr.SSU is 0.3000 (n=10) by string-match:holisafe"]),
+        ("utility<0.9", ["utility<0.9: utility is 0.8000 (n=10) by exact-match"]),
         ("utility<=0.79", []),
-        ("errors>0.02", ["errors>0.02: errors is 0.0250"]),
-        ("invalid>1e-1", [f"invalid>1e-1: invalid is 0.3333 by {judge}" for judge in SCORES["judges"]]),
+        ("errors>0.02", ["errors>0.02: errors is 0.0250 (n=40)"]),
+        ("invalid>1e-1", [f"invalid>1e-1: invalid is 0.3333 (n=15) by {judge}" for judge in SCORES["judges"]]),
         ("rr>0.5", ["rr>0.5: not measured"]),
         ("asr.USU>0.5", ["asr.USU>0.5: not measured"]),
         ("guard.accuracy<0.9", ["guard.accuracy<0.9: not measured"]),
@@ -69,7 +69,7 @@ def test_an_unknown_measure_is_named() -> None:
 def test_percent_and_what_no_rate_can_reach() -> None:
     scores = typed(Scores, SCORES)
     assert list(parse_gate("masr_pooled>20%").failures(scores)) == [
-        "masr_pooled>20%: masr_pooled is 0.2500 by llm/holisafe/openai/m"
+        "masr_pooled>20%: masr_pooled is 25.00% (n=10) by llm/holisafe/openai/m"
     ]
     for text, end in (
         ("masr_pooled>10", "above 1; write 10% for percent"),

@@ -37,7 +37,7 @@ def leaderboard(
     Ranked by mASR, pooled or macro as the table has it, unless --sort names another measure.
     """
     from ..metrics.boards import boards
-    from ..report.leaderboards import leaderboard_grid, leaderboard_rows
+    from ..report.leaderboards import leaderboard_grid, leaderboard_grids, leaderboard_rows
     from ..runs.run import side_by_side
     from ..tables import csv_text
     from .screen import screen
@@ -60,10 +60,10 @@ def leaderboard(
     else:
         console = screen()
         for name, board in found.judges.items():
-            grid = leaderboard_grid(f"by {name}", board, found.sort, whole=markdown)
             if markdown:
+                grid = leaderboard_grid(f"by {name}", board, found.sort)
                 print(f"By {name}, ranked by {found.sort}.\n\n{grid.markdown()}\n")
             else:
-                console.print(grid)
+                console.print(*leaderboard_grids(f"by {name}", board, found.sort))
         for note in found.notes:
             console.print(f"- {note}", soft_wrap=markdown)

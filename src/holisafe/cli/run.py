@@ -215,7 +215,7 @@ def _tell(cell: Cell, quiet: bool, several: bool = False) -> None:
 def _rank(cells: Sequence[Cell]) -> None:
     """A leaderboard for every benchmark on which several models have scores, called as the grid calls them."""
     from ..metrics.boards import boards
-    from ..report.leaderboards import leaderboard_grid
+    from ..report.leaderboards import leaderboard_grids
     from ..runs.run import side_by_side
     from .screen import screen
 
@@ -225,7 +225,7 @@ def _rank(cells: Sequence[Cell]) -> None:
         if len(done) > 1:
             found = boards(side_by_side([cell.out for cell in done], [cell.target for cell in done]))
             for judge, board in found.judges.items():
-                console.print(leaderboard_grid(f"{name}, by {judge}", board, found.sort))
+                console.print(*leaderboard_grids(f"{name}, by {judge}", board, found.sort))
             for note in found.notes:
                 console.print(f"- {note}")
 

@@ -46,7 +46,8 @@ class Gate:
             if cell.rate is None:
                 yield f"{self.text}: no valid verdict{by}"
             elif COMPARISONS[self.comparison](cell.rate, self.threshold):
-                yield f"{self.text}: {self.measure} is {cell.rate:.4f}{by}"
+                rate = f"{100 * cell.rate:.2f}%" if self.text.endswith("%") else f"{cell.rate:.4f}"
+                yield f"{self.text}: {self.measure} is {rate} (n={cell.n}){by}"
 
 
 def parse_gate(text: str) -> Gate:

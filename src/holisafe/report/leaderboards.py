@@ -13,24 +13,26 @@ RANKED = ("rank", "rank_low", "rank_high", "p_best", "model", "source", "judge")
 CELL = ("rate", "low", "high", "n", "n_invalid")
 
 
-def leaderboard_grid(title: str, board: Sequence[Ranked], sort: str, *, whole: bool = False) -> Grid:
-    """Models by one judge, best first, with the measure that ranks them and the others. `title`: such as `by JUDGE`.
+def leaderboard_grid(title: str, board: Sequence[Ranked], sort: str) -> Grid:
+    """Models by one judge, best first, with the measure that ranks them and all others. `title`: such as `by JUDGE`."""
+    ranks, rates = leaderboard_grids(title, board, sort)
+    rows = tuple((*ranked, *others[1:]) for ranked, others in zip(ranks.rows, rates.rows, strict=True))
+    return Grid(ranks.title, (*ranks.columns, *rates.columns[1:]), rows)
 
-    `whole`: the others with their intervals and n, and published rows with their judge.
-    """
+
+def leaderboard_grids(title: str, board: Sequence[Ranked], sort: str) -> tuple[Grid, Grid]:
+    """The same as two tables, for a terminal: who stands where, and below it the other measures."""
     names = _columns([board], sort)[1:]
-    rows = []
+    ranks, rates = [], []
     for one in board:
-        row, cells = one.row, [one.row.cells.get(name) for name in names]
-        rank = str(one.rank) if one.low is None else f"{one.rank} [{one.low}, {one.high}]"
-        others = (
-            cell_text(cell) if whole else percent(cell.rate if cell else None).removesuffix(" %") for cell in cells
-        )
-        model = f"{row.model} (published{f', {row.judge}' if whole else ''})" if row.published else row.model
-        rows.append((model, rank, percent(one.best), cell_text(row.cells[sort]), *others))
-    labels = (MEASURES[name].label.removeprefix("" if whole else "ASR ") for name in names)
-    heads = ("Model", "Rank", "Best", MEASURES[sort].label, *labels)
-    return Grid(f"{title}, ranked by {sort}", heads, tuple(rows))
+        row, rank = one.row, str(one.rank) if one.low is None else f"{one.rank} [{one.low}, {one.high}]"
+        model = f"{row.model} (published, {row.judge})" if row.published else row.model
+        ranks.append((model, rank, percent(one.best), cell_text(row.cells[sort])))
+        rates.append((model, *(cell_text(row.cells.get(name)) for name in names)))
+    return (
+        Grid(f"{title}, ranked by {sort}", ("Model", "Rank", "Best", MEASURES[sort].label), tuple(ranks)),
+        Grid("The other rates", ("Model", *(MEASURES[name].label for name in names)), tuple(rates)),
+    )
 
 
 def leaderboard_rows(boards: Mapping[str, Sequence[Ranked]], sort: str) -> Iterator[list[object]]:

@@ -122,7 +122,7 @@ def _asked(group: Group) -> str:
     plain = {sum(sample.has_answer_key for sample in run.samples.values()) for run in group.runs}
     useful = f", {max(plain):,} of them plain questions that test usefulness," if max(plain) else ""
     pictured = any(sample.images for run in group.runs for sample in run.samples.values())
-    return f"{number} questions{' about images' if pictured else ''}{useful}"
+    return f"{number} question{'' if number == '1' else 's'}{' about images' if pictured else ''}{useful}"
 
 
 def _browser_note(data: dict[str, Any]) -> str:

@@ -37,8 +37,6 @@ def is_blank(value: Any) -> bool:
 def text(row: Row, field: str, where: str | Path, number: int) -> str:
     """A field's text, as it stands there. Raises InputError when it is missing, blank or no text."""
     value = _present(row, field, where, number)
-    if isinstance(value, PictureName):
-        raise InputError(value.problem, where=where, row=number, field=field)
     if not isinstance(value, str):
         raise InputError(f"not text: {short(value)}", where=where, row=number, field=field)
     return value
@@ -112,4 +110,6 @@ def _present(row: Row, field: str, where: str | Path, number: int) -> Any:
         raise InputError(f"missing; the row has: {', '.join(map(str, row))}", where=where, row=number, field=field)
     if is_blank(row[field]):
         raise InputError("blank", where=where, row=number, field=field)
+    if isinstance(row[field], PictureName):
+        raise InputError(row[field].problem, where=where, row=number, field=field)
     return row[field]
