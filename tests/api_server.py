@@ -188,7 +188,7 @@ class ApiServer:
             stats.faults[fault] += 1
             return await self._fail(request, fault, text)
         response = web.Response(text=text, content_type="application/json")
-        stats.completed[content] += 1  # before the client can know, so that no one who has the answer finds it uncounted
+        stats.completed[content] += 1  # before the client can know: whoever has the answer finds it counted
         try:
             await response.prepare(request)
             await response.write_eof()
