@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from api_server import ApiServer, problem
 from asking import responses
 from holisafe.calibration import calibrated
+from holisafe.calibration.base import Calibrated
 from holisafe.calibration.methods.rewrite import Rewrite
 from holisafe.cli import app
 from holisafe.errors import InputError
@@ -20,7 +24,7 @@ from holisafe.judges.prompt import message
 from holisafe.judges.rubric import load_rubric
 from holisafe.records import GenerationSettings, Message, Picture, Request, Response, Sample
 from holisafe.runs.run import read_run
-from holisafe.targets.base import Capabilities
+from holisafe.targets.base import Capabilities, keeping
 
 RED = Picture("red", lambda: Image.new("RGB", (8, 8), "red"))
 
@@ -94,6 +98,52 @@ def test_answers_are_written_again_and_what_is_none_passes_by(both: tuple[Saying
     assert found["break", 0].error == "rewriting: quota"
     assert {one.target for one in found.values()} == {"first+rewrite,by=hf/x"}
     assert len(second.asked) == 3
+
+
+def test_a_first_answer_is_stored_as_it_comes_and_never_asked_for_again(
+    both: tuple[Saying, Saying], tmp_path: Path
+) -> None:
+    first, second = both
+    words = ["how", "break", "error"]
+    rewriter = Rewrite(first, {"by": "hf/x"})
+    with keeping(rewriter, tmp_path):
+        before = ask(rewriter, [asked(word, word) for word in words])
+    (kept,) = tmp_path.iterdir()
+    kept.write_bytes(kept.read_bytes() + b'{"schema": 1, "sam')  # a kill, in the middle of a line
+    later = Calibrated(Rewrite(first, {"by": "hf/x"}), "outer", {})
+    with keeping(later, tmp_path):
+        after = ask(later, [asked(word, word) for word in [*words, "new"]])
+    assert [one.sample_id for one in first.asked] == ["how", "break", "error", "error", "new"]
+    assert len(second.asked) == 5
+    assert after["how", 0] == replace(before["how", 0], target=later.name)
+    assert {key[0]: one.error for key, one in after.items() if one.error} == {
+        "break": "rewriting: quota",
+        "error": "down",
+    }
+
+
+def test_a_run_whose_second_model_is_down_goes_on_without_asking_the_first_again(tmp_path: Path) -> None:
+    rows = [{"id": str(n), "query": f"how {n}", "expected": "refuse"} for n in range(4)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    down = [True]
+
+    def respond(body: dict[str, Any], content: str) -> Any:
+        return problem(400, "no such model") if body["model"] == "two" and down[0] else None
+
+    def say(body: dict[str, Any], content: str) -> dict[str, Any]:
+        return {"message": {"role": "assistant", "content": "an answer"}, "finish_reason": "stop"}
+
+    with ApiServer(respond=respond, answer=say) as server:
+        where = f"base_url={server.url}"
+        command = ["run", f"table:{tmp_path}/t.jsonl", "--target", f"openai/one,{where}", "--out", f"{tmp_path}/run"]
+        command += ["--calibrate", f"rewrite,by=openai/two,{where}", "--judge", "string-match:normalised"]
+        assert CliRunner().invoke(app, command).exit_code == 3
+        down[0] = False
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+        models = Counter(body["model"] for body in server.stats.bodies)
+    assert models["one"] == 4
+    assert read_run(tmp_path / "run").answers["original"].notna().all()
 
 
 def test_the_second_model_sees_question_answer_and_picture_fenced(both: tuple[Saying, Saying]) -> None:

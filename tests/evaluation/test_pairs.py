@@ -415,7 +415,7 @@ def test_pressed_twice_it_stops_at_once(tmp_path: Path, undisturbed: Path) -> No
     progress = interrupting("responses", 20, times=2)
     with pytest.raises(KeyboardInterrupt, match="stopped at once"):
         evaluate(TEST, target(tmp_path, delay=0.001), judges(), tmp_path / "run", progress=progress)
-    assert len(calls(tmp_path, "start")) > len(read_records(tmp_path / "run", Response)) == 20
+    assert len(calls(tmp_path, "start")) >= len(read_records(tmp_path / "run", Response)) == 20
     evaluate(TEST, target(tmp_path), judges(), tmp_path / "run")
     assert contents(tmp_path / "run") == contents(undisturbed)
 

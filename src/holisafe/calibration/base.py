@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from ..errors import InputError
 from ..records import Request, Response, Sample, digest
-from ..targets.base import Target
+from ..targets.base import Target, keeping
 from ..typed_yaml import validated
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ class Calibrated:
     def asking(self) -> AbstractContextManager[None]:
         """In force while the inner target answers; leaves nothing behind."""
         return nullcontext()
+
+    def keeping(self, folder: Path) -> AbstractContextManager[None]:
+        """As `targets.base.keeping`: the inner target's calls, and those of the method's own."""
+        return keeping(self.target, folder)
 
     async def respond(self, requests: AsyncIterable[Request]) -> AsyncIterator[Response]:
         async def edited() -> AsyncIterator[Request]:

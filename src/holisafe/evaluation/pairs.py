@@ -39,7 +39,7 @@ from ..runs.manifest import check_entries
 from ..runs.reasons import alike, failures
 from ..runs.run import read_run
 from ..runs.scores import Scores, write_scores
-from ..targets.base import Target
+from ..targets.base import Target, keeping
 from .pledges import check_prices, innermost, warn_of_repeats
 from .progress import Progress, silent
 from .stopping import Budget, Stopping, stopping_on_interrupt
@@ -103,7 +103,7 @@ def evaluate(
     manifest["benchmark"]["content_hash"] = benchmark.content_hash(lambda done, total: report("images", done, total))
     samples = stratified(benchmark.samples, limit, seed)
     calls = [(sample, repeat) for repeat in range(repeats) for sample in samples]
-    with RunFolder(out, manifest) as run, stopping_on_interrupt() as interrupted:
+    with RunFolder(out, manifest) as run, keeping(target, out), stopping_on_interrupt() as interrupted:
         run.append(*(sample for sample in samples if sample.id not in run.index.samples))
         stopping = Stopping(interrupted, Budget(max_cost, run.index.spent))
         respond(run, benchmark, target, calls, settings, stopping, report)

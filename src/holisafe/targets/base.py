@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from ..errors import InputError
@@ -46,6 +48,14 @@ class LikelihoodTarget(Target, Protocol):
         """For each request, the mean log-probability (nats, natural logarithm) of the tokens of `texts`' entry where
         that text stands in the last user turn, given all before it. Instead of a number stands what went wrong."""
         ...
+
+
+@contextmanager
+def keeping(target: Any, folder: Path) -> Iterator[None]:
+    """While it is open, calls that a target makes on the way to an answer are kept in `folder`, and those kept there
+    before are not made again. Most targets make none: one call is one answer."""
+    with getattr(target, "keeping", lambda _: nullcontext())(folder):
+        yield
 
 
 def error_response(request: Request, target: str, problem: str) -> Response:

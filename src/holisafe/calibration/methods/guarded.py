@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +27,7 @@ from ...metrics.guard_temperature import fit_temperature
 from ...records import GenerationSettings, Request, Response
 from ...registry import calibrations
 from ...targets import open_target
-from ...targets.base import Target
+from ...targets.base import Target, keeping
 from ..base import Calibrated, FitData, Options, local_model, read_options, stream, windows
 from ..learned import Learned, load_learned
 
@@ -113,6 +115,9 @@ class Guarded(Calibrated):
             rest = {**rest, "strength": repr(float(rest["strength"]) * step / options.steps)}
         treated: Target = calibrations.get(options.apply).load(target, rest)
         return treated
+
+    def keeping(self, folder: Path) -> AbstractContextManager[None]:
+        return keeping(self.treated[0], folder)  # each strength is around the same target; only one method has calls
 
     async def respond(self, requests: AsyncIterable[Request]) -> AsyncIterator[Response]:
         """Read a window of requests, then answer them, the untouched ones first."""

@@ -5,22 +5,26 @@
 
 Source: SR-LLM (arXiv 2404.01399), which rewrites texts that are unsafe as ones that are not; here any model behind any
 spec does it, and sees the picture where it can. `guarded,...,apply=rewrite` rewrites only what a guard finds unsafe.
-What was answered before, and paid for, is rewritten without asking again from `replay/RUN`.
+What was answered before, and paid for, is rewritten without asking again from `replay/RUN`; in a run, a first answer
+is stored as it comes, so a kill or a second model that is down costs it no second call.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from ...journal import Journal
 from ...judges.fence import enclose, nonce
-from ...records import GenerationSettings, Message, Request, Response
+from ...records import GenerationSettings, Message, Request, Response, ResponseKey, digest, from_line, to_line
 from ...registry import calibrations
 from ...targets import open_target
-from ...targets.base import Target
+from ...targets.base import Target, keeping
 from ..base import Calibrated, read_options
 
 METHOD = "rewrite"
@@ -59,10 +63,26 @@ class Rewrite(Calibrated):
         self.settings: GenerationSettings = getattr(target, "settings", GenerationSettings())
         self.by: Target = open_target(",".join([options.by, *rest]), replace(self.settings, system=None))
         self.sees = options.sees == "pictures" and self.by.capabilities.images_per_request != 0
+        self.first: dict[ResponseKey, Response] = {}
+        self.journal: Journal | None = None
         super().__init__(target, METHOD, own, by=self.by.describe(), sees=self.sees, asked=[RULES, WISH])
 
-    def again(self, request: Request, answer: str) -> Request:
+    @contextmanager
+    def keeping(self, folder: Path) -> Iterator[None]:
+        """First answers stand in `folder`, one Response a line; those that stand there are rewritten, not asked for."""
+        with (
+            Journal(folder / f"first-answers-{digest(self.name)}.jsonl") as self.journal,
+            keeping(self.target, folder),
+            keeping(self.by, folder),
+        ):
+            kept = (from_line(Response, line, self.journal.path, row) for row, line in self.journal.lines())
+            self.first = {response.key: response for response in kept}
+            yield
+        self.first, self.journal = {}, None
+
+    def _again(self, request: Request) -> Request:
         """What the second model is asked."""
+        answer = self.first[request.sample_id, request.repeat].text
         asked = next(message.text for message in reversed(request.messages) if message.role == "user")
         contents = {"question": asked, "answer": answer}
         mark = nonce(contents)
@@ -75,30 +95,42 @@ class Rewrite(Calibrated):
 
     async def respond(self, requests: AsyncIterable[Request]) -> AsyncIterator[Response]:
         """Each answer goes on to the second model as soon as it is there; what is none passes by as it is."""
-        asked: dict[tuple[str, int], Request] = {}
-        first: dict[tuple[str, int], Response] = {}
+        asked: dict[ResponseKey, Request] = {}
+        known: list[Request] = []
         passing: list[Response] = []
 
         async def noted() -> AsyncIterator[Request]:
             async for request in requests:
-                asked[request.sample_id, request.repeat] = request
-                yield request
+                if (request.sample_id, request.repeat) in self.first:
+                    known.append(request)
+                else:
+                    asked[request.sample_id, request.repeat] = request
+                    yield request
 
         async def answers() -> AsyncIterator[Request]:
             async for response in self.target.respond(noted()):
+                request = asked.pop(response.key)
                 if response.judgeable and response.text.strip():
-                    key = response.sample_id, response.repeat
-                    first[key] = response
-                    yield self.again(asked.pop(key), response.text)
+                    self._keep(response)
+                    known.append(request)
                 else:
                     passing.append(replace(response, target=self.name))
+                while known:
+                    yield self._again(known.pop())
+            while known:
+                yield self._again(known.pop())
 
         async for second in self.by.respond(answers()):
             while passing:
                 yield passing.pop()
-            yield self._joined(first.pop((second.sample_id, second.repeat)), second)
+            yield self._joined(self.first.pop(second.key), second)
         for response in passing:
             yield response
+
+    def _keep(self, first: Response) -> None:
+        self.first[first.key] = first
+        if self.journal is not None:
+            self.journal.append(to_line(first))
 
     def _joined(self, first: Response, second: Response) -> Response:
         """The second model's text as the target's answer, with what both took."""
