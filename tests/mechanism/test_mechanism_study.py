@@ -53,6 +53,13 @@ def watched(layer: torch.nn.Module, kept: list[torch.Tensor]) -> Any:
     return layer.register_forward_pre_hook(lambda module, args: kept.append(args[0][0, -1].detach()))
 
 
+def followed(decoder: torch.nn.Module, kept: list[torch.Tensor]) -> Any:
+    """Keep the embeddings that a decoder is given, to be told their gradient."""
+    return decoder.register_forward_pre_hook(
+        lambda module, args, given: kept.append(given["inputs_embeds"].requires_grad_()), with_kwargs=True
+    )
+
+
 def test_readings_are_those_of_one_conversation_alone(folder: Path) -> None:
     """Batched, padded and hooked against a loop of plain forwards."""
     target = open_target(f"hf/{folder},batch_size=3", SETTINGS)
@@ -207,3 +214,54 @@ def test_a_figure_holds_every_value_and_zero() -> None:
     assert drawn.count("<polyline") == 2
     assert scale([0.5, -0.25, 2.0]) == (-0.5, 2.0, 0.5)
     assert scale([0.0]) == pytest.approx((0.0, 1.0, 0.2))
+
+
+def test_the_place_that_decides_is_read_alone(pair: tuple[Path, Path]) -> None:
+    """Against one conversation at a time: the answer token by token, NumPy's KL, and the state and gradient there."""
+    base, tuned = (open_target(f"hf/{one},batch_size=3", SETTINGS) for one in pair)
+    benchmark = open_benchmark("pictosafe", split="validation")
+    found = study(base, tuned, benchmark, at="decision", limit=16, positions=8)
+    sensitivity = found.sensitivity.set_index(["sample_id", "model"])
+    assert found.summary["at"] == "decision"
+    assert len({*found.sensitivity["position"]}) > 1
+    for sample in [one for one in benchmark.samples if one.id in {*found.sensitivity["sample_id"]}][:4]:
+        request = benchmark.request(sample, SETTINGS)
+        row = encode(base.processor, [prompt_text(base.processor, request.messages)],
+                     [[one.open() for one in benchmark.pictures(sample)]], side="left")  # fmt: skip
+        said = base.inner.generate(**row, max_new_tokens=8)[0, row["input_ids"].shape[1] :].tolist()
+        divergences = []
+        for given in range(len(said)):
+            ids = torch.cat([row["input_ids"], torch.tensor([said[:given]], dtype=torch.long)], dim=1)
+            with torch.no_grad():
+                new, old = (
+                    one.inner(input_ids=ids, pixel_values=row["pixel_values"]).logits[0, -1].double().numpy()
+                    for one in (tuned, base)
+                )
+            new, old = (one - one.max() - np.log(np.exp(one - one.max()).sum()) for one in (new, old))
+            divergences.append(float((np.exp(new) * (new - old)).sum()))
+        place = int(np.argmax(divergences))
+        assert sensitivity.loc[(sample.id, "base"), "position"] == place
+        ids = torch.cat([row["input_ids"], torch.tensor([said[:place]], dtype=torch.long)], dim=1)
+        for name, target in (("base", base), ("tuned", tuned)):
+            kept: list[torch.Tensor] = []
+            embedded: list[torch.Tensor] = []
+            hooks = [
+                watched(blocks(target.inner, "text")[1].firsts[0], kept),
+                followed(target.inner.model.language_model, embedded),
+            ]
+            logits = target.inner(input_ids=ids, pixel_values=row["pixel_values"]).logits
+            (gradient,) = torch.autograd.grad(logits[0, -1].max(), embedded)
+            for hook in hooks:
+                hook.remove()
+            assert sensitivity.loc[(sample.id, name), "sensitivity"] == pytest.approx(float(gradient.norm()), rel=1e-3)
+            if name == "base":
+                matrix = found.projection[found.projection["matrix"].str.endswith("layers.1.mlp.up_proj")]
+                delta = blocks(tuned.inner, "text")[1].firsts[1].weight - blocks(base.inner, "text")[1].firsts[1].weight
+                acts = (delta @ kept[0]).norm().detach() / kept[0].norm()
+                assert matrix.set_index("sample_id").loc[sample.id, "gain"] == pytest.approx(acts.item(), rel=1e-3)
+
+
+def test_a_tower_sees_no_place_of_an_answer() -> None:
+    both = [open_target("hf/pictovlm", SETTINGS) for _ in range(2)]
+    with pytest.raises(InputError, match="which the vision part does not see"):
+        study(*both, open_benchmark("pictosafe", split="validation"), part="vision", at="decision")

@@ -17,6 +17,10 @@ def mechanism(
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to make: tables, summary, page.")],
     split: Annotated[str | None, typer.Option(metavar="S", help="Which split; `test` where there is one.")] = None,
     part: Annotated[str, typer.Option(metavar="PART", help="text, vision or projector.")] = "text",
+    at: Annotated[
+        str,
+        typer.Option(metavar="PLACE", help="Of an answer: first, its beginning; decision, where tuning moved it most."),
+    ] = "first",
     run: Annotated[
         Path | None, typer.Option(metavar="RUN", help="A judged run of TUNED: which attacks succeed.")
     ] = None,
@@ -31,14 +35,14 @@ def mechanism(
     writes and on what it acts, and how deep it reaches. OUT/index.html draws it.
     """
     from ..benchmarks import open_tested
-    from ..mechanism.blocks import chosen
-    from ..mechanism.study import open_whole, study
+    from ..mechanism.blocks import PARTS, chosen
+    from ..mechanism.study import PLACES, open_whole, study
     from ..report.mechanism_page import write_mechanism_page
     from ..runs.run import read_run
     from .progress import showing_progress
     from .screen import screen
 
-    where = chosen(part)
+    where, place = chosen("--part", part, PARTS), chosen("--at", at, PLACES)
     if out.exists():
         raise InputError("is there already", where=out)
     benchmark = open_tested(data, split=split)
@@ -50,6 +54,7 @@ def mechanism(
             second,
             benchmark,
             part=where,
+            at=place,
             limit=limit,
             positions=positions,
             seed=seed,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from torch import nn
 
@@ -18,6 +18,7 @@ from ..tuning.parts import part_of, vision_tower
 
 Part = Literal["text", "vision", "projector"]
 PARTS: tuple[Part, ...] = get_args(Part)
+Name = TypeVar("Name", bound=str)
 
 NEAR = 3
 """A block's linear layers stand side by side: gate, up and down at most."""
@@ -39,12 +40,12 @@ class Block:
             yield name, "second" if layer is self.second else "first", layer
 
 
-def chosen(part: str) -> Part:
-    """The part of that name. Raises InputError for another."""
-    for known in PARTS:
-        if part == known:
-            return known
-    raise InputError(f"--part {part} is none of {', '.join(PARTS)}")
+def chosen(option: str, name: str, known: tuple[Name, ...]) -> Name:
+    """The one of that name. Raises InputError for another."""
+    for one in known:
+        if name == one:
+            return one
+    raise InputError(f"{option} {name} is none of {', '.join(known)}")
 
 
 def blocks(model: Any, part: Part) -> list[Block]:

@@ -4,7 +4,8 @@ layers at the first token, how its surest token hangs on the prompt, and the tok
     prompt  p p p p p   answer  g1 g2 .. gL         padded on the left
     states          ^p          ^1 ^2              the state at p says g1, the one at g1 says g2 ...
 
-Everything is taken in the passes that answering needs anyway; the gradient takes one more, forward and back.
+`read` takes everything in the passes that answering needs anyway, and the gradient in one more, forward and back.
+`read_said` looks at one later place, before a token of an answer that is given; there one such pass is enough.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from .blocks import Block, Part
 
 if TYPE_CHECKING:
     from ..targets.huggingface import HuggingFaceTarget
-    from ..targets.huggingface_inside import Prefill
+    from ..targets.huggingface_inside import Passage, Prefill
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -114,9 +115,45 @@ def _kept(layers: Sequence[nn.Module], batch: int, part: Part, first: bool = Fal
         yield kept
 
 
-def _sensitivities(target: HuggingFaceTarget, prefill: Prefill) -> list[float]:
-    """One number a row: the gradient of its surest first token's logit in its own input embeddings."""
+def read_said(
+    target: HuggingFaceTarget, passages: Sequence[Passage], at: Sequence[int], found: Sequence[Block]
+) -> list[Reading]:
+    """What the text part holds where a passage's answer is given up to, and without, its token number `at`: of the one
+    state that says this token."""
+
+    def one_batch(prefill: Prefill) -> Iterator[Reading]:
+        columns = [first - 1 + at[place] for place, (first, _) in zip(prefill.places, prefill.spans, strict=True)]
+        with _whole([one.second for one in found]) as seconds, _whole([one.firsts[0] for one in found]) as firsts:
+            sensitivity = _sensitivities(target, prefill, columns)
+        for row, column in enumerate(columns):
+            there = [[states[row, column].float().cpu().numpy() for states in layers] for layers in (seconds, firsts)]
+            yield Reading(np.stack(there[0]), tuple(there[1]), sensitivity[row], "")
+
+    return target.each(passages, one_batch)
+
+
+@contextmanager
+def _whole(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Within it, one forward leaves what goes into each layer, [B, L, width]."""
+    kept: list[Tensor] = []
+
+    def keep(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        kept.append(args[0].detach())
+
+    with ExitStack() as hooks:
+        for layer in layers:
+            handle: Any = layer.register_forward_pre_hook(keep)
+            hooks.callback(handle.remove)
+        yield kept
+
+
+def _sensitivities(target: HuggingFaceTarget, prefill: Prefill, columns: Sequence[int] | None = None) -> list[float]:
+    """One number a row: the gradient of its surest next token's logit in its own input embeddings. `columns`: behind
+    which token of each row; None: the last, so that the next is the answer's first."""
     held: list[Tensor] = []
+    length = prefill.tensors["input_ids"].shape[1]
+    columns = [length - 1] * len(prefill.places) if columns is None else columns
+    width = length - min(columns)
 
     def cut(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         held.append(kwargs["inputs_embeds"].detach().clone().requires_grad_())
@@ -127,9 +164,10 @@ def _sensitivities(target: HuggingFaceTarget, prefill: Prefill) -> list[float]:
         handle = decoder.register_forward_pre_hook(cut, with_kwargs=True)
         try:
             own = {name: value.clone() for name, value in prefill.tensors.items()}
-            logits = target.forward(replace(prefill, tensors=own)).logits
+            logits = target.forward(replace(prefill, tensors=own), width).logits
         finally:
             handle.remove()
-        (gradient,) = torch.autograd.grad(logits[:, -1].float().max(-1).values.sum(), held)
+        surest = [row[column - length].float().max() for row, column in zip(logits, columns, strict=True)]
+        (gradient,) = torch.autograd.grad(torch.stack(surest).sum(), held)
     mask = prefill.tensors["attention_mask"].to(gradient.device).unsqueeze(-1)
     return [float(one) for one in (gradient.float() * mask).flatten(1).norm(dim=1)]

@@ -9,6 +9,10 @@
 
 Half of the clusters, drawn by seed, gives the means of the safe and of the unsafe; the other half is scored. SSU, where
 harm is in neither half alone, is kept out of the means: where it lies is the question.
+
+What is looked at `first` is the beginning of each model's own answer. A model that describes a picture before it
+decides has said nothing yet; `decision` looks at one state of a pair, the same words having been said to both models:
+the place in the base's own answer where tuning changed the next token the most (the largest KL(tuned | base)).
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -26,7 +30,7 @@ from ..journal import whole_folder, write_json
 from ..metrics.rates import Outcomes
 from ..records import Sample, digest
 from .blocks import Block, Part, blocks
-from .readings import Reading, read
+from .readings import Reading, read, read_said
 from .separation import means, placed
 from .update import direction_gains, gain, null_shares, singular
 
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
     from ..targets.huggingface import HuggingFaceTarget
 
 Progress = Callable[[str, int, int], None]
+Place = Literal["first", "decision"]
+PLACES: tuple[Place, ...] = get_args(Place)
 MODELS = ("base", "tuned")
 ASKED_APART = "SSU"
 VECTORS = 15
@@ -74,6 +80,7 @@ def study(
     benchmark: Benchmark,
     *,
     part: Part = "text",
+    at: Place = "first",
     limit: int | None = 400,
     positions: int = POSITIONS,
     seed: int = 0,
@@ -82,34 +89,46 @@ def study(
 ) -> Study:
     """Compare `tuned` with the `base` it was tuned from, on at most `limit` pairs of the benchmark, drawn by `seed`.
 
-    `positions`: over how many first tokens of an answer activations are averaged and distributions are compared.
+    `positions`: over how many first tokens of an answer distributions are compared, and either (`at` "first")
+    activations are averaged or (`at` "decision") the place that decides is looked for.
     `succeeded` are ids of unsafe pairs that the tuned model answers: a group of their own, beside their combination's.
     Raises InputError where the two are not one model, its part has no blocks, or safe or unsafe pairs are missing.
     """
     found, own = blocks(tuned.inner, part), blocks(base.inner, part)
     if [block.names for block in found] != [block.names for block in own]:
         raise InputError(f"{base.name} and {tuned.name} are not built alike")
+    if at == "decision" and part != "text":
+        raise InputError(f"--at decision is a place in the answer, which the {part} part does not see")
     samples = stratified([one for one in benchmark.samples if not one.has_answer_key], limit, seed)
-    held_out = np.array([int(digest([seed, one.cluster or one.id]), 16) % 2 == 0 for one in samples])
-    unsafe = np.array([one.expected == "refuse" for one in samples])
     requests = [benchmark.request(one, tuned.settings) for one in samples]
-    readings: dict[str, list[Reading | None]] = {}
-    for name, target, those in (("base", base, own), ("tuned", tuned, found)):
-        readings[name] = []
+    asked = {"base": (base, own), "tuned": (tuned, found)}
+    begun: dict[str, list[Reading | None]] = {}
+    for name in MODELS if at == "first" else MODELS[:1]:
+        begun[name] = []
         for start in range(0, len(requests), AT_ONCE):
             progress(f"reading the {name} model", start, len(requests))
-            readings[name] += read(target, requests[start : start + AT_ONCE], those, part, positions)
-    progress("reading the tuned model", len(requests), len(requests))
-    both = np.array([None not in pair for pair in zip(*readings.values(), strict=True)])
-    if not both.any():
+            begun[name] += read(asked[name][0], requests[start : start + AT_ONCE], asked[name][1], part, positions)
+        progress(f"reading the {name} model", len(requests), len(requests))
+    there = [n for n, pair in enumerate(zip(*begun.values(), strict=True)) if readable(pair, at)]
+    if not there:
         raise InputError(f"none of {len(samples):,} pairs could be read by both models")
-    there = np.flatnonzero(both)
-    whole: dict[str, list[Any]] = {name: [rows[at] for at in there] for name, rows in readings.items()}
-    samples, held_out, unsafe = [samples[at] for at in there], held_out[both], unsafe[both]
+    unread = len(samples) - len(there)
+    samples, requests = [samples[n] for n in there], [requests[n] for n in there]
+    whole: dict[str, list[Any]] = {name: [rows[n] for n in there] for name, rows in begun.items()}
+    held_out = np.array([int(digest([seed, one.cluster or one.id]), 16) % 2 == 0 for one in samples])
+    unsafe = np.array([one.expected == "refuse" for one in samples])
     named = [_named(one, succeeded) for one in samples]
+    answers = [reading.answer for reading in whole["base"]]
+    depth = _depth(base, tuned, requests, answers, named, positions, progress)
+    if at == "decision":
+        places = deciding(depth)
+        for name, (target, those) in asked.items():
+            progress(f"reading where it is decided, the {name} model", 0, len(samples))
+            passages = [tuned.passage(*one) for one in zip(requests, answers, strict=True)]
+            whole[name] = read_said(target, passages, places, those)
+        named = [{**pair, "position": place} for pair, place in zip(named, places, strict=True)]
     separation = _separation(whole, named, unsafe, held_out)
     update, projection = _update(own, found, whole["base"], named, progress)
-    depth = _depth(base, tuned, [requests[at] for at in there], whole["base"], named, positions, progress)
     sensitivity = _rows(
         {"model": name, "sensitivity": reading.sensitivity, **pair}
         for name in MODELS
@@ -120,10 +139,11 @@ def study(
         "tuned": tuned.describe(),
         "benchmark": {"name": benchmark.name, "split": benchmark.split},
         "part": part,
+        "at": at,
         "positions": positions,
         "seed": seed,
         "pairs": len(samples),
-        "unread": int((~both).sum()),
+        "unread": unread,
     }
     summary = about | _summary(separation, update, projection, sensitivity, depth, samples)
     return Study(separation, update, projection, sensitivity, depth, summary)
@@ -140,6 +160,16 @@ def open_whole(name: str, batch_size: int = 8) -> HuggingFaceTarget:
     if hasattr(found.model, "merge_and_unload"):
         found = HuggingFaceTarget(found.name, found.model.merge_and_unload(), found.processor, settings, batch_size)
     return found  # type: ignore[no-any-return]
+
+
+def readable(pair: Sequence[Reading | None], at: Place) -> bool:
+    """Whether what was read of a pair is there; a place in the base's answer needs one."""
+    return None not in pair and (at == "first" or bool(pair[0] and pair[0].answer))
+
+
+def deciding(depth: pd.DataFrame) -> list[int]:
+    """Of every pair, in the order of the table, the position of its largest KL, the first of several."""
+    return [int(one) for one in depth.loc[depth.groupby("sample_id", sort=False)["kl"].idxmax(), "position"]]
 
 
 def _named(sample: Sample, succeeded: frozenset[str]) -> dict[str, Any]:
@@ -215,14 +245,14 @@ def _depth(
     base: HuggingFaceTarget,
     tuned: HuggingFaceTarget,
     requests: Sequence[Any],
-    readings: Sequence[Any],
+    answers: Sequence[str],
     named: Sequence[dict[str, Any]],
     positions: int,
     progress: Progress,
 ) -> pd.DataFrame:
     """KL of the next token after each prefix of the base's own answer."""
     rows: list[dict[str, Any]] = []
-    with_answer = [at for at, reading in enumerate(readings) if reading.answer]
+    with_answer = [at for at, answer in enumerate(answers) if answer]
 
     def compare(prefill: Any) -> Iterator[list[float]]:
         width, before = prefill.width, prefill.before
@@ -237,7 +267,7 @@ def _depth(
     for start in range(0, len(with_answer), AT_ONCE):
         progress("comparing what comes next", start, len(with_answer))
         places = with_answer[start : start + AT_ONCE]
-        passages = [tuned.passage(requests[at], readings[at].answer) for at in places]
+        passages = [tuned.passage(requests[at], answers[at]) for at in places]
         for at, values in zip(places, tuned.each(passages, compare), strict=True):
             rows += [{**named[at], "position": position, "kl": value} for position, value in enumerate(values)]
     return _rows(rows)
@@ -277,6 +307,7 @@ def _summary(
     blocks_of = sorted(separation["block"].unique())
     unsafe = projection["group"].isin({*separation.loc[separation["unsafe"], "group"]})
     gains = projection.assign(unsafe=unsafe).groupby(["matrix", "block", "unsafe"], sort=False)["gain"].mean().unstack()
+    decided = mean_by(sensitivity[sensitivity["model"] == "base"], "position") if "position" in sensitivity else []
     ratios = (gains[True] / gains[False].where(gains[False] > 0)).rename("unsafe_over_safe").reset_index()
     return {
         "groups": {name: int(n) for name, n in scored[scored["model"] == "base"]["group"].value_counts().items()},
@@ -294,4 +325,5 @@ def _summary(
         "gain_ratio": ratios[ratios["unsafe_over_safe"].notna()].to_dict("records"),
         "sensitivity": mean_by(sensitivity, "sensitivity", "model"),
         "depth": mean_by(depth, "kl", "position"),
+        "decided": decided,
     }

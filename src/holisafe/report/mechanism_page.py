@@ -31,7 +31,7 @@ READ = {
     "null_share": "How much of what tuning writes goes into directions that the base's matrix wrote nothing into (the "
     "left null space, beyond 90 % of its energy). Near 1, tuning has added something beside what the "
     "model did; near 0, it has bent what was there. Mean of the leading left singular vectors.",
-    "gain": "How strongly the update acts on the states at the first output position, |dW a| / |a|, by "
+    "gain": "How strongly the update acts on the states looked at, |dW a| / |a|, by "
     "combination. Where the unsafe combinations lie above SSS, the update answers to harm; where all lie "
     "together, it shifts every answer alike.",
     "depth": "How differently the two models continue after the same beginning: the base's own answer, of which so "
@@ -66,6 +66,7 @@ def render(summary: Mapping[str, Any]) -> str:
         figures=list(figures(summary)),
         nearest=[(block, *(cell_text(as_cell(cell)) for cell in both)) for block, both in enumerate(_nearest(summary))],
         sensitivity=_sensitivity(summary["sensitivity"]),
+        decided=[(row["group"], f"{row['mean']:.1f}") for row in summary["decided"]],
         dated=f"Written {datetime.now(UTC):%d %B %Y}.".replace(" 0", " "),
     )
 
