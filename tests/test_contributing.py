@@ -115,6 +115,8 @@ def test_one_file_and_one_test_are_shown_for_each_kind() -> None:
         *(f"{top}/{kind}" for kind in ("benchmarks", "judges", "targets") for top in ("src/holisafe", "tests")),
         "src/holisafe/calibration/methods",
         "tests/calibration",
+        "src/holisafe/calibration/attacks",
+        "tests/calibration",
     ]
 
 
@@ -136,7 +138,7 @@ def test_shown_tests_pass(extended: Path) -> None:
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", extended, *(extended / file for file in shown)
     )
     assert done.returncode == 0, done.stdout
-    assert "4 passed" in done.stdout
+    assert "5 passed" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -153,10 +155,11 @@ def test_a_run_with_the_shown_plug_ins(
     home: Path = request.getfixturevalue(where)
     holisafe = shell_with(home / "src" if where == "extended" else home)
     words = ["run", "street-signs", "--root", signs, "--target", target.format(signs=signs), "--judge", judge]
-    words += ["--calibrate", "blur,radius=2"]
+    words += ["--calibrate", "blur,radius=2", "--attack", "mosaic"]
     done = holisafe("-c", "from holisafe.cli import main; main()", *words, "--out", signs / "run")
     assert done.returncode == 0, done.stderr
     manifest = json.loads((signs / "run" / "manifest.json").read_text())
+    assert manifest["target"]["attacks"] == [{"attack": "mosaic", "block": 8}]
     assert manifest["target"]["calibration"] == [{"method": "blur", "radius": 2.0}]
     scores = json.loads((signs / "run" / "scores.json").read_text())["judges"]
     (cells,) = scores.values()

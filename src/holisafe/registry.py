@@ -87,3 +87,4 @@ benchmarks: Registry[Callable[..., Any]] = Registry("benchmark", "holisafe.bench
 targets: Registry[Callable[..., Any]] = Registry("target", "holisafe.targets")
 judges: Registry[Callable[..., Any]] = Registry("judge", "holisafe.judges")
 calibrations: Registry[Callable[..., Any]] = Registry("calibration", "holisafe.calibration.methods")
+attacks: Registry[Callable[..., Any]] = Registry("attack", "holisafe.calibration.attacks")

@@ -34,6 +34,7 @@ WRITTEN = {
     "target": "KIND/NAME, such as hf/FOLDER or replay/FILE",
     "judge": "KIND, KIND:OPTION or llm/RUBRIC/SPEC, such as string-match:normalised",
     "calibration": "METHOD[,NAME=VALUE ...]",
+    "attack": "NAME[,OPTION=VALUE ...]",
 }
 """How a spec of each kind of plug-in is written."""
 

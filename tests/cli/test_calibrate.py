@@ -59,11 +59,13 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_list_names_every_method(capfd: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    from holisafe.registry import calibrations
+    from holisafe.registry import attacks, calibrations
 
     monkeypatch.setenv("COLUMNS", "200")
     code, out, err = called(capfd, "calibrate", "list")
     assert (code, err) == (0, "")
+    out, against = out.split("\n\n")[:2]
+    assert [row.split()[0] for row in against.splitlines()[2:]] == list(attacks.entries())
     learns = {row.split()[0]: row.rstrip().endswith(" yes") for row in out.splitlines()[2:] if row.strip()}
     assert list(learns) == list(calibrations.entries())
     assert (learns["few-shot"], learns["reminder"]) == (True, False)

@@ -56,6 +56,7 @@ def evaluate(
     *,
     split: str | None = None,
     calibrate: str | Sequence[str] = (),
+    attack: str | Sequence[str] = (),
     limit: int | None = None,
     seed: int = 0,
     settings: Settings | None = None,
@@ -75,6 +76,7 @@ def evaluate(
         out: the run folder to make, or to carry on.
         split: another split.
         calibrate: calibration methods around the target, the first one innermost.
+        attack: attacks on what is asked, `NAME[,OPTION=VALUE ...]`, one or several, in this order: docs/attacks.md.
         limit: ask a stratified part of so many samples; it may grow later, as judges and `repeats` may.
         seed: draws that part, and samples where decoding does.
         settings: how to decode, as a `GenerationSettings` or its fields; greedy and 512 tokens unless given.
@@ -95,6 +97,7 @@ def evaluate(
         print(run)
     """
     from ..benchmarks import open_tested
+    from ..calibration import attacked
     from ..evaluation import evaluate as evaluated
     from ..judges import open_judge
 
@@ -106,7 +109,7 @@ def evaluate(
     expect("out", out, Folder)
     expect("max_cost", max_cost, float | int | None)
     panel = [open_judge(one) if isinstance(one, str) else one for one in once]
-    model = calibrated(target, calibrate, settings=how)
+    model = attacked(calibrated(target, calibrate, settings=how), [attack] if isinstance(attack, str) else attack)
     asked = (
         open_tested(benchmark, split=split) if isinstance(benchmark, str) else open_benchmark(benchmark, None, split)
     )

@@ -19,6 +19,7 @@ from .shown import Shown
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..report.grids import Grid
     from ..report.groups import Group
 
 
@@ -187,12 +188,20 @@ class Comparison(Shown):
         from ..report.comparisons import comparison_grids, explained
         from ..report.fragment import fragment
 
-        return fragment(grids=comparison_grids(self.rows), notes=[*explained(self.rows), *self.notes])
+        grids = [*self.robustness(), *comparison_grids(self.rows)]
+        return fragment(grids=grids, notes=[*explained(self.rows), *self.notes])
 
     def _texts(self) -> Iterable[Any]:
         from ..report.comparisons import comparison_grids, explained
 
-        return [*comparison_grids(self.rows), *explained(self.rows), *(f"- {note}" for note in self.notes)]
+        grids = [*self.robustness(), *comparison_grids(self.rows)]
+        return [*grids, *explained(self.rows), *(f"- {note}" for note in self.notes)]
+
+    def robustness(self) -> list[Grid]:
+        """What each attack costs, where some runs are others under attacks: a table for every model and judge."""
+        from ..report.robustness import robustness_grids
+
+        return robustness_grids(self.runs, self.rows)
 
     __repr__ = Shown.__str__
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ..errors import InputError
 from ..records import Request, Response, Sample, digest
-from ..targets.base import Target, keeping
+from ..targets.base import Target, error_response, keeping
 from ..typed_yaml import validated
 
 if TYPE_CHECKING:
@@ -65,13 +65,24 @@ class Calibrated:
         return keeping(self.target, folder)
 
     async def respond(self, requests: AsyncIterable[Request]) -> AsyncIterator[Response]:
+        failed: list[Response] = []
+
         async def edited() -> AsyncIterator[Request]:
             async for request in requests:
-                yield self.edit(request)
+                try:
+                    asked = self.edit(request)
+                except InputError as fault:  # of this sample alone
+                    failed.append(error_response(request, self.name, str(fault)))
+                    continue
+                yield asked
 
         with self.asking():
             async for response in self.target.respond(edited()):
                 yield replace(response, target=self.name)
+                while failed:
+                    yield failed.pop()
+        for response in failed:
+            yield response
 
     def log_likelihoods(self, requests: Sequence[Request], texts: Sequence[str]) -> list[float | InputError]:
         """The inner target's, of the requests as it is asked them, where `capabilities.likelihoods` is True."""

@@ -26,6 +26,7 @@ from ..runs.manifest import check_plain
 from ..specs import parse_spec
 from ..targets import open_target
 from ..targets.base import Target
+from . import attacked
 from .sweep_config import SweepConfig
 from .sweep_parts import asked_parts, pairs_to_fit
 from .sweep_results import Results
@@ -113,7 +114,7 @@ class Sweep:
 
     def _measure(self, setting: Setting, phase: str, target: Target, files: Files) -> None:
         for seed in setting.seeds:
-            calibrated = setting.calibrated(target, seed, files)
+            asked = attacked(setting.calibrated(target, seed, files), setting.attack)
             for part in self.asked:
                 if part.phase != phase:
                     continue
@@ -125,7 +126,7 @@ class Sweep:
 
                 evaluate(
                     part.benchmark,
-                    calibrated,
+                    asked,
                     [part.judge],
                     self.out / setting.folder(seed) / part.folder,
                     limit=self.config.limit,

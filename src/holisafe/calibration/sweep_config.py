@@ -218,6 +218,7 @@ class SweepConfig(Settings):
     judge: str = "string-match"
     max_tokens: Count = 512
     system: str | None = None
+    attack: tuple[str, ...] = ()
     limit: Count | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     compare: dict[str, str] = {}

@@ -26,7 +26,7 @@ Files = Mapping[tuple[str, int], Path]
 class Setting:
     """The untouched model, a compared one (`compared` is its target), or a method with options and its seeds.
 
-    `fitted` identifies how the method learnt, None where it learns nothing.
+    `fitted` identifies how the method learnt, None where it learns nothing; `attack` is what it is asked under.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Setting:
     options: Mapping[str, str] = field(default_factory=dict)
     fitted: str | None = None
     compared: bool = False
+    attack: tuple[str, ...] = ()
 
     @property
     def seeds(self) -> tuple[int | None, ...]:
@@ -47,7 +48,8 @@ class Setting:
     def folder(self, seed: int | None) -> str:
         """The folder of its runs, below OUT: another one for whatever makes it another setting."""
         kind = self.method.kind if self.method else None
-        return f"runs/{slug(self.name)}-{digest([self.target, kind, dict(self.options), self.fitted, seed])[:8]}"
+        told = [self.target, kind, dict(self.options), self.fitted, seed, *self.attack]
+        return f"runs/{slug(self.name)}-{digest(told)[:8]}"
 
     def calibrated(self, target: Target, seed: int | None, files: Files) -> Target:
         """The target as this setting asks it. Raises InputError where the method does not fit the target.
@@ -72,7 +74,7 @@ def settings_of(config: SweepConfig) -> list[Setting]:
 
     Raises InputError for an unknown method, and for one that is to learn and cannot.
     """
-    found = [Setting(UNTOUCHED, config.target)]
+    found = [Setting(UNTOUCHED, config.target, attack=config.attack)]
     for method in config.methods:
         kind = calibrations.get(method.kind).load
         if method.fit is not None and not hasattr(kind, "fit"):
@@ -80,8 +82,11 @@ def settings_of(config: SweepConfig) -> list[Setting]:
         if method.fit is not None and method.fit.data is None and not getattr(kind, "fits_without_data", False):
             raise InputError(f"{method.called} learns from labelled pairs: its fit needs data")
         fitted = None if method.fit is None else fit_key(config, method, method.fit)
-        found += [Setting(name, config.target, method, told, fitted) for name, told in method.settings()]
-    return [*found, *(Setting(name, spec, compared=True) for name, spec in config.compare.items())]
+        found += [
+            Setting(name, config.target, method, told, fitted, attack=config.attack) for name, told in method.settings()
+        ]
+    others = config.compare.items()
+    return [*found, *(Setting(name, spec, compared=True, attack=config.attack) for name, spec in others)]
 
 
 def fit_key(config: SweepConfig, method: Method, fit: Fit) -> str:

@@ -20,9 +20,9 @@ app.command()(sweep)
 def list_methods() -> None:
     """holisafe calibrate list
 
-    Name every calibration method, what it does and what it needs.
+    Name every calibration method, what it does and what it needs; and every attack.
     """
-    from ..registry import calibrations
+    from ..registry import attacks, calibrations
     from ..report.grids import Grid
     from .screen import screen
 
@@ -35,6 +35,11 @@ def list_methods() -> None:
         for name, entry in calibrations.entries().items()
     )
     screen().print(Grid("", ("Method", "What it does", "Needs", "Fit first"), rows))
+    against = tuple(
+        (name, *(entry.facts.get(fact, "") for fact in ("summary", "needs", "pictosafe")))
+        for name, entry in attacks.entries().items()
+    )
+    screen().print(Grid("", ("Attack", "What it does", "Needs", "On PictoSafe"), against))
 
 
 @app.command()

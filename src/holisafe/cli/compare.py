@@ -25,7 +25,8 @@ def compare(
     Compare models sample by sample: differences with intervals, tests, and the smallest difference that would show.
 
     Only samples that both models answered and the judge has valid verdicts on count. Every pair of runs is compared on
-    every measure; p values are corrected for all of them (Holm).
+    every measure; p values are corrected for all of them (Holm). Of runs under attacks (`holisafe run --attack`) beside
+    one of the same model without, a table says what each attack costs; --json has all the rest.
     """
     from ..api.measure import compare as compared
 
@@ -45,9 +46,11 @@ def compare(
     from .screen import screen
 
     console = screen()
-    for grid in comparison_grids(found.rows):
+    robustness = found.robustness()
+    alone = bool(robustness) and len(found.runs) > 2  # the other pairs are not what was asked for
+    for grid in [*robustness, *(() if alone else comparison_grids(found.rows))]:
         console.print(grid)
-    for line in [*explained(found.rows), *(f"- {note}" for note in found.notes)]:
+    for line in [*(() if alone else explained(found.rows)), *(f"- {note}" for note in found.notes)]:
         console.print(line)
     if len(found.runs) == 2 and not judge:
         _side_by_side(*found.runs)

@@ -77,6 +77,15 @@ def run(
         list[str] | None,
         typer.Option(metavar="METHOD", help="reminder, few-shot,file=F ...; repeatable.", rich_help_panel=RARE),
     ] = None,
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="typed, noise,sigma=40 ...; repeatable, in this order.",
+            rich_help_panel=RARE,
+            autocompletion=known("attacks"),
+        ),
+    ] = None,
     base_url: Annotated[
         str | None, typer.Option(metavar="URL", help="Where the target's API is.", rich_help_panel=RARE)
     ] = None,
@@ -100,7 +109,13 @@ def run(
 
     flags: dict[str, object] = {"target": target, "judges": judge, "out": out, "root": root, "split": split}
     flags |= {"limit": limit, "seed": seed, "repeats": repeats, "max_tokens": max_tokens, "temperature": temperature}
-    flags |= {"system": system, "calibrate": calibrate, "base_url": base_url, "max_in_flight": max_in_flight}
+    flags |= {
+        "system": system,
+        "calibrate": calibrate,
+        "attack": attack,
+        "base_url": base_url,
+        "max_in_flight": max_in_flight,
+    }
     config = run_config(bench, flags | {"max_cost": max_cost, "fail_if": fail_if}, trust_file)
     gates = [parse_gate(condition) for condition in config.fail_if]
     if junit is not None and not junit.parent.is_dir():
@@ -133,7 +148,6 @@ def run(
 def _measure(config: RunConfig, settings: GenerationSettings, quiet: bool) -> list[Cell]:
     """The cells with their scores, told one by one as they are done. Of a run that is no grid the fault is raised."""
     from ..benchmarks import open_tested
-    from ..calibration import calibrated
     from ..evaluation import evaluate
     from ..evaluation.grid import Cell, evaluate_grid
     from ..judges import open_judge
@@ -146,11 +160,11 @@ def _measure(config: RunConfig, settings: GenerationSettings, quiet: bool) -> li
         with showing_progress() as progress:
             return evaluate_grid(
                 config.benchmarks or [str(config.benchmark)], config.specs, judges, config.out, split=config.split,
-                settings=settings, prepare=lambda target: calibrated(target, config.calibrate),
+                settings=settings, prepare=config.prepared,
                 tell=lambda cell: _tell(cell, quiet, several=True), progress=progress, **asked,
             )  # fmt: skip
     benchmark = open_tested(str(config.benchmark), config.root, config.split)
-    model = calibrated(open_target(str(config.specs), settings), config.calibrate)
+    model = config.prepared(open_target(str(config.specs), settings))
     with showing_progress() as progress:
         scores = evaluate(benchmark, model, judges, config.out, settings=settings, progress=progress, **asked)
     cell = Cell(benchmark.name, model.name, config.out, scores)
@@ -162,7 +176,6 @@ def _foresee(config: RunConfig, settings: GenerationSettings) -> None:
     """Print what the run would take, cell by cell."""
     from ..benchmarks import open_tested
     from ..benchmarks.base import stratified
-    from ..calibration import calibrated
     from ..clients.options import without_keys
     from ..evaluation.foresight import remaining
     from ..evaluation.grid import plan
@@ -176,7 +189,7 @@ def _foresee(config: RunConfig, settings: GenerationSettings) -> None:
         judges = [open_judge(spec) for spec in dict.fromkeys(config.judges)]
         for spec, name, cell in plan(config.benchmarks or [str(config.benchmark)], config.specs, config.out):
             benchmark = open_tested(name, config.root, config.split)
-            model = calibrated(open_target(spec, settings), config.calibrate)
+            model = config.prepared(open_target(spec, settings))
             chosen = stratified(benchmark.samples, config.limit, config.seed)
             calls = [(sample, repeat) for repeat in range(config.repeats) for sample in chosen]
             if config.is_grid:

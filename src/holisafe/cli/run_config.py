@@ -16,13 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import InputError
 from ..specs import check_ordered
 from ..typed_yaml import read_yaml, validated
+
+if TYPE_CHECKING:
+    from ..targets.base import Target
 
 Count = Annotated[int, Field(ge=1)]
 Several = Annotated[tuple[str, ...] | dict[str, str], Field(min_length=1)]
@@ -48,6 +51,7 @@ class RunConfig(BaseModel):
     temperature: Annotated[float, Field(ge=0)] = 0.0
     system: str | None = None
     calibrate: tuple[str, ...] = ()
+    attack: tuple[str, ...] = ()
     base_url: str | None = None
     max_in_flight: Count | None = None
     max_cost: Annotated[float, Field(ge=0)] | None = None
@@ -66,6 +70,12 @@ class RunConfig(BaseModel):
     def is_grid(self) -> bool:
         """Whether OUT holds several run folders rather than being one."""
         return self.benchmarks is not None or self.targets is not None
+
+    def prepared(self, target: Target) -> Target:
+        """The target as it is asked: calibrated, and attacked from outside."""
+        from ..calibration import attacked, calibrated
+
+        return attacked(calibrated(target, self.calibrate), self.attack)
 
 
 FLAGS = {"benchmark": "BENCH", "target": "--target", "judges": "--judge", "out": "--out"}

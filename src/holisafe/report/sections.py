@@ -8,10 +8,11 @@ from typing import Any
 
 from ..metrics import measured
 from ..metrics.measures import Measure
-from ..runs.run import made_safer
+from ..runs.run import Run, made_safer
 from ..runs.scores import Cell, Scores
 from .groups import Group, parts_of
 from .numbers import bracket, difference, fragile, interval, percent
+from .robustness import attack_of
 
 View = dict[str, Any]
 """A piece of the page as the template reads it."""
@@ -213,6 +214,11 @@ def change(group: Group, measure: Measure, cells: Sequence[Cell | None]) -> View
     }
 
 
+def _attacks(run: Run) -> str:
+    """What was done to everything that the model was asked, while judges and this page see the pairs as they are."""
+    return attack_of(run) if run.manifest["target"].get("attacks") else ""
+
+
 def facts(group: Group) -> View:
     """What each run asked and got, a column a run."""
     columns: list[View] = [{"title": "", "tone": None}]
@@ -226,6 +232,7 @@ def facts(group: Group) -> View:
     judges = dict.fromkeys(judge for run in group.runs for part in parts_of(run) for judge in part.versions)
     rows = [
         row("Model", [run.target for run in group.runs]),
+        *([row("Under attack", [_attacks(run) for run in group.runs])] if any(map(_attacks, group.runs)) else []),
         row("Pairs asked", [len(run.samples) for run in group.runs]),
         row("Answers", [found.n for found in counts]),
         *(

@@ -70,6 +70,7 @@ class _Target(TypedDict, total=False):
     name: Required[str]
     tuned_from: str
     calibration: list[dict[str, Any]]
+    attacks: list[dict[str, Any]]
 
 
 class _Settings(TypedDict, total=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -159,6 +160,15 @@ def made_safer(first: Run, second: Run) -> bool:
     return one == other and len(had) < len(has) and has[: len(had)] == had and named[1].startswith(named[0])
 
 
+def attacked_from(first: Run, second: Run) -> bool:
+    """Whether the second run asked the very target of the first, which is under no attack, under attacks."""
+    one, other = ({**run.manifest["target"]} for run in (first, second))
+    had, has = (target.pop("attacks", None) for target in (one, other))
+    for target in (one, other):
+        target.pop("name", None)
+    return not had and bool(has) and one == other
+
+
 def side_by_side(folders: Sequence[Path], titles: Sequence[str] | None = None) -> tuple[Run, ...]:
     """Judged runs of one benchmark, each with a title of its own, `titles` or from its model.
 
@@ -183,5 +193,7 @@ def side_by_side(folders: Sequence[Path], titles: Sequence[str] | None = None) -
 
 
 def short_target(spec: str) -> str:
-    """The last part of a target's path: `hf//models/tuned,dtype=float32` -> `tuned`."""
-    return PurePosixPath(spec.partition(",")[0]).name or spec
+    """The last part of a target's path, and what is around it: `hf//models/tuned,dtype=float32` -> `tuned`,
+    `hf/a/b+reminder,wording=brief!blur,radius=2` -> `b+reminder!blur`."""
+    short = re.sub(r",[^+!]*", "", spec)
+    return PurePosixPath(short).name or spec

@@ -1,0 +1,1 @@
+"""One file an attack; `calibration/attack.py` says what one is, `wordings.yaml` holds what they say."""
