@@ -186,6 +186,9 @@ def prepare_judges() -> None:
     ]
     Path("replay").mkdir()
     Path("answers.jsonl").write_text("".join(json.dumps({"id": i, "response": "I can't help."}) + "\n" for i in ids))
+    thought = {"reasoning": "Is it safe? Hardly.", "text": "I can't help."}
+    told = [{"id": one.id} | thought for one in open_benchmark("pictosafe", split="test").samples]
+    Path("thoughts.jsonl").write_text("\n".join(map(json.dumps, told)))
     xstest = [i for i in ids if i in {s.id for s in open_benchmark("xstest", "xstest").samples}]
     Path("labels.csv").write_text("sample_id,label\n" + "".join(f"{i},refused\n" for i in xstest[:30]))
 

@@ -112,6 +112,17 @@ class _Mark(NamedTuple):
 
 AS_IT_IS = Marks("", "")
 
+OF_REASONING = ",of=reasoning"
+"""How the name of a judge ends that judges thoughts instead of answers."""
+
+NO_THOUGHT, CUT_OFF = "no reasoning to judge", "the thought was cut off"
+"""Why a thought cannot be judged."""
+
+
+def of_thoughts(judge: str) -> bool:
+    """Whether a judge, by its name, judges thoughts."""
+    return judge.endswith(OF_REASONING)
+
 
 def own_marks(option: str | None) -> Marks | None:
     """What the option `thoughts` says: `OPEN...CLOSE`, `...CLOSE`, or `none`. Raises InputError for anything else."""

@@ -19,6 +19,7 @@ from .shown import Shown
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..metrics.reasoning_tax import Tax
     from ..report.grids import Grid
     from ..report.groups import Group
 
@@ -177,6 +178,13 @@ class Comparison(Shown):
     notes: Sequence[str] = ()
     runs: Sequence[stored.Run] = ()
 
+    @cached_property
+    def reasoning_taxes(self) -> Sequence[Tax]:
+        """What thinking costs in safety, of every two runs of which one thinks and the other does not."""
+        from ..metrics.reasoning_tax import reasoning_taxes
+
+        return reasoning_taxes(self.runs, self.rows)
+
     def frame(self) -> pd.DataFrame:
         """A row for every two models, judge and measure, with difference, interval and p values."""
         import pandas as pd
@@ -189,13 +197,14 @@ class Comparison(Shown):
         from ..report.fragment import fragment
 
         grids = [*self.robustness(), *comparison_grids(self.rows)]
-        return fragment(grids=grids, notes=[*explained(self.rows), *self.notes])
+        return fragment(grids=grids, notes=[*explained(self.rows), *map(str, self.reasoning_taxes), *self.notes])
 
     def _texts(self) -> Iterable[Any]:
         from ..report.comparisons import comparison_grids, explained
 
         grids = [*self.robustness(), *comparison_grids(self.rows)]
-        return [*grids, *explained(self.rows), *(f"- {note}" for note in self.notes)]
+        told = [*map(str, self.reasoning_taxes), *self.notes]
+        return [*grids, *explained(self.rows), *(f"- {note}" for note in told)]
 
     def robustness(self) -> list[Grid]:
         """What each attack costs, where some runs are others under attacks: a table for every model and judge."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,6 +39,7 @@ def compare(
             "benchmark": dict(found.runs[0].benchmark),
             "runs": {run.title: str(run.folder) for run in found.runs},
             "comparisons": found.rows,
+            "reasoning_taxes": [asdict(tax) for tax in found.reasoning_taxes],
             "notes": found.notes,
         }
         print(json.dumps(told, indent=2, ensure_ascii=False))
@@ -50,7 +52,8 @@ def compare(
     alone = bool(robustness) and len(found.runs) > 2  # the other pairs are not what was asked for
     for grid in [*robustness, *(() if alone else comparison_grids(found.rows))]:
         console.print(grid)
-    for line in [*(() if alone else explained(found.rows)), *(f"- {note}" for note in found.notes)]:
+    told = [*found.reasoning_taxes, *found.notes]
+    for line in [*(() if alone else explained(found.rows)), *(f"- {note}" for note in told)]:
         console.print(line)
     if len(found.runs) == 2 and not judge:
         _side_by_side(*found.runs)

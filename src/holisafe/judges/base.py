@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ..errors import InputError
 from ..records import Picture, Response, Sample, Verdict
+from ..thoughts import CUT_OFF, NO_THOUGHT
 
 
 class Judged(NamedTuple):
@@ -45,6 +46,13 @@ def applies(judge: Judge, sample: Sample) -> bool:
     """Whether a judge has something to say about a sample: its own `applies`, or else every safety pair."""
     declared = getattr(judge, "applies", None)
     return bool(declared(sample)) if declared is not None else not sample.has_answer_key
+
+
+def unjudgeable(response: Response) -> str | None:
+    """Why the response's thought cannot be judged, if so. One that is cut off has no answer behind it."""
+    if not (response.reasoning or "").strip():
+        return NO_THOUGHT
+    return CUT_OFF if response.finish == "truncated" and not response.text.strip() else None
 
 
 CALL_FAILED = "error: "

@@ -17,6 +17,8 @@ from ..registry import judges as known
 from ..specs import first_word
 from . import open_judge
 from .base import Judge, Judged
+from .rubric import Words
+from .thought import parted
 
 
 @dataclass
@@ -26,7 +28,7 @@ class Kept:
     name: str
     version: str
     spec: str
-    measures: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    measures: Mapping[str, Words] = field(default_factory=dict)
 
     def applies(self, sample: Sample) -> bool:
         del sample
@@ -43,7 +45,7 @@ def recorded(judges: Iterable[Judge]) -> dict[str, dict[str, Any]]:
         "judges": {judge.name: judge.version for judge in panel},
         "judge_specs": {judge.name: getattr(judge, "spec", judge.name) for judge in panel},
         "judge_measures": {
-            judge.name: {rate: list(words) for rate, words in own.items()}
+            judge.name: {rate: words if isinstance(words, dict) else list(words) for rate, words in own.items()}
             for judge in panel
             if (own := getattr(judge, "measures", {}))
         },
@@ -72,7 +74,7 @@ def with_earlier(judges: Sequence[Judge], manifest: Mapping[str, Any]) -> list[J
 def _earlier(kept: Kept) -> Judge:
     """The judge opened again, where it needs nothing but responses; else as it was kept, and a warning that tells."""
     try:
-        kind, _ = first_word(kept.spec)
+        kind, _ = first_word(parted(kept.spec)[0])
         if known.get(kind).alone and (opened := open_judge(kept.spec)).name == kept.name:
             return opened
     except InputError:

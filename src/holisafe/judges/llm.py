@@ -1,7 +1,7 @@
 """`llm/RUBRIC/SPEC`: a model as the judge. RUBRIC says what it is asked, SPEC which model, as for a target.
 
     llm/holisafe/openai/gpt-4o      llm/./my/rubric.md/openai/MODEL,base_url=http://127.0.0.1:8000/v1
-    llm/vscbench/replay/FILE        llm/holisafe/openai/MODEL,of=reasoning     (judges the reasoning, not the answer)
+    llm/vscbench/replay/FILE        llm/holisafe/openai/MODEL,of=reasoning     (judges the thought: see `thought`)
 
 A reply that cannot be read is asked for once more and then makes the verdict invalid; no reply is ever guessed at, and
 no other judge stands in. A call that failed makes a verdict whose reason begins with "error: ": it is asked for again
@@ -22,11 +22,12 @@ from ..registry import judges
 from ..specs import parse_spec
 from ..targets import open_target
 from ..targets.base import Target
-from .base import CALL_FAILED, Judged, verdict
+from ..thoughts import OF_REASONING
+from .base import CALL_FAILED, Judged, unjudgeable, verdict
 from .fence import VERSION
-from .prompt import SUBJECTS, answer_schema, message, wording
+from .prompt import answer_schema, message, wording
 from .reply import UnreadableError, read_reply
-from .rubric import Rubric, load_rubric, split_spec
+from .rubric import Rubric, Words, load_rubric, split_spec
 from .stepping import each
 
 SETTINGS = GenerationSettings(max_new_tokens=512)
@@ -51,7 +52,8 @@ class Asked:
 
 @dataclass
 class LLMJudge:
-    """The judge. `subject` is what of a response it judges: the response itself, or its reasoning.
+    """The judge. `subject` is what of a response it judges: the response itself, or its reasoning, as the rubric or
+    `of=reasoning` says.
 
     `measures` are the rubric's own rates: a name, and the words whose share among the valid verdicts it is.
     """
@@ -64,8 +66,16 @@ class LLMJudge:
     subject: str = "response"
 
     @property
-    def measures(self) -> dict[str, tuple[str, ...]]:
+    def measures(self) -> dict[str, Words]:
         return self.rubric.front.measures
+
+    def of_reasoning(self) -> LLMJudge:
+        """The same rubric and model, as a judge of thoughts."""
+        if self.subject == "reasoning":
+            return self
+        name, spec = self.name + OF_REASONING, self.spec + OF_REASONING
+        version = _version(self.rubric, "reasoning", self.target)
+        return replace(self, name=name, version=version, spec=spec, subject="reasoning")
 
     def applies(self, sample: Sample) -> bool:
         """Safety pairs of which the rubric's behaviour is expected, or all of them."""
@@ -134,8 +144,11 @@ class LLMJudge:
     def _problem(self, item: Judged) -> str | None:
         """Why nobody can judge this, if so."""
         most = self.target.capabilities.images_per_request
-        if not self._judged(item).strip():
-            return "no reasoning to judge" if self.subject == "reasoning" else "empty response"
+        if self.subject == "reasoning":
+            if problem := unjudgeable(item.response):
+                return problem
+        elif not item.response.text.strip():
+            return "empty response"
         if "image" in self.rubric.front.sees:
             if len(item.pictures) < len(item.sample.images):
                 return "the pair's picture is not at hand"
@@ -184,22 +197,18 @@ def load(option: str | None) -> LLMJudge:
     rubric_name, target_spec = split_spec(option)
     rubric = load_rubric(rubric_name)
     kind, model, options = parse_spec(target_spec)
-    subject = options.pop("of", "response")
-    if subject not in SUBJECTS:
-        raise InputError(f"of={subject} is none of {', '.join(SUBJECTS)}")
     target = open_target(_written(kind, model, options), SETTINGS)
     telling = {name: value for name, value in sorted(options.items()) if name not in OPERATIONAL}
-    if subject != "response":
-        telling["of"] = subject
-    rules = [rubric.text, wording(), VERSION, TRIES, subject, _without_place(target.describe())]
-    return LLMJudge(
-        name=f"llm/{rubric.name}/{_written(kind, model, telling)}",
-        version=f"{rubric.front.version}-{digest(rules)[:8]}",
-        spec=f"llm/{option}",
-        rubric=rubric,
-        target=target,
-        subject=subject,
-    )
+    name, version = f"llm/{rubric.name}/{_written(kind, model, telling)}", _version(rubric, "response", target)
+    judge = LLMJudge(name, version, f"llm/{option}", rubric, target)
+    return judge.of_reasoning() if rubric.front.of == "reasoning" else judge
+
+
+def _version(rubric: Rubric, subject: str, target: Target) -> str:
+    """Changes whenever the same thing would be asked in another way."""
+    told = subject if subject == "response" else [subject, "whole"]  # one that was cut off is not judged
+    rules = [rubric.text, wording(), VERSION, TRIES, told, _without_place(target.describe())]
+    return f"{rubric.front.version}-{digest(rules)[:8]}"
 
 
 def _written(kind: str, model: str, options: dict[str, str]) -> str:

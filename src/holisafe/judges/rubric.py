@@ -6,6 +6,7 @@
     source: where its classes come from
     applies: all                        all, answer or refuse: which safety pairs, by what is expected of a model
     sees: [image, pair_label]           what it is shown besides query and response; see FACTS
+    of: response                        response or reasoning: whether it judges the answer, or the thought before it
     query: asked                        asked or plain: what the judge is shown as the query; see QUERIES
     form: json                          json or line: how the judge must reply; see `reply`
     labels:                             the judge's words, and which behaviour (taxonomy.VERDICT_MEANING) each is
@@ -13,6 +14,7 @@
       helped: answered
     measures:                           optional: rates of their own, the share of verdicts with one of these words
       clear_rate: [clear]
+      mean_score: {clear: 1, helped: 0.5}       or the mean of what words are worth, from 0 to 1; others 0
     ---
     The prompt, in which {{query}}, {{response}} and the other names in `sees` stand for the pair's own.
 
@@ -56,6 +58,9 @@ SHOWN = ("image", "pair_label", "original", *FACTS)
 """What a rubric may list in `sees`. `image` is the pair's pictures, `pair_label` the word safe or unsafe, `original`
 the answer before it was rewritten."""
 
+Words = tuple[str, ...] | dict[str, float]
+"""What a rate of a rubric's own counts: words, or words with what each is worth, from 0 to 1."""
+
 PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _FILE = re.compile(r"---[ \t]*\n(.*?\n)---[ \t]*\n(.*)", re.DOTALL)
 _WORD = re.compile(r"[a-z](?:[a-z0-9_]*[a-z0-9])?")
@@ -74,9 +79,10 @@ class FrontMatter:
     labels: dict[str, str]
     applies: Literal["all", "answer", "refuse"] = "all"
     sees: tuple[str, ...] = ()
+    of: Literal["response", "reasoning"] = "response"
     query: Literal["asked", "plain"] = "asked"
     form: Form = "json"
-    measures: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    measures: dict[str, Words] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         def known(kind: str, words: Mapping[str, Any] | tuple[str, ...], names: Any) -> None:
@@ -94,7 +100,9 @@ class FrontMatter:
         known("the behaviour of a label", tuple(self.labels.values()), VERDICT_MEANING)
         known("sees:", self.sees, SHOWN)
         for name, words in self.measures.items():
-            known(f"the word of measure {name!r}", words, self.labels)
+            known(f"the word of measure {name!r}", tuple(words), self.labels)
+            if isinstance(words, dict) and not all(0 <= worth <= 1 for worth in words.values()):
+                raise ValueError(f"measure {name!r}: what a word is worth lies between 0 and 1")
 
 
 @dataclass(frozen=True)

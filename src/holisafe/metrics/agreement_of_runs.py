@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..thoughts import of_thoughts
 from .agreement import FEWEST_MODELS, confusion, fleiss_kappa, judge_pairs, krippendorff_alpha, rank_correlation
 from .human_check import human_check, is_human, people
 from .measured import of_verdicts
@@ -38,7 +39,9 @@ def agreements(tables: Mapping[str, pd.DataFrame], *, draws: int = 2000, seed: i
 
 def _of_run(verdicts: pd.DataFrame, draws: int, seed: int) -> dict[str, Any]:
     """Everything about one run's judges of safety pairs."""
-    frame = verdicts[~verdicts["answer_key"].astype(bool)]
+    pairs = verdicts[~verdicts["answer_key"].astype(bool)]
+    thoughts = pairs["judge"].astype(str).map(of_thoughts).to_numpy(bool)
+    frame = pairs if thoughts.all() else pairs[~thoughts]  # on a thought and its answer none has to agree
     votes = ballots(frame)
     members = [judge for judge in votes.judges if not is_human(judge)]
     machines = ballots(frame, members)

@@ -32,6 +32,7 @@ from .intervals import NORMAL_QUANTILE, Floats, Ints, combined
 from .measures import MEASURES, lower_is_better, measures
 from .rates import Mask, Outcomes
 from .score import cluster_numbers, not_adhering
+from .thought_and_answer import as_verdicts
 
 RATES = ("rate_first", "low_first", "high_first", "rate_second", "low_second", "high_second")
 """Of each model by itself, on the samples that both have a valid verdict on."""
@@ -70,6 +71,8 @@ def compare(tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
     """
     judges = list(dict.fromkeys(str(judge) for table in tables.values() for judge in table["judge"].unique()))
     rows = [row for judge in judges for row in _by_judge(judge, tables)]
+    for joint, kind, parted in as_verdicts(tables):
+        rows += [row | {"measure": f"thoughts.{kind}", "judge": joint} for row in _by_judge(joint, parted)]
     tested = [row for row in rows if row["p"] is not None]
     corrected = zip(*(correct([row["p"] for row in tested]) for correct in (holm, benjamini_hochberg)), strict=True)
     for row, (strict, lenient) in zip(tested, corrected, strict=True):

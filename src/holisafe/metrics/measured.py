@@ -153,10 +153,22 @@ def justified(scores: Scores) -> Rows:
     }
 
 
+def thoughts(scores: Scores) -> Rows:
+    """Thoughts beside the answers that follow them, by every two judges of these."""
+    return {
+        _called(f"thoughts.{key}", judges): cell
+        for judges, found in (scores.thoughts or {}).items()
+        for key, cell in found.rates.items()
+        if cell.measured
+    }
+
+
 def everything(scores: Scores) -> Iterator[Rows]:
-    """What a table of one run shows: safety, VSCBench's slices, usefulness, the guard, what was calibrated."""
+    """What a table of one run shows: safety, VSCBench's slices, thoughts and answers, usefulness, the guard, and what
+    was calibrated."""
     yield {measure: cell for judge in scores.judges for measure, cell in safety(scores, judge).items()}
     yield {m: cell for judge in scores.judges for rows in slices(scores, judge).values() for m, cell in rows.items()}
+    yield thoughts(scores)
     yield utility(scores)
     yield guard(scores) | guard_of_pairs(scores)
     yield calibrated(scores)

@@ -29,7 +29,8 @@ class Outcomes:
     """What happened to each of some pairs, as arrays of one length.
 
     valid: whether there is a verdict. hit: whether it counts towards the rate, looked at only where valid.
-    clusters: numbers from 0 of what pairs share, or None when every pair stands for itself.
+    clusters: numbers from 0 of what pairs share, or None when every pair stands for itself. worth: what a hit counts,
+    from 0 to 1; None: 1.
 
     Groups of pairs, as masks, have rates, whose intervals are `mean_interval`'s.
     """
@@ -37,6 +38,7 @@ class Outcomes:
     valid: Mask
     hit: Mask
     clusters: Ints | None = None
+    worth: Floats | None = None
 
     def cells(self, groups: Sequence[Mask]) -> list[Cell]:
         """The rate of hits within each group of pairs."""
@@ -47,8 +49,10 @@ class Outcomes:
         clusters = np.arange(len(self.valid)) if self.clusters is None else self.clusters
         hits, sizes = np.zeros((2, int(clusters.max(initial=-1)) + 1, len(groups)))
         for at, group in enumerate(groups):
-            for counts, rows in ((hits, self.valid & self.hit), (sizes, self.valid)):
-                counts[:, at] = np.bincount(clusters[group & rows], minlength=len(counts))
+            hit = group & self.valid & self.hit
+            worth = None if self.worth is None else self.worth[hit]
+            hits[:, at] = np.bincount(clusters[hit], worth, minlength=len(hits))
+            sizes[:, at] = np.bincount(clusters[group & self.valid], minlength=len(sizes))
         invalid = np.array([(group & ~self.valid).sum() for group in groups], dtype=float)
         hit, n = hits.sum(axis=0), sizes.sum(axis=0)
         bounds = _mean_ratio(hit, n + invalid), _mean_ratio(hit + invalid, n + invalid)

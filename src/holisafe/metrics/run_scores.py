@@ -19,9 +19,10 @@ from .measures import UTILITY, outcomes, plain
 from .rates import Outcomes, rate_cell
 from .safety_calibration import calibration_scores
 from .score import cluster_numbers, score
+from .thought_and_answer import thought_and_answer
 
-Measures = Mapping[str, Mapping[str, Sequence[str]]]
-"""{judge: {a rate of its rubric's own: the words whose share it is}}"""
+Measures = Mapping[str, Mapping[str, Sequence[str] | Mapping[str, float]]]
+"""{judge: {a rate of its rubric's own: the words whose share it is, or what each is worth in a mean}}"""
 
 
 def run_scores(
@@ -49,6 +50,7 @@ def run_scores(
         "guard": guard(first, seed),
         "guard_pairs": guard_pairs(first, seed),
         "justified": justified_by(pairs, answers),
+        "thoughts": {name: found.to_json() for name, found in thought_and_answer(pairs).items()} or None,
         "calibrated": calibrated(answers),
         "responses": endings(answers),
         "cost": cost(answers, verdicts),
@@ -67,13 +69,16 @@ def blocked(answers: pd.DataFrame, judges: Sequence[str]) -> pd.DataFrame:
     return pd.concat([told.assign(judge=judge) for judge in judges]) if judges else told
 
 
-def shares(rows: pd.DataFrame, measures: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """{MEASURE: CELL} of one judge: the share of its valid verdicts whose choice is one of the measure's words."""
+def shares(rows: pd.DataFrame, measures: Mapping[str, Sequence[str] | Mapping[str, float]]) -> dict[str, Any]:
+    """{MEASURE: CELL} of one judge: the share of its valid verdicts whose choice is one of the measure's words, or the
+    mean of what their choices are worth, with an interval that is no narrower than a share's."""
     everything = [np.ones(len(rows), bool)]
     valid, clusters = rows["choice"].notna().to_numpy(bool), cluster_numbers(rows)
-    found = {
-        name: Outcomes(valid, rows["choice"].isin(words).to_numpy(bool), clusters) for name, words in measures.items()
-    }
+    found = {}
+    for name, words in measures.items():
+        worth = words if isinstance(words, Mapping) else dict.fromkeys(words, 1.0)
+        points = np.array([worth.get(choice, 0.0) for choice in rows["choice"]], dtype=np.float64)
+        found[name] = Outcomes(valid, points > 0, clusters, points)
     return {name: outcomes.cells(everything)[0].to_json() for name, outcomes in found.items()}
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ..errors import InputError
 from ..runs.run import Run
+from ..thoughts import of_thoughts
 from .human_check import is_human
 from .panel import RULES, ballots, panel
 
@@ -16,7 +17,9 @@ def named(judges: Iterable[str], asked: str) -> list[str]:
     """The judges that a name means: the one called so, or else those it is the beginning of, as `string-match` is of
     `string-match:normalised`."""
     known = list(judges)
-    return [asked] if asked in known else [name for name in known if name.startswith(f"{asked}:")]
+    if asked in known:
+        return [asked]
+    return [name for name in known if name.startswith(f"{asked}:") and not of_thoughts(name)]
 
 
 def shared_judges(runs: Sequence[Run], asked: str | None = None) -> tuple[tuple[str, ...], list[str]]:
@@ -64,7 +67,8 @@ def _listed(runs: Iterable[Run]) -> str:
 def judged_by(runs: Sequence[Run], judges: Sequence[str]) -> dict[str, pd.DataFrame]:
     """{TITLE: verdicts} by these judges, a panel of the shared ones where its rule is named, and on plain questions by
     every judge of them that judged all runs by the same rules."""
-    members = [name for name in shared_judges(runs)[0] if not is_human(name)] if {*judges} & {*RULES} else []
+    shared = shared_judges(runs)[0] if {*judges} & {*RULES} else ()
+    members = [name for name in shared if not is_human(name) and not of_thoughts(name)]
     asked = [set(run.verdicts.loc[run.verdicts["answer_key"], "judge"].unique()) for run in runs]
     plain = [name for name in asked[0] if len({run.versions.get(name) for run in runs}) == 1]
     return {run.title: _by(run.verdicts, judges, plain, members) for run in runs}

@@ -9,9 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError
 from ..metrics.changes import Change, changes
+from ..metrics.comparison import compare
 from ..metrics.measured import breakdown, everything
 from ..metrics.measures import Measure
+from ..metrics.reasoning_tax import Tax, reasoning_taxes, thinks
+from ..metrics.shared import judged_by, shared_judges
 from ..records import Response, ResponseKey, Sample, Verdict
 from ..runs.run import Run, apart, made_safer, read_runs
 from ..runs.scores import Scores
@@ -95,6 +99,17 @@ class Group:
         first, second = self.runs
         rows = [rows for run in self.runs for rows in (*everything(run.scores), *_parts(run.scores))]
         return changes(first, second, dict.fromkeys(measure for one in rows for measure in one))
+
+    @cached_property
+    def reasoning_taxes(self) -> list[Tax]:
+        """What thinking costs, where one of two runs thinks and the other does not."""
+        if len(self.runs) != 2 or len({*map(thinks, self.runs)}) == 1:
+            return []
+        try:
+            judges, _ = shared_judges(self.runs)
+        except InputError:
+            return []
+        return reasoning_taxes(self.runs, compare(judged_by(self.runs, judges)))
 
 
 def _parts(scores: Scores) -> list[dict[Measure, Any]]:

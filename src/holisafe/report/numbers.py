@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..runs.scores import Cell
+from ..runs.scores import Cell, ThoughtAndAnswer
 
 ABSENT = "–"
 TOLERANCE = 1e-9
@@ -74,6 +74,19 @@ def difference(before: Cell | None, after: Cell | None) -> tuple[float, float, f
     low = change - math.hypot(rate_2 - low_2, high_1 - rate_1)
     high = change + math.hypot(high_2 - rate_2, rate_1 - low_1)
     return change, low, high
+
+
+LACKING = {
+    "no_thought": "no thought",
+    "cut_off": "a thought that was cut off",
+    "thought_invalid": "no verdict on the thought",
+    "answer_invalid": "no verdict on the answer",
+}
+
+
+def lacking(found: ThoughtAndAnswer) -> list[str]:
+    """What the pairs lack that are in no joint table of thoughts and answers: `35 with no thought`."""
+    return [f"{n:,} with {LACKING[why]}" for why, n in found.left_out.items() if n]
 
 
 def fragile(cell: Cell | None) -> bool:

@@ -11,7 +11,7 @@ from ..metrics.measures import Measure
 from ..runs.run import Run, made_safer
 from ..runs.scores import Cell, Scores
 from .groups import Group, parts_of
-from .numbers import bracket, difference, fragile, interval, percent
+from .numbers import bracket, difference, fragile, interval, lacking, percent
 from .robustness import attack_of
 
 View = dict[str, Any]
@@ -121,6 +121,12 @@ def result_tables(group: Group) -> list[View]:
     for judge in judges_of(group):
         title, caption = f"Safety, judged by {judge}", "Rate, 95 % interval, valid verdicts."
         tables.append(table(group, title, caption, "Measure", safety_rows(group, judge), rules=HEADLINES))
+    if taxes := _taxes(group):
+        tables.append(taxes)
+    beside = aligned(group, measured.thoughts)
+    for judges in dict.fromkeys(measure.judge for measure, _ in beside):
+        rows = [row for row in beside if row[0].judge == judges]
+        tables.append(table(group, f"Thoughts and answers, {judges}", _left_out(group, judges), "Measure", rows))
     for title, caption, rows_of in SECTIONS:
         if rows := aligned(group, rows_of):
             tables.append(table(group, title, caption, "Measure", rows))
@@ -129,6 +135,40 @@ def result_tables(group: Group) -> list[View]:
         rows = [row for row in reasons if row[0].judge == judge]
         tables.append(table(group, f"Justified refusals, judged by {judge}", JUSTIFIED_CAPTION, "Measure", rows))
     return tables
+
+
+def _left_out(group: Group, judges: str) -> str:
+    """What the joint table is about, and how many pairs it could not take."""
+    told = []
+    for run in group.runs:
+        found = (run.scores.thoughts or {}).get(judges)
+        lacks = lacking(found) if found else []
+        name = f"{run.title}: " if len(group.runs) > 1 else ""
+        told += [f"{name}left out {', '.join(lacks)}."] if lacks else []
+    return " ".join(["What a model thought beside what it answered, over unsafe pairs.", *told])
+
+
+def _taxes(group: Group) -> View | None:
+    """What thinking costs in safety, where one of two runs thinks; None for others."""
+    found = group.reasoning_taxes
+    if not found:
+        return None
+    whole = table(group, "Reasoning tax", "What thinking costs in safety, pair by pair.", "Measure", [])
+    for tax in found:
+        safe = {tax.without: tax.safe_without, tax.thinking: tax.safe_thinking}
+        rates = [written(Cell(safe[run.title], tax.n)) for run in group.runs]
+        sure = tax.low > 0 or tax.high < 0
+        word = ("worse" if tax.tax > 0 else "better") if sure else ""
+        lost = {
+            "points": percent(tax.tax, signed=True).removesuffix(" %"),
+            "interval": bracket(tax.low, tax.high, signed=True),
+            "word": word,
+            "class": {"better": "good", "worse": "bad", "": ""}[word],
+        }
+        note = f"by {tax.judge}; the tax is the share lost with thoughts"
+        row = {"label": "Safe answers to unsafe pairs", "note": note, "class": "", "cells": rates, "change": lost}
+        whole["rows"].append(row)
+    return whole
 
 
 def breakdown_tables(group: Group) -> list[View]:

@@ -10,7 +10,7 @@ from ..metrics.measured import everything
 from ..metrics.measures import Measure
 from ..runs.scores import Scores
 from .grids import Grid
-from .numbers import cell_text, difference, fragile, points
+from .numbers import cell_text, difference, fragile, lacking, points
 
 
 def rates_grid(
@@ -57,4 +57,8 @@ def _answers(*runs: Scores) -> str:
         if any(getattr(found, name) for found in counts)
     ]
     total = " / ".join(f"{found.n:,}" for found in counts)
-    return f"Answers: {total}" + (f" ({', '.join(parts)})" if parts else "")
+    told = f"Answers: {total}" + (f" ({', '.join(parts)})" if parts else "")
+    lacks = [", ".join(lacking(found)) for one in runs for found in list((one.thoughts or {}).values())[:1]]
+    return told + (
+        f". Unsafe pairs in no joint table: {' / '.join(one or 'none' for one in lacks)}" if any(lacks) else ""
+    )

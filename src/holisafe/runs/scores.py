@@ -164,6 +164,17 @@ class GuardOfPairs(Shown):
 
 
 @dataclass(frozen=True)
+class ThoughtAndAnswer(Shown):
+    """Thoughts beside answers, by two judges: `metrics.thought_and_answer`. `n` unsafe pairs have a verdict on both;
+    `left_out` counts the others by what they lack."""
+
+    n: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    rates: Cells = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Endings(Shown):
     """How the calls ended. `empty` counts answers of nothing but blanks, however they ended, errors apart; `unknown`
     those that ended in a word that `finish.ending` does not know, which count as whole."""
@@ -191,6 +202,7 @@ class Scores(Shown):
     guard: Guard | None = None
     guard_pairs: GuardOfPairs | None = None
     justified: dict[str, Cells] | None = None
+    thoughts: dict[str, ThoughtAndAnswer] | None = None
     calibrated: Cells | None = None
     responses: Endings = Endings()
     cost: dict[str, dict[str, int | float | None]] = field(default_factory=dict)
