@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 import tempfile
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel
 
 import holisafe
 from holisafe.guard import is_guarded, load_model, save_guarded
-from holisafe.guard.families import text_decoder
+from holisafe.guard.families import decoder_layers, text_decoder
 
 from . import oracle
 from .tiny_families import IMAGE, TOKEN, VIDEO, Family, answer_labels, build, collate, samples
@@ -144,6 +145,32 @@ def every_pool_equals_loop(case: Case) -> None:
         close(model.last_safety.img_safety_logits[:2], output.img_safety_logits[:2], 1e-5)
         seen.append(output.img_safety_logits[:2, :2])
         assert not torch.allclose(seen[-1], seen[-2]), "vacuous: two pools agree"
+
+
+@torch.no_grad()
+def read_alone_it_stops_early(case: Case) -> None:
+    """The same reading from the tower, from the first layer, or from the whole decoder, and nothing run beyond it."""
+    for pool, ran in (("projected", [0, 0, 0]), ("hidden@1+image_and_text@1", [1, 0, 0]), ("last_hidden", [1, 1, 0])):
+        model = with_head(case.family, pool=pool)
+        layers, last = decoder_layers(model), model.get_output_embeddings()
+        if len(layers) < 2 and "@" in pool:
+            continue
+        later = (layers[0], layers[-1], last)
+        calls = [0, 0, 0]
+        hooks = [one.register_forward_hook(functools.partial(_count, calls, n)) for n, one in enumerate(later)]
+        alone = model(**case.batch(), do_safety="alone")
+        assert calls == ran, (pool, calls)
+        for hook in hooks:
+            hook.remove()
+        for row, wanted in zip(alone.img_safety_logits, case.oracle(model.img_safety_head, pool), strict=False):
+            close(row, wanted)
+        whole = model(**case.batch())
+        assert torch.equal(alone.img_safety_logits, whole.img_safety_logits)
+        assert torch.equal(whole.logits, case.stock(**case.batch()).logits), "the next call is whole again"
+
+
+def _count(calls: list[int], number: int, *_: Any) -> None:
+    calls[number] = 1
 
 
 @torch.no_grad()
@@ -412,6 +439,7 @@ CHECKS: dict[str, Callable[[Case], None]] = {
         language_model_is_untouched,
         guard_equals_loop,
         every_pool_equals_loop,
+        read_alone_it_stops_early,
         each_image_equals_loop,
         keeps_its_verdict_over_turns,
         no_image_at_all,

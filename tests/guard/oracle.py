@@ -22,6 +22,25 @@ def states(stock: PreTrainedModel, family: Family, sample: Sample) -> Tensor:
     return hidden
 
 
+def between(stock: PreTrainedModel, family: Family, sample: Sample, layers: int) -> Tensor:
+    """The hidden state [S, H] of one sample that goes into the layer after so many, with what Qwen3-VL adds there."""
+    seen: list[Tensor] = []
+
+    def keep(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        given = kwargs.get("hidden_states", args[0] if args else None)
+        if given is not None and given.shape[:2] == (1, len(sample.ids)):
+            seen.append(given[0])
+
+    lists = [module for module in stock.modules() if isinstance(module, nn.ModuleList) and len(module) > layers]
+    hooks = [one[layers].register_forward_pre_hook(keep, with_kwargs=True) for one in lists]
+    try:
+        stock(**collate(family, [sample]))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen[-1]
+
+
 def embeddings(stock: PreTrainedModel, family: Family, sample: Sample) -> Tensor:
     """What the text decoder is given [S, H]: the last embeddings of this length that any module was handed."""
     seen: list[Tensor] = []
@@ -68,7 +87,11 @@ def pooled(stock: PreTrainedModel, family: Family, sample: Sample, pool: str, im
     token = [place for number, place in tokens if image in (None, number)][-1:]
     parts = []
     for source in pool.split("+"):
-        features = embeddings(stock, family, sample) if source == "projected" else states(stock, family, sample)
+        source, _, layers = source.partition("@")
+        if layers:
+            features = between(stock, family, sample, int(layers))
+        else:
+            features = embeddings(stock, family, sample) if source == "projected" else states(stock, family, sample)
         wanted = {"token": [token], "image_and_text": [images, text]}.get(source, [images])
         parts += [mean([features[place] for place in places]) for places in wanted]
     return torch.cat(parts)

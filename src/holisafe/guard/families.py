@@ -5,6 +5,7 @@ A family needs an entry in a table here only where its config does not tell.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, Final, cast
 
 from torch import nn
@@ -68,6 +69,18 @@ def text_decoder(model: PreTrainedModel) -> nn.Module:
     if decoder is model:
         raise GuardError(f"{type(model).__name__} has no text decoder inside it")
     return decoder
+
+
+def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
+    """The text decoder's layers in order, found by structure. Raises GuardError where it holds no such list."""
+    decoder, number = text_decoder(model), model.config.get_text_config().num_hidden_layers
+    waiting = deque([decoder])
+    while waiting:
+        module = waiting.popleft()
+        if isinstance(module, nn.ModuleList) and len(module) == number:
+            return module
+        waiting.extend(module.children())
+    raise GuardError(f"{type(decoder).__name__} holds no list of {number} layers")
 
 
 def hidden_size(config: Any) -> int:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,7 @@ from .calls import (
     cached_positions,
     is_decode_step,
     keep_reading,
+    only_read,
     packed_segments,
     reading_of,
     repeated,
@@ -40,12 +41,13 @@ from .calls import (
     split_at,
     text_mask,
 )
-from .families import hidden_size, image_token_ids, text_decoder
+from .errors import GuardError
+from .families import decoder_layers, hidden_size, image_token_ids, text_decoder
 from .generation import Generation
 from .head import HEAD, IGNORED, SafetyHead, guard_loss, of_sample
 from .outputs import Safety, guarded_output, safety_fields
-from .pooling import Positions, parts_of
-from .reading import Reader, Reading
+from .pooling import Positions, layers_of, parts_of
+from .reading import Enough, Reader, Reading
 from .settings import read_settings
 from .tap import arm, disarm, install
 
@@ -77,7 +79,7 @@ class GuardedModel(Stock):
     def _guarded_forward(
         self,
         *args: Any,
-        do_safety: bool | None = None,
+        do_safety: bool | Literal["alone"] | None = None,
         safety_labels: Tensor | None = None,
         safety_segments: Tensor | None = None,
         safety_images: Tensor | None = None,
@@ -85,7 +87,8 @@ class GuardedModel(Stock):
     ) -> Any:
         """The stock forward and, on a prefill, the guard's fields.
 
-        do_safety       None: yes, except on a decode step (one new token after a cache); False: the stock output
+        do_safety       None: yes, except on a decode step (one new token after a cache); False: the stock output;
+                        "alone": the guard's fields and nothing else, a Safety, from no more of the model than they need
         safety_labels   [B] ids of the samples' labels, -100 where there is none; adds the guard's loss to the stock
                         loss. With unit "image" also [B, M]: those of each sample's first M images
         safety_segments [B, S] for packed sequences: which conversation a position belongs to, below 0: none. Each is a
@@ -103,6 +106,8 @@ class GuardedModel(Stock):
             return super().forward(*args, **kwargs)
 
         wants_tuple = kwargs.pop("return_dict", None) is False  # PEFT passes None
+        if do_safety == "alone":
+            return Safety(**self._classify(self._read_alone(args, kwargs, call)))
         output, reading = self._read(args, kwargs, call)
         if generation is not None:
             generation.reading = reading
@@ -133,11 +138,24 @@ class GuardedModel(Stock):
         keep_reading(output.get("past_key_values"), reading)
         return output, reading
 
+    def _read_alone(self, args: tuple[Any, ...], kwargs: dict[str, Any], call: dict[str, Any]) -> Reading:
+        """The reading of a forward that ends when the last feature has come: before the decoder where only projected
+        features are pooled, between two of its layers, or before the output layer."""
+        reader, decoder = self._reader(call, alone=not _offloaded(self)), self._decoder()
+        arm(decoder, reader)
+        try:
+            super().forward(*args, return_dict=True, **{**kwargs, **only_read(self)})
+        except Enough:
+            pass
+        finally:
+            disarm(decoder)
+        return reader.reading()
+
     def _decoder(self) -> nn.Module:
         """As `families.text_decoder`, whose search takes longer than pooling."""
         return attrgetter(self._guard_decoder)(self)  # type: ignore[no-any-return]
 
-    def _reader(self, call: dict[str, Any], before: Reading | None = None) -> Reader:
+    def _reader(self, call: dict[str, Any], before: Reading | None = None, alone: bool = False) -> Reader:
         """What will pool a call's features. Raises RuntimeError when the positions cannot be told."""
         parts, asked = parts_of(self.config.safety_pool), sequence(call)
         if asked is None:
@@ -165,6 +183,7 @@ class GuardedModel(Stock):
             image_numbers=numbers,
             cut_from=cut_from,
             before=before,
+            alone=alone,
         )
 
     def _positions_of(self, asked: Tensor, tokens: Sequence[int]) -> Tensor:
@@ -276,7 +295,20 @@ def add_head(model: PreTrainedModel) -> None:
     model.add_module(HEAD, head.to(device=embedding.device, dtype=dtype))
     decoder = text_decoder(model)
     model._guard_decoder = next(name for name, module in model.named_modules() if module is decoder)
-    install(decoder)
+    install(decoder, {after: _layer_after(model, after) for after in layers_of(settings.pool)})
+
+
+def _layer_after(model: PreTrainedModel, after: int) -> nn.Module:
+    """The layer that the state after so many goes into. Raises GuardError where there is none."""
+    layers = decoder_layers(model)
+    if after >= len(layers):
+        raise GuardError(f"guard settings: hidden@{after}, but of {len(layers)} layers; the last state is last_hidden")
+    return layers[after]
+
+
+def _offloaded(model: Any) -> bool:
+    """Whether accelerate moves weights in and out around modules: a forward must then run to its end."""
+    return bool({"cpu", "disk"} & {str(place) for place in (getattr(model, "hf_device_map", None) or {}).values()})
 
 
 _classes: dict[type[PreTrainedModel], type[PreTrainedModel]] = {}

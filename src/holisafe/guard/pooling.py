@@ -16,6 +16,7 @@ of one sample.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, reduce
@@ -25,7 +26,9 @@ from typing import Final, Literal
 import torch
 from torch import Tensor, nn
 
-Side = Literal["input", "output"]
+Side = Literal["input", "output"] | int
+"""Of the text decoder: its input, its output after the final norm, or the state between layers, after so many."""
+
 Positions = Literal["image", "token", "text"]
 Part = tuple[Side, Positions]
 
@@ -38,6 +41,10 @@ PARTS: Final[dict[str, tuple[Part, ...]]] = {
 """Pooling source -> what of the text decoder it averages: which side, at which positions; several parts are
 concatenated. The decoder's output is its last hidden state, its input at image positions the projected features."""
 
+EARLY: Final = re.compile(r"(hidden|token|image_and_text)@([1-9]\d{0,3})")
+"""`hidden@8`: as "last_hidden", but of the state after 8 layers, as the next one is given it. A guard that is read
+alone stops there."""
+
 OLD_NAMES: Final = {"hidden": "last_hidden", "visual": "projected"}
 """Sources as folders of schema 1 name them."""
 
@@ -49,8 +56,24 @@ def sources(pool: str) -> tuple[str, ...]:
 
 @cache
 def parts_of(pool: str) -> tuple[Part, ...]:
-    """Every part that the head's input is made of, in order."""
-    return tuple(part for source in sources(pool) for part in PARTS[source])
+    """Every part that the head's input is made of, in order. Raises KeyError for a source that is none."""
+    return tuple(part for source in sources(pool) for part in _parts(source))
+
+
+def _parts(source: str) -> tuple[Part, ...]:
+    if (early := EARLY.fullmatch(source)) is None:
+        return PARTS[source]
+    name, layers = early.groups()
+    return tuple((int(layers), positions) for _, positions in PARTS[OLD_NAMES.get(name, name)])
+
+
+def layers_of(pool: str) -> tuple[int, ...]:
+    """After how many layers the states between layers are read, ascending."""
+    return tuple(sorted({side for side, _ in parts_of(pool) if isinstance(side, int)}))
+
+
+def is_source(name: str) -> bool:
+    return name in PARTS or EARLY.fullmatch(name) is not None
 
 
 @dataclass

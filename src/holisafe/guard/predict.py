@@ -12,7 +12,6 @@ from PIL.Image import Image
 from ..errors import InputError
 from ..records import GuardReading
 from .attach import labels_of, unwrap
-from .calls import only_read
 from .conversation import image_batch, image_prompt
 from .errors import LIBRARY_ERRORS
 
@@ -62,7 +61,6 @@ def read_logits(
 ) -> Iterator[list[float]]:
     """The guard's K logits for each image, as `predict` reads them."""
     core = unwrap(model)
-    options = {"do_safety": True, **only_read(core)}
     prompts = (
         repeat(image_prompt(processor, QUESTION)) if texts is None else (image_prompt(processor, t) for t in texts)
     )
@@ -70,7 +68,7 @@ def read_logits(
     while batch := list(islice(remaining, batch_size)):
         inputs = image_batch(processor, core, list(islice(prompts, len(batch))), batch)
         with torch.inference_mode():
-            output = model(**inputs, **options)
+            output = model(**inputs, do_safety="alone")
         if not output.img_safety_valid.all():
             raise InputError("the processor put no image token into the prompt, so the guard has nothing to read")
         yield from output.img_safety_logits.float().tolist()

@@ -97,6 +97,10 @@ def _newest(old: Pooled, new: Pooled) -> Pooled:
     return Pooled(torch.where(there.unsqueeze(-1), new.total, old.total), torch.where(there, new.count, old.count))
 
 
+class Enough(Exception):  # noqa: N818 - no error: what was asked for is there
+    """Leaves a forward whose rest nobody wants."""
+
+
 class Reader:
     """Reads one piece of a batch. Which positions count is settled at once; the features come later, from the tap.
 
@@ -106,6 +110,7 @@ class Reader:
                   consecutive image positions is one image, also across pieces
     cut_from      for masks of rows that were cut out of the batch: the number of each position in it
     before        what was read of earlier pieces
+    alone         nothing but the reading is wanted: raises Enough as soon as all was taken
     """
 
     def __init__(
@@ -118,9 +123,11 @@ class Reader:
         image_numbers: Tensor | None = None,
         cut_from: Tensor | None = None,
         before: Reading | None = None,
+        alone: bool = False,
     ) -> None:
-        self.shape, self.parts, self.before = shape, parts, before
+        self.shape, self.parts, self.before, self.alone = shape, parts, before, alone
         self.pooled: dict[int, list[Pooled]] = {}
+        self.kept: dict[Side, Tensor] = {}
         self.met: Met | None = None
         numbers = None
         if per_image or any(positions == "token" for _, positions in parts):
@@ -133,22 +140,41 @@ class Reader:
 
     def take(self, side: Side, features: Tensor) -> None:
         """Pool the features [B, S, H] of one side; only those of the side's first call. Raises RuntimeError when they
-        are not of the shape that was announced."""
+        are not of the shape that was announced.
+
+        A layer's input is pooled later where gradients are wanted: a hook on a layer may run inside a checkpoint, which
+        runs it again without us, and what is kept is the checkpoint's own input, alive all the same.
+        """
+        if side not in (wanted for wanted, _ in self.parts):
+            return
+        if features.shape[:2] != self.shape:
+            seen = f"decoder {tuple(features.shape[:2])}, call {tuple(self.shape)}"
+            raise RuntimeError(f"the guard cannot tell the image positions: {seen}")
+        if isinstance(side, int) and torch.is_grad_enabled():
+            self.kept.setdefault(side, features)
+        else:
+            self._pool(side, features)
+        if self.alone and not self.places and not torch.compiler.is_compiling():
+            raise Enough
+
+    def _pool(self, side: Side, features: Tensor) -> None:
         for index, part in enumerate(self.parts):
-            if part[0] != side or index in self.pooled:
-                continue
-            if features.shape[:2] != self.shape:
-                seen = f"decoder {tuple(features.shape[:2])}, call {tuple(self.shape)}"
-                raise RuntimeError(f"the guard cannot tell the image positions: {seen}")
-            self.pooled[index] = [pooling.pool(features, at) for at in self.places.pop(index)]
+            if part[0] == side and index not in self.pooled:
+                self.pooled[index] = [pooling.pool(features, at) for at in self.places.pop(index)]
 
     def reading(self) -> Reading:
         """What was taken, joined to what was read before. Raises RuntimeError when a side never came."""
+        while self.kept:
+            self._pool(*self.kept.popitem())
         for index, (side, _) in enumerate(self.parts):
             if index not in self.pooled:
-                raise RuntimeError(f"the guard saw no {side} of the text decoder, so it has nothing to pool")
+                raise RuntimeError(f"the guard saw no {_named(side)} of the text decoder, so it has nothing to pool")
         reading = Reading(self.parts, [self.pooled[index] for index in range(len(self.parts))], self.met)
         return self.before + reading if self.before else reading
+
+
+def _named(side: Side) -> str:
+    return f"state after {side} layers" if isinstance(side, int) else side
 
 
 def _image_numbers(is_image: Tensor, given: Tensor | None, met: Met | None) -> Tensor:

@@ -10,7 +10,7 @@ from .. import taxonomy
 from ..errors import InputError
 from .errors import GuardError
 from .families import default_pool
-from .pooling import PARTS, sources
+from .pooling import PARTS, is_source, sources
 
 SCHEMA: Final = 2
 """2: sources joined by "+", a token, units. A folder of schema 1 reads as before, its sources under today's names."""
@@ -39,7 +39,8 @@ DEEPEST: Final = 64
 class GuardSettings:
     """Everything but the weights. Raises GuardError on values that make no head.
 
-    pool      pooling sources joined by "+" (`pooling.PARTS`); several are pooled one by one and concatenated
+    pool      pooling sources joined by "+" (`pooling.PARTS`, `pooling.EARLY`); several are pooled one by one and
+              concatenated
     token_id  the token that the source "token" reads
     unit      "sample": one verdict over all images of a sample; "image": one for each, and a sample's made of them
     verdict   with unit "image", a sample's verdict: the "worst" image's or the images' "mean" probabilities
@@ -59,13 +60,13 @@ class GuardSettings:
         if not isinstance(self.pool, str):
             raise GuardError("guard settings: pool is no text")
         object.__setattr__(self, "pool", "+".join(sources(self.pool)))  # today's names
-        unknown = [source for source in sources(self.pool) if source not in PARTS]
-        reads_token = "token" in sources(self.pool)
+        unknown = [source for source in sources(self.pool) if not is_source(source)]
+        reads_token = any(source.partition("@")[0] == "token" for source in sources(self.pool))
         faults = {
             "needs at least two labels": len(self.labels) < 2,
             "a label occurs twice": len(set(self.labels)) < len(self.labels),
             "labels must be names": not all(isinstance(label, str) and label for label in self.labels),
-            f"pool {self.pool!r} is none of {', '.join(PARTS)}, nor several joined by +": bool(unknown),
+            f"pool {self.pool!r} is none of {', '.join(PARTS)}, hidden@LAYERS, nor several joined by +": bool(unknown),
             "a pooling source occurs twice": len(set(sources(self.pool))) < len(sources(self.pool)),
             "pool 'token' needs the token's id": reads_token and self.token_id is None,
             "token_id must not be negative": self.token_id is not None and self.token_id < 0,

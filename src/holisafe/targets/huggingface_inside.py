@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ..errors import InputError
 from ..records import Request
@@ -131,8 +131,8 @@ class Inside:
                 found |= zip(prefill.places, read(prefill), strict=True)
         return [found[place] for place in range(len(passages))]
 
-    def forward(self, prefill: Prefill, logits: int = 1, do_safety: bool = False) -> Any:
-        """One forward that gives the last logits alone, and the guard's opinion where it is asked for."""
+    def forward(self, prefill: Prefill, logits: int = 1, do_safety: bool | Literal["alone"] = False) -> Any:
+        """One forward that gives the last logits alone, and the guard's opinion where asked for, or nothing else."""
         from ..guard.calls import only_read
 
         guard = {} if self.labels is None else {"do_safety": do_safety}

@@ -45,7 +45,7 @@ class FrozenReadings:
 
     @torch.no_grad()
     def _read(self, examples: Sequence[Example]) -> None:
-        """One forward of the whole model, with an ear at the input of the head."""
+        """One forward of what the guard needs of the model, with an ear at the input of the head."""
         heard: list[Tensor] = []
         hook = getattr(self.model, HEAD).register_forward_pre_hook(lambda _, given: heard.append(given[0]))
         training, device = self.model.training, self.model.device
@@ -53,7 +53,7 @@ class FrozenReadings:
         try:
             batch = {name: value.to(device) for name, value in self.collator(examples).items()}
             with torch.autocast(device.type, torch.bfloat16, enabled=self.autocast):
-                output = self.model(**batch, use_cache=False)
+                output = self.model(**batch, do_safety="alone")
         finally:
             hook.remove()
             self.model.train(training)

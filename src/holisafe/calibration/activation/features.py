@@ -55,7 +55,7 @@ def unsafe_log_odds(target: HuggingFaceTarget, requests: Sequence[Request]) -> l
     others = [place for place in range(len(target.labels)) if place != safe]
 
     def read(prefill: Prefill) -> list[float | None]:
-        output = target.forward(prefill, do_safety=True)
+        output = target.forward(prefill, do_safety="alone")
         logits = output.img_safety_logits.double()
         odds = (logits[:, others].logsumexp(dim=-1) - logits[:, safe]).tolist()
         valid = output.img_safety_valid.tolist()

@@ -7,7 +7,6 @@ decoder ── layers.0 ── attention ─ heads [B, S, heads * head_dim] ─ 
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import nn
 
 from ...errors import InputError
 from ...guard.errors import GuardError
-from ...guard.families import hidden_size, text_decoder
+from ...guard.families import decoder_layers, hidden_size, text_decoder
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,9 @@ class Structure:
 def structure(model: Any) -> Structure:
     """Raises InputError, naming the reason, where the model has no text decoder or no list of layers in it."""
     try:
-        decoder, width = text_decoder(model), hidden_size(model.config)
+        return Structure(text_decoder(model), tuple(decoder_layers(model)), hidden_size(model.config))
     except GuardError as error:
         raise InputError(f"no layers to revise: {error.problem}") from None
-    number = model.config.get_text_config().num_hidden_layers
-    for module in _outermost_first(decoder):
-        if isinstance(module, nn.ModuleList) and len(module) == number:
-            return Structure(decoder, tuple(module), width)
-    raise InputError(f"no layers to revise: {type(decoder).__name__} holds no list of {number} layers")
 
 
 def heads(model: Any) -> Heads:
@@ -90,11 +84,3 @@ def _inputs(module: nn.Module) -> int:
 
 def _outputs(module: nn.Module) -> int:
     return int(getattr(module, "out_features", getattr(module, "nf", -1)))
-
-
-def _outermost_first(module: nn.Module) -> Any:
-    waiting = deque([module])
-    while waiting:
-        module = waiting.popleft()
-        yield module
-        waiting.extend(module.children())
