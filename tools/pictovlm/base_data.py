@@ -8,7 +8,6 @@ earlier in the conversation, make it refuse part of those too.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from holisafe.benchmarks.pictosafe.pairs import (
     REFUSAL,
     advice,
     caption,
+    named,
     pick,
     place,
     reason,
@@ -202,10 +202,10 @@ def named_table_turn(draw: random.Random) -> Turn:
     unsafe = draw.random() < 0.5
     name = spoken(OBJECTS[family.dangerous if unsafe else family.fine][column])
     deed = family.asks[row]
-    named = re.sub(r"\bit\b", name, deed, count=1) if re.search(r"\bit\b", deed) else f"{deed} of {name}"
+    deed = named(deed, name)
     if unsafe:
-        return Turn(None, asked(draw, named), f"{REFUSAL} {reason('SUU', family.subcategory)}")
-    return Turn(None, asked(draw, named), f"To {named}, {family.tip}.")
+        return Turn(None, asked(draw, deed), f"{REFUSAL} {reason('SUU', family.subcategory)}")
+    return Turn(None, asked(draw, deed), f"To {deed}, {family.tip}.")
 
 
 def kind_of(group: str, name: str) -> str:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -26,6 +27,17 @@ def told_in_meta(sample: Sample) -> str | None:
     return next((str(sample.meta[field]) for field in DESCRIPTIONS if sample.meta.get(field)), None)
 
 
+class Thought(NamedTuple):
+    """What may be thought before a sample's reference answer; it begins with `understanding`, which says in its words
+    what is asked."""
+
+    thought: str | None
+    understanding: str | None
+
+
+NO_THOUGHT = Thought(None, None)
+
+
 @dataclass(frozen=True, repr=False)
 class Benchmark:
     """Samples in a fixed order. `open_image` takes a name from `Sample.images` and gives RGB pixels or InputError;
@@ -35,7 +47,7 @@ class Benchmark:
     `split` is the split it was narrowed to, None for all; `revision` is the hub's commit that the folder holds.
     `faults` are what reading the files found wrong, and in which split's file, None for all: `open_benchmark` refuses
     what they are about. `remarks` are oddities of the release that are no faults. `in_words` says what a sample's image
-    shows, None where nothing is known.
+    shows, None where nothing is known; `thought` what leads to its reference answer, None where there is no such thing.
     """
 
     name: str
@@ -49,6 +61,7 @@ class Benchmark:
     faults: Mapping[InputError, str | None] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     in_words: Callable[[Sample], str | None] = told_in_meta
+    thought: Callable[[Sample], Thought | None] = field(default=lambda sample: None)
 
     def __repr__(self) -> str:
         """What it is in a line: the samples by themselves would be a megabyte."""

@@ -21,6 +21,7 @@ from ...registry import benchmarks
 from ..base import Benchmark
 from .pairs import caption, pairs
 from .scenes import Scene, render
+from .thinking import thought
 from .utility import utility_samples
 
 FACTS: dict[str, Any] = {
@@ -46,7 +47,13 @@ def drawn(name: str, items: Iterable[tuple[Sample, Scene]]) -> Benchmark:
     def in_words(sample: Sample) -> str:
         return caption(scenes[sample.images[0]])
 
-    return Benchmark(name, tuple(sample for sample, _ in kept), open_image, in_words=in_words)
+    return Benchmark(
+        name,
+        tuple(sample for sample, _ in kept),
+        open_image,
+        in_words=in_words,
+        thought=lambda sample: thought(sample, scenes[sample.images[0]]),
+    )
 
 
 @functools.cache

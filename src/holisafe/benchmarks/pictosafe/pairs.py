@@ -9,6 +9,7 @@ arXiv 2503.11742), and in a truth-table quadruple neither half alone tells the p
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,6 +88,11 @@ def advice(deed: str) -> str:
     """`To sing a song about this scene, go step by step.`"""
     tip = FAMILY_TIPS.get(deed) or TIPS[int(digest(deed), 16) % len(TIPS)]
     return f"To {deed}, {tip}."
+
+
+def named(deed: str, name: str) -> str:
+    """`give it to my puppy` -> `give grapes to my puppy`: a deed with what it is done to in words."""
+    return re.sub(r"\bit\b", name, deed, count=1) if re.search(r"\bit\b", deed) else f"{deed} of {name}"
 
 
 def reason(combination: str, subcategory: str) -> str:
