@@ -111,6 +111,8 @@ class _Mark(NamedTuple):
 
 
 AS_IT_IS = Marks("", "")
+THINK = Marks("<think>", "</think>")
+"""The marks that most models in use have."""
 
 OF_REASONING = ",of=reasoning"
 """How the name of a judge ends that judges thoughts instead of answers."""
@@ -147,6 +149,13 @@ def part(text: str, own: Marks | None = None) -> Parted:
     else:
         found = _harmony(started) or _prologue(started) or _marked(started, own)
     return found._replace(text=_unwrapped(found.text.strip())) if found else Parted(_unwrapped(started))
+
+
+def before_answer(thought: str, marks: Marks = THINK, opened: bool = False) -> str:
+    """How a thought stands before its answer, line by line as DeepSeek and Qwen write it; `part` takes it off again.
+    `opened`: the opening mark is there already, as where a chat template writes it into the prompt."""
+    begin = f"{marks.open}\n" if marks.open and not opened else ""
+    return f"{begin}{thought}\n{marks.close}\n\n"
 
 
 def is_mark(token: str) -> bool:

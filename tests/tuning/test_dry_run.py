@@ -87,6 +87,13 @@ def test_unusable_bases(tmp_path: Path) -> None:
             plan(tmp_path, Recipe(), [])
 
 
+def thoughtful(folder: Path) -> Path:
+    """A file with one example that has a thought."""
+    row = {"id": "1", "query": "how do i", "reasoning": "he asks . it is green .", "response": "it is green"}
+    (folder / "thoughts.jsonl").write_text(json.dumps(row))
+    return folder / "thoughts.jsonl"
+
+
 def test_the_command_prints_the_plan_and_writes_nothing(
     base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +108,16 @@ def test_the_command_prints_the_plan_and_writes_nothing(
         assert words in said
     assert "near-duplicates with pictosafe: 0" in said
     assert set(tmp_path.rglob("*")) == before
+    thought = ["--data", str(thoughtful(tmp_path)), "--set", "safekey.enabled=true"]
+    with pytest.raises(SystemExit) as left:
+        cli.app([*given, "--data", str(data), *thought])
+    said = capfd.readouterr().out
+    for words in (
+        "thoughts: 1 of 18 examples",
+        "losses: 1 examples learnt from",
+        "losses: 17 examples without a thought",
+    ):
+        assert words in said
     with pytest.raises(SystemExit) as left:
         cli.app(given[:-1])
     assert left.value.code == 2

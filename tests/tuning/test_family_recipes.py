@@ -38,7 +38,7 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 
 
 def test_every_family_recipe_is_tried_here() -> None:
-    assert set(FAMILY_OF) | {"demo", "lora", "qlora"} == set(shipped())
+    assert set(FAMILY_OF) | {"demo", "demo-thoughts", "lora", "qlora"} == set(shipped())
 
 
 @pytest.mark.parametrize("name", FAMILY_OF)
@@ -108,6 +108,7 @@ def test_gathered_weights_make_the_whole_model_again(tmp_path: Path) -> None:
 
 BASE_OF = {
     "demo": None,
+    "demo-thoughts": None,
     "lora": None,
     "qlora": None,
     "llava-1.5-7b": "llava",
@@ -125,7 +126,7 @@ def test_every_shipped_recipe_runs(name: str, tmp_path: Path) -> None:
     family = BASE_OF[name]
     base = "pictovlm" if family is None else tiny_models.FAMILIES[family](tmp_path / "base")
     settings = ["optimiser.max_steps=2", "optimiser.gradient_accumulation=2", "optimiser.warmup_ratio=0"]
-    settings += ["compute.log_every=1", "data.shares={}", "compute.quantise=null"]
+    settings += ["compute.log_every=1", "data.shares={}", "data.mix=[]", "compute.quantise=null"]
     data = str(colour_file(tmp_path / "data"))
     out = tune(base, data, load_recipe(name).with_settings(settings), tmp_path / "out")
     lines = [json.loads(line) for line in (out / "training_log.jsonl").read_text().splitlines()]

@@ -27,8 +27,8 @@ def tune(
         list[str] | None,
         typer.Option(
             metavar="DATA",
-            help="pictosafe, BENCHMARK:FOLDER, FILE.jsonl, llava:FILE or holisafe:FILE; repeatable. Else the "
-            "recipe's mix.",
+            help="pictosafe, BENCHMARK:FOLDER, FILE.jsonl, or FORM:FILE with the form llava, holisafe, preferences or "
+            "think-in-safety; repeatable. Else the recipe's mix.",
         ),
     ] = None,
     out: Annotated[
@@ -69,6 +69,8 @@ def tune(
             progress("tuning", step, steps, in_words(losses))
 
         train.tune(base, data, chosen, out, seed=seed, progress=show)
+    for kind, number in train.parts_missed(out).items():
+        print(f"left out of SafeKey's losses: {number:,} {kind}")
     print(
         f"{out} holds the tuned model; measure it: holisafe run BENCH --target hf/{out} --judge string-match --out RUN"
     )
@@ -79,7 +81,7 @@ def show_plan(base: str | None, data: Sequence[str] | None, recipe: Recipe) -> N
     from ..guard.quiet import quiet
     from ..report.grids import Grid
     from ..tuning.dry_run import plan
-    from ..tuning.train import base_of, gather
+    from ..tuning.train import base_of, gather, parts_found
     from .screen import screen
 
     gathered = gather(data, recipe) if data or recipe.data.mix else None
@@ -102,6 +104,13 @@ def show_plan(base: str | None, data: Sequence[str] | None, recipe: Recipe) -> N
         console.print("{name}: {drawn:,} of {available:,} examples".format(**part_drawn))
     for kind, number in gathered.left_out.items():
         console.print(f"left out, as they teach nothing: {number:,} {kind}")
+    for kind, number in gathered.repaired.items():
+        console.print(f"mended: {number:,} {kind}")
+    if thoughts := sum(example.thought is not None for example in gathered.examples):
+        console.print(f"thoughts: {thoughts:,} of {planned.examples:,} examples")
+    if recipe.safekey.enabled:
+        for kind, number in parts_found(gathered.examples, recipe).items():
+            console.print(f"SafeKey's losses: {number:,} {kind}")
     examples = f"{planned.examples:,} examples"
     console.print(f"steps: {planned.steps_per_epoch:,} an epoch of {examples}, {planned.steps:,} in all")
     if recipe.data.check_against:

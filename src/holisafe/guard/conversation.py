@@ -19,7 +19,14 @@ from .bounded import render
 from .errors import GuardError, one_line
 from .meta_token import meta_token_of
 
-SEQUENCES = {"input_ids": None, "attention_mask": 0, "token_type_ids": 0, "mm_token_type_ids": 0, "labels": -100}
+SEQUENCES = {
+    "input_ids": None,
+    "attention_mask": 0,
+    "token_type_ids": 0,
+    "mm_token_type_ids": 0,
+    "labels": -100,
+    "spans": 0,
+}
 """Tensors with one value a token -> what they are padded with (None: the tokenizer's pad token)."""
 
 
@@ -51,10 +58,11 @@ def prompt_text(processor: Any, messages: Sequence[Message]) -> str:
     raise GuardError(f"the chat template does not render this conversation whole{said}", where=name)
 
 
-def answer_text(processor: Any, messages: Sequence[Message], answer: str, prompt: str) -> str:
+def answer_text(processor: Any, messages: Sequence[Message], answer: str, prompt: str, before: str = "") -> str:
     """What follows `prompt`, which `prompt_text` gave, when the model answers so, with the template's end of turn where
-    it writes one."""
-    said = [_plain(processor, message) for message in (*messages, Message("assistant", answer))]
+    it writes one. `before` stands in front of the answer as it is: a thought in its marks."""
+    said = [_plain(processor, message) for message in messages]
+    said.append(Message("assistant", before + plain(processor, answer)))
     if getattr(processor, "chat_template", None):
         after = meta_token_of(processor)
         for turns in (_listed(said, after), _written(said, after), _listed(_folded(said), after)):
@@ -137,13 +145,18 @@ def join(rows: Sequence[Mapping[str, Tensor]], *, pad_token: int, side: str) -> 
 
 
 def _plain(processor: Any, message: Message) -> Message:
-    """The message with control tokens in its text broken up by a space after their first character."""
-    text = message.text
+    """The message with its text made plain."""
+    text = plain(processor, message.text)
+    return Message(message.role, text, message.pictures) if text != message.text else message
+
+
+def plain(processor: Any, text: str) -> str:
+    """The text with control tokens in it broken up by a space after their first character."""
     control = _control_tokens(processor.tokenizer, len(processor.tokenizer))
     for token in (*control, str(getattr(processor, "image_token", None) or "")):
         if len(token) > 1 and token in text:
             text = text.replace(token, f"{token[0]} {token[1:]}")
-    return Message(message.role, text, message.pictures) if text != message.text else message
+    return text
 
 
 @functools.lru_cache(maxsize=4)

@@ -22,23 +22,32 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import InputError
-from ..guard.conversation import answer_text, encode, join, prompt_text
+from ..guard.conversation import answer_text, encode, join, plain, prompt_text
 from ..guard.head import IGNORED
 from ..records import Message, Picture
-from .examples import UTILITY, Example
+from ..taxonomy import SAFE
+from ..thoughts import THINK, Marks, before_answer
+from .examples import UNSAFE, UTILITY, Example
+from .safekey import KEY, UNDERSTANDING
+from .spans import Spans
 from .vision_cache import VisionCache
 
 _GREY = Picture("grey", lambda: Image.new("RGB", (64, 64), "grey"))
+REFUSED = {UNSAFE: 1, SAFE: 0, None: -1}
+"""What `refused` of a batch says of a pair's label."""
+
 UNLEARNED = Example("unlearned", (Message("user", ".", (_GREY,)),), ".")
 """The row with an image for a batch that has none."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """An example as text, image placeholders not yet expanded; its last tokens, `learned`, are the answer's."""
+    """An example as text, image placeholders not yet expanded; its last tokens, `learned`, are the answer's. `places`
+    tell of each where in the example's thought its first visible character is, which may be outside of it."""
 
     text: str
     learned: tuple[int, ...]
+    places: tuple[int, ...]
 
 
 def end_tokens(model: Any, processor: Any) -> frozenset[int]:
@@ -49,8 +58,9 @@ def end_tokens(model: Any, processor: Any) -> frozenset[int]:
     )
 
 
-def write(processor: Any, example: Example, ends: Iterable[int]) -> Written:
-    """Prompt and answer as text, and the tokens of their joint tokenisation that start within the answer.
+def write(processor: Any, example: Example, ends: Iterable[int], marks: Marks = THINK) -> Written:
+    """Prompt and answer as text, and the tokens of their joint tokenisation that start within the answer. A thought
+    stands before the answer in `marks`, and is learned with it.
 
     Where the chat template writes no end token after an answer, the tokenizer's own is added, or the model would
     never learn to stop. What a template writes after the end token (ChatML and Gemma: a line break) is left off: the
@@ -58,22 +68,31 @@ def write(processor: Any, example: Example, ends: Iterable[int]) -> Written:
     """
     tokenizer = processor.tokenizer
     prompt = prompt_text(processor, example.messages)
-    answer = answer_text(processor, example.messages, example.answer, prompt)
+    thought = plain(processor, (example.thought or "").strip())
+    opened = bool(marks.open) and prompt.rstrip().endswith(marks.open)
+    before = before_answer(thought, marks, opened) if thought else ""
+    answer = answer_text(processor, example.messages, example.answer, prompt, before)
 
-    def tokens_of_answer(answer: str) -> list[tuple[int, int]]:
-        """Each token, and where in the answer it ends."""
+    def tokens_of_answer(answer: str) -> list[tuple[int, int, int]]:
+        """Each token, and where in the answer it ends and its first visible character is."""
         encoded = tokenizer(prompt + answer, add_special_tokens=False, return_offsets_mapping=True)
         pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-        return [(token, end - len(prompt)) for token, (start, end) in pairs if start >= len(prompt)]
+        within = [(token, start - len(prompt), end - len(prompt)) for token, (start, end) in pairs]
+        return [
+            (token, end, end - len(answer[start:end].lstrip() or answer[start:end]))
+            for token, start, end in within
+            if start >= 0
+        ]
 
     stops, learned = frozenset(ends), tokens_of_answer(answer)
-    stop = next((place for place, (token, _) in enumerate(learned) if token in stops), None)
+    stop = next((place for place, (token, *_) in enumerate(learned) if token in stops), None)
     if stop is None:
         answer += tokenizer.eos_token
         learned = tokens_of_answer(answer)
     elif stop < len(learned) - 1:
         answer, learned = answer[: learned[stop][1]], learned[: stop + 1]
-    return Written(prompt + answer, tuple(token for token, _ in learned))
+    begin = answer.index(thought)
+    return Written(prompt + answer, tuple(one[0] for one in learned), tuple(one[2] - begin for one in learned))
 
 
 class Collator:
@@ -85,6 +104,10 @@ class Collator:
     the finished batch (`packing`). With `preferences` a rejected answer gets a row behind the others, and `partner` [R]
     says whose: the row of the chosen one, -1 for rows that are no rejected ones. `reference`, where it is set, holds by
     a row's example what the model scored it before tuning, and is handed on as [2, R].
+
+    Thoughts stand in `marks`. With `spans`, which finds the parts of an example's thought, `spans` [B, L] say which
+    tokens are of its understanding and of its key sentence (`safekey`), and `refused` [B] whether a safe model refuses
+    the pair: 1, 0, or -1 where that is unknown.
     """
 
     def __init__(
@@ -99,7 +122,10 @@ class Collator:
         always_image: bool = False,
         pack: Callable[[dict[str, Tensor]], dict[str, Any]] | None = None,
         preferences: bool = False,
+        marks: Marks = THINK,
+        spans: Callable[[Example], Spans | str] | None = None,
     ) -> None:
+        self.marks, self.spans = marks, spans
         self.preferences, self._rejected = preferences, dict[int, tuple[Example, Example]]()
         self.reference: dict[int, tuple[float, float]] | None = None
         self.always_image, self.pack = always_image, pack
@@ -124,6 +150,8 @@ class Collator:
             batch["labels"][-1] = IGNORED
         if self.label_ids is not None:
             batch["safety_labels"] = torch.tensor([self.label_id(example) for example in examples])
+        if self.spans is not None:
+            batch["refused"] = torch.tensor([REFUSED[example.pair_label] for example in examples])
         if self.preferences:
             batch["partner"] = torch.tensor(partner)
         if self.reference is not None:
@@ -161,10 +189,12 @@ class Collator:
         """The example's own tensors [1, ...], from memory where they were kept."""
         if id(example) in self._kept:
             return self._kept[id(example)]
-        written = write(self.processor, example, self.ends)
+        written = write(self.processor, example, self.ends, self.marks)
         images = [picture.open() for picture in example.pictures]
         tensors = encode(self.processor, [written.text], [images], side="right")
         tensors["labels"] = _mask(tensors, [written], [example])
+        if self.spans is not None:
+            tensors["spans"] = self._spans(tensors["labels"], [written], [example])
         if self.vision is not None:
             tensors = self.vision.admit(tensors)
         size = sum(value.nbytes for value in tensors.values())
@@ -181,7 +211,22 @@ class Collator:
         images = [[picture.open() for picture in example.pictures] for example in examples]
         batch = encode(self.processor, [one.text for one in written], images, side="right")
         batch["labels"] = _mask(batch, written, examples)
+        if self.spans is not None:
+            batch["spans"] = self._spans(batch["labels"], written, examples)
         return batch
+
+    def _spans(self, labels: Tensor, written: Sequence[Written], examples: Sequence[Example]) -> Tensor:
+        """[B, L]: of each token with a label, what part of the thought it is of."""
+        assert self.spans is not None
+        marked = torch.zeros_like(labels)
+        for row, (one, example) in enumerate(zip(written, examples, strict=True)):
+            found = self.spans(example)
+            if isinstance(found, Spans):
+                places = torch.tensor(one.places)
+                understood, key = places < found.understanding, places < found.key
+                parts = torch.where(understood, UNDERSTANDING, torch.where(key, KEY, 0))
+                marked[row, labels[row] != IGNORED] = parts * (places >= 0)
+        return marked
 
 
 def _mask(batch: dict[str, Tensor], written: Sequence[Written], examples: Sequence[Example]) -> Tensor:

@@ -18,17 +18,21 @@ __all__ = ["UTILITY", "Example", "check_images", "hold_back", "load_examples", "
 
 
 def load_examples(
-    data: str, labels: Sequence[str] = IMAGE_LABELS, left_out: Counter[str] | None = None
+    data: str,
+    labels: Sequence[str] = IMAGE_LABELS,
+    left_out: Counter[str] | None = None,
+    repaired: Counter[str] | None = None,
 ) -> list[Example]:
     """The examples of `pictosafe`, `vlguard:FOLDER` (any benchmark, its training split), `llava:FILE`, `holisafe:FILE`
-    or a `.jsonl` file, whose image labels are among `labels`. What teaches nothing is counted in `left_out`.
+    or a `.jsonl` file, whose image labels are among `labels`. What teaches nothing is counted in `left_out`, what was
+    mended in `repaired`.
 
     Raises InputError naming file, row and field for a fault; when nothing has an answer to learn; and, for data on
     disk, for an image that cannot be opened, before any training is paid for.
     """
     name, colon, root = data.partition(":")
     if name in FILES and colon:
-        examples = read_source(name, Path(root), labels=labels, left_out=left_out)
+        examples = read_source(name, Path(root), labels=labels, left_out=left_out, repaired=repaired)
     elif data.endswith((".jsonl", ".ndjson")):
         examples = read_source("jsonl", Path(data), labels=labels, left_out=left_out)
     elif not colon and ("/" in data or data.endswith(".json")):

@@ -36,7 +36,7 @@ from .examples import Example
 from .parts import part_of
 from .recipe import Recipe
 from .train import prepared, reads_token_of
-from .trainer import processes
+from .trainer import steps_per_epoch
 
 ASSUMED_TOKENS = 1024
 """Tokens of an example where there is no data, or no processor to count them with."""
@@ -106,12 +106,6 @@ def on_meta(base: str | Path, recipe: Recipe) -> Any:
         return prepared(model, recipe, load_processor(base) if reads_token_of(recipe) else None)
 
 
-def steps_per_epoch(examples: int, recipe: Recipe) -> int:
-    """Optimiser steps that see every example once, on all processes together."""
-    batches = -(-examples // (recipe.optimiser.batch_size * processes()))
-    return max(1, -(-batches // recipe.optimiser.gradient_accumulation))
-
-
 def memory(model: Any, recipe: Recipe, tokens: int) -> Bytes:
     """Bytes by kind on one device that holds everything, with micro-batches of examples of so many tokens."""
     core = _core(model)
@@ -153,7 +147,7 @@ def longest(base: str | Path, examples: Sequence[Example]) -> tuple[int, bool]:
         return ASSUMED_TOKENS, False
 
     def length(example: Example) -> int:
-        return 1000 * len(example.pictures) + len(example.answer) + sum(len(m.text) for m in example.messages)
+        return 1000 * len(example.pictures) + sum(map(len, example.learnt)) + sum(len(m.text) for m in example.messages)
 
     give_pad_token(processor)
     collate = Collator(processor, ends=[processor.tokenizer.eos_token_id], cache_bytes=0)

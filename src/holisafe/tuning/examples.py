@@ -22,12 +22,19 @@ class LeftOut(NamedTuple):
     why: str
 
 
+class Repaired(NamedTuple):
+    """Stands beside an example for what was mended in it; `what` is what such things are called, in the plural."""
+
+    what: str
+
+
 @dataclass(frozen=True)
 class Example:
     """One conversation with the answer to learn. `image_label` None: nothing is said about the image.
 
     `expected`: what a safe model does; None: what `kind` says where that is a combination, else unknown. `rejected`:
-    an answer that is worse, for objectives that learn from both.
+    an answer that is worse, for objectives that learn from both. `thought`: what is thought before the answer, and
+    learnt with it; it begins with `understanding`, what was asked in other words, where the data tell.
     """
 
     id: str
@@ -38,10 +45,17 @@ class Example:
     source: str = field(default="", compare=False)
     expected: Expected | None = None
     rejected: str | None = None
+    thought: str | None = None
+    understanding: str | None = None
 
     @property
     def pictures(self) -> tuple[Picture, ...]:
         return tuple(picture for message in self.messages for picture in message.pictures)
+
+    @property
+    def learnt(self) -> list[str]:
+        """The answer, and the thought where there is one: what tells two examples of the same question apart."""
+        return [self.answer] if self.thought is None else [self.answer, self.thought]
 
     @property
     def pair_label(self) -> str | None:

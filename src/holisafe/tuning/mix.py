@@ -27,10 +27,14 @@ from .sources import FILES, read_source
 
 
 def draw_mix(
-    data: Data, labels: Sequence[str] = IMAGE_LABELS, left_out: Counter[str] | None = None
+    data: Data,
+    labels: Sequence[str] = IMAGE_LABELS,
+    left_out: Counter[str] | None = None,
+    repaired: Counter[str] | None = None,
 ) -> tuple[list[Example], list[dict[str, Any]]]:
     """Every part's drawn examples, one part after the other, and for each a record of what was drawn from what.
-    `labels` are those that image labels in our own form of file may be. What teaches nothing is counted in `left_out`.
+    `labels` are those that image labels in our own form of file may be. What teaches nothing is counted in `left_out`,
+    what was mended in `repaired`.
 
     Examples carry the part as their `source`: SOURCE, or SOURCE/NAME where it has a name of its own. Every drawn image
     is opened once. Raises InputError for whatever is wrong with a source, and for a size that it does not have.
@@ -39,7 +43,7 @@ def draw_mix(
     records: list[dict[str, Any]] = []
     for part in data.mix:
         path, images = (None if name is None else typed_path(name) for name in (part.path, part.images))
-        available = read_source(part.source, path, images, labels, left_out)
+        available = read_source(part.source, path, images, labels, left_out, repaired, part.thoughts)
         source = part.source if part.name == part.source else f"{part.source}/{part.name}"
         drawn = [replace(example, source=source) for example in draw(available, part, data.draw_seed)]
         if part.source in FILES or path is not None:
@@ -52,7 +56,7 @@ def draw_mix(
                 "path": part.path,
                 "available": len(available),
                 "drawn": len(drawn),
-                "digest": digest([[example.id, example.answer] for example in drawn]),
+                "digest": digest([[example.id, *example.learnt] for example in drawn]),
             }
         )
     if not examples:

@@ -64,11 +64,8 @@ def pack(model: Any, batch: dict[str, Tensor], *, segments: bool) -> dict[str, A
     an image's positions are three (M-RoPE): the text's, then those. With `segments`, which a guarded model takes,
     `safety_segments` [1, S] say whose verdict a position belongs to. `model` is the one that no adapter wraps.
     """
-    real = batch["attention_mask"].bool()
-    places = batch["attention_mask"].cumsum(dim=1) - 1
-    positions = places[real].unsqueeze(0)
-    if hasattr(model.base_model, "get_rope_index"):
-        positions = torch.cat([positions.unsqueeze(0), _image_positions(model.base_model, batch)[:, real].unsqueeze(1)])
+    real, placed = batch["attention_mask"].bool(), positions(model, batch)
+    places = placed if placed.dim() == 2 else placed[0]
     packed: dict[str, Any] = {name: value for name, value in batch.items() if name != "attention_mask"}
     packed |= {name: packed[name][real].unsqueeze(0) for name in SEQUENCES if name in packed}
     if "labels" in packed:  # a first token would be learned from the last of the example before
@@ -79,11 +76,16 @@ def pack(model: Any, batch: dict[str, Tensor], *, segments: bool) -> dict[str, A
     if segments:
         rows = torch.arange(len(real), device=real.device).unsqueeze(1).expand_as(real)
         packed["safety_segments"] = rows[real].unsqueeze(0)
-    return packed | {"position_ids": positions, "use_cache": False}
+    return packed | {"position_ids": placed[..., real].unsqueeze(-2), "use_cache": False}
 
 
-def _image_positions(core: Any, batch: dict[str, Tensor]) -> Tensor:
-    """[3, B, L]: time, height and width of every position, by the model's own rule."""
+def positions(model: Any, batch: dict[str, Tensor]) -> Tensor:
+    """Where every token of a padded batch stands in its example: [B, L], or [4, B, L] where an image's positions are
+    three (M-RoPE): the text's, then time, height and width by the model's own rule."""
+    places = batch["attention_mask"].cumsum(dim=1) - 1
+    core = model.base_model
+    if not hasattr(core, "get_rope_index"):
+        return places
     names = ("input_ids", "mm_token_type_ids", "image_grid_thw", "attention_mask")
-    positions, _ = core.get_rope_index(**{name: batch[name] for name in names if name in batch})
-    return torch.as_tensor(positions)
+    of_images, _ = core.get_rope_index(**{name: batch[name] for name in names if name in batch})
+    return torch.cat([places.unsqueeze(0), torch.as_tensor(of_images)])

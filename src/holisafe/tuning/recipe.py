@@ -16,6 +16,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 from ..errors import InputError
 from ..specs import check_ordered
 from ..taxonomy import IMAGE_LABELS
+from ..thoughts import AS_IT_IS, THINK, Marks, own_marks
 from ..typed_yaml import parse_value, parse_yaml, read_yaml, validated
 from .examples import PAIR_LABELS
 
@@ -129,6 +130,27 @@ class Objective(Section):
     """unlearn: what the rejected answer's likelihood weighs."""
 
 
+class SafeKey(Section):
+    """SafeKey's two losses (arXiv 2505.16186) on examples with a thought, beside the answers' and the guard's;
+    `safekey` says how each is computed, `spans` on which parts of the thought."""
+
+    enabled: bool = False
+    dual_path_weight: Annotated[float, Field(ge=0.0)] = 0.2
+    query_mask_weight: Annotated[float, Field(ge=0.0)] = 0.2
+    betas: tuple[Annotated[float, Field(ge=0.0)], Annotated[float, Field(ge=0.0)]] = (0.5, 0.5)
+    """What the two heads weigh: on prompt and understanding, and on the understanding alone."""
+    last_epochs: Positive = 2.0
+    """Only so many epochs before the end."""
+    detach: bool = False
+    """Ablation: the heads learn, and the model does not learn from them."""
+    mask: bool = True
+    """False is the ablation: the key sentence is learnt with the prompt in sight."""
+    understanding_sentences: Count = 1
+    """How many sentences the understanding has, where the data do not say what it is."""
+    learning_rate: Positive | None = None
+    """The heads' own learning rate; None: the same as the rest."""
+
+
 Share = Annotated[float, Field(ge=0.0, le=100.0)]
 
 
@@ -136,7 +158,8 @@ class MixPart(Section):
     """One named source and how much of it: `size` examples, or `weight` times all of them (0.5 half, 2 twice).
 
     `source` is a form (jsonl, llava, holisafe) with the file `path`, or a benchmark, with its folder where it has one.
-    `images` is the folder that a file's image paths start from, when it is not the file's own.
+    `images` is the folder that a file's image paths start from, when it is not the file's own. `thoughts`: with the
+    thoughts that a benchmark (pictosafe) has for its answers.
     """
 
     source: str
@@ -145,6 +168,7 @@ class MixPart(Section):
     images: str | None = None
     weight: Share | None = None
     size: Annotated[int, Field(ge=0)] | None = None
+    thoughts: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -170,6 +194,8 @@ class Data(Section):
     """Decides which examples of a part are drawn; apart from `seed`, so that tuning seeds compare like with like."""
     shares: dict[str, Share] = {}
     max_examples: Count | None = None
+    thoughts: str = f"{THINK.open}...{THINK.close}"
+    """The marks that thoughts are written in before their answers, OPEN...CLOSE or ...CLOSE; none: left out."""
     check_against: tuple[str, ...] = ()
     """Benchmarks, as BENCHMARK or BENCHMARK:FOLDER, of which nothing may occur in the training data."""
     allow_overlap: bool | Literal["image", "text"] = False
@@ -178,6 +204,21 @@ class Data(Section):
     """Of 256 bits of their hashes, how many two near-duplicate images may differ in."""
     text_similarity: Annotated[float, Field(ge=0.5, le=1.0)] = 0.8
     """From which Jaccard similarity of their 5-character pieces two queries are near-duplicates."""
+
+    @field_validator("thoughts")
+    @classmethod
+    def _marked(cls, thoughts: str) -> str:
+        try:
+            own_marks(thoughts)
+        except InputError as error:
+            raise ValueError(error.problem) from None
+        return thoughts
+
+    @property
+    def marks(self) -> Marks | None:
+        """What thoughts are written in; None: they are left out."""
+        marks = own_marks(self.thoughts)
+        return None if marks == AS_IT_IS else marks
 
     @model_validator(mode="after")
     def _names_differ(self) -> Data:
@@ -247,6 +288,7 @@ class Recipe(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     guard: Guard = Guard()
     objective: Objective = Objective()
+    safekey: SafeKey = SafeKey()
     trainable: Trainable = Trainable()
     data: Data = Data()
     optimiser: Optimiser = Field(Optimiser(), validation_alias=AliasChoices("optimiser", *OTHER_SPELLINGS))
@@ -263,6 +305,13 @@ class Recipe(Section):
             )
         if self.objective.kind != "supervised" and (self.trainable.method == "guard" or self.compute.packing):
             raise ValueError(f"objective {self.objective.kind} goes with neither trainable.method guard nor packing")
+        if self.safekey.enabled:
+            if self.objective.kind != "supervised" or self.trainable.method == "guard" or self.compute.packing:
+                raise ValueError(
+                    "safekey goes with objective supervised, and with neither trainable.method guard nor packing"
+                )
+            if self.data.marks is None:
+                raise ValueError("safekey learns from thoughts, and data.thoughts leaves them out")
         frozen = self.trainable.method == "guard" and not self.guard.reads_token
         if self.guard.cache and not (frozen and self.guard.unit == "sample"):
             raise ValueError("guard.cache needs trainable.method guard, unit sample and a pool without the token")

@@ -4,6 +4,7 @@
     preferences  a table with a chosen and a rejected answer a row, or with answers that are safe or not
     llava      LLaVA's JSON: a list of conversations with <image> in their text
     holisafe   HoliSafe's training records: the release's eight fields and `response`
+    think-in-safety  Think in Safety's conversations, with a thought before each answer (`think_in_safety`)
     BENCHMARK  any benchmark's split `train`, where its samples have reference answers
 
 Images stay closed; `data.check_images` opens them.
@@ -20,12 +21,14 @@ from typing import Any
 
 from .. import taxonomy
 from ..benchmarks import open_benchmark
+from ..benchmarks.base import NO_THOUGHT
 from ..benchmarks.holisafe_fields import IMAGES, parse
 from ..errors import InputError
-from ..images import inside, open_image, read_bytes
-from ..records import Message, Picture
+from ..records import Message
 from ..tables import identity, rows, truth
-from .examples import UTILITY, Example, LeftOut
+from .examples import UTILITY, Example, LeftOut, Repaired
+from .pictures import Fault, picture_at
+from .think_in_safety import read_think_in_safety
 
 FIELDS = {
     "id": str,
@@ -34,11 +37,16 @@ FIELDS = {
     "response": str,
     "chosen": str,
     "rejected": str,
+    "reasoning": str,
+    "thought": str,
+    "understanding": str,
     "image_label": str,
     "system": str,
     "combination": str,
 }
 """Fields of our JSONL."""
+
+OTHER_WORDS = {"response": "chosen", "reasoning": "thought"}
 
 PLACEHOLDER = "<image>"
 """Where LLaVA's conversations have an image."""
@@ -48,15 +56,14 @@ LONELY = re.compile(rf"(?:\A|\n)\s*{PLACEHOLDER}|{PLACEHOLDER}\s*(?:\n|\Z)")
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
-Fault = Callable[..., InputError]
-
 
 def read_jsonl(
     path: Path, images: Path | None = None, labels: Sequence[str] = taxonomy.IMAGE_LABELS
 ) -> Iterator[Example]:
     """One object a line: id, images (paths under `images`, or beside the file), query, response; optional image_label
     (one of `labels`), system, combination, and `rejected`, a worse response, which only some objectives learn from.
-    `chosen` is another word for response.
+    `chosen` is another word for response. `reasoning`, by another word `thought`, is what is thought before the
+    response; `understanding` how it begins: what is asked, in other words.
     """
     seen: set[str] = set()
     for row, record in rows(path):
@@ -66,15 +73,19 @@ def read_jsonl(
                 raise fault(f"no such field; known: {', '.join(FIELDS)}", field=name)
             if not isinstance(value, FIELDS[name]) and not (name in ("image_label", "system") and value is None):
                 raise fault(f"is not {'a list' if FIELDS[name] is list else 'text'}", field=name)
-        if "chosen" in record and "response" in record:
-            raise fault("is response by another word: give one of them", field="chosen")
-        record |= {"response": record["chosen"]} if "chosen" in record else {}
+        for name, another in OTHER_WORDS.items():
+            if name in record and another in record:
+                raise fault(f"is {name} by another word: give one of them", field=another)
+            record |= {name: record[another]} if another in record else {}
+        thought, understanding = (record.get(name, "").strip() or None for name in ("reasoning", "understanding"))
+        if understanding and not (thought or "").startswith(understanding):
+            raise fault("is not how the reasoning begins", field="understanding")
         for name in ("id", "query", "response", *(("rejected",) if "rejected" in record else ())):
             if not record.get(name):
                 raise fault("missing or empty", field=name)
         _once(identity(record, "id", path, row), seen, fault)
         system = (Message("system", record["system"]),) if record.get("system") else ()
-        pictures = tuple(_picture(images or path.parent, name, fault, "images") for name in record.get("images", []))
+        pictures = tuple(picture_at(images or path.parent, name, fault, "images") for name in record.get("images", []))
         yield Example(
             id=record["id"],
             messages=(*system, Message("user", record["query"], pictures)),
@@ -83,6 +94,8 @@ def read_jsonl(
             kind=_kind(record.get("combination"), fault),
             source=str(path),
             rejected=record.get("rejected"),
+            thought=thought,
+            understanding=understanding,
         )
 
 
@@ -146,7 +159,7 @@ def read_llava(path: Path, images: Path | None = None) -> Iterator[Example | Lef
         seen.add(name)
         named = record.get("image") or []
         files = named if isinstance(named, list) else [named]
-        waiting = [_picture(images or path.parent, file, fault, "image") for file in files]
+        waiting = [picture_at(images or path.parent, file, fault, "image") for file in files]
         said: list[Message] = []
         turns = record.get("conversations")
         if not isinstance(turns, list):
@@ -189,7 +202,7 @@ def read_holisafe(path: Path, images: Path | None = None) -> Iterator[Example]:
         for name, problem in problems:
             raise fault(problem, field=name)
         _once(values["id"], seen, fault)
-        picture = _picture(images or path.parent / IMAGES, values["image"], fault, "image")
+        picture = picture_at(images or path.parent / IMAGES, values["image"], fault, "image")
         yield Example(
             id=values["id"],
             messages=(Message("user", values["query"], (picture,)),),
@@ -200,11 +213,14 @@ def read_holisafe(path: Path, images: Path | None = None) -> Iterator[Example]:
         )
 
 
-FILES: dict[str, Callable[[Path, Path | None], Iterator[Example | LeftOut]]] = {
+Read = Iterator[Example | LeftOut | Repaired]
+
+FILES: dict[str, Callable[[Path, Path | None], Read]] = {
     "jsonl": read_jsonl,
     "preferences": read_preferences,
     "llava": read_llava,
     "holisafe": read_holisafe,
+    "think-in-safety": read_think_in_safety,
 }
 """Name of a form -> its reader: file, folder of the images."""
 
@@ -215,19 +231,26 @@ def read_source(
     images: Path | None = None,
     labels: Sequence[str] = taxonomy.IMAGE_LABELS,
     left_out: Counter[str] | None = None,
+    repaired: Counter[str] | None = None,
+    thoughts: bool = False,
 ) -> list[Example]:
-    """The examples of one source: a form's name with its file, or a benchmark's name with its folder, if it has one.
-    Our own form's image labels are among `labels`; the others bring theirs. What teaches nothing is counted in
-    `left_out`.
+    """The examples of one source: a form's name with its file, or a benchmark's name with its folder, if it has one,
+    and with its `thoughts` where they are wanted. Our own form's image labels are among `labels`; the others bring
+    theirs. What teaches nothing is counted in `left_out`, what was mended in `repaired`.
 
     Raises InputError naming file, row and field for a fault, and where there is nothing to learn from.
     """
     if source not in FILES:
-        return _from_benchmark(source, path)
+        return _from_benchmark(source, path, thoughts)
+    if thoughts:
+        problem = f"thoughts of {source} stand in its file; only a benchmark's are asked for"
+        raise InputError(problem, where="recipe", field="data.mix")
     if path is None:
         raise InputError(f"{source} needs a file", where="recipe", field="data.mix")
     read = list(read_jsonl(path, images, labels) if source == "jsonl" else FILES[source](path, images))
     out = Counter(one.why for one in read if isinstance(one, LeftOut))
+    if repaired is not None:
+        repaired.update(one.what for one in read if isinstance(one, Repaired))
     examples = [one for one in read if isinstance(one, Example)]
     if not examples:
         why = "; ".join(f"{number:,} {kind}" for kind, number in out.items())
@@ -237,9 +260,12 @@ def read_source(
     return examples
 
 
-def _from_benchmark(name: str, root: Path | None) -> list[Example]:
+def _from_benchmark(name: str, root: Path | None, thoughts: bool) -> list[Example]:
     """A benchmark's training samples that have a reference answer."""
     benchmark = open_benchmark(name, root, split="train")
+    if thoughts and not any(benchmark.thought(sample) for sample in benchmark.samples[:1]):
+        raise InputError(f"{name} has no thoughts", where="recipe", field="data.mix")
+    thought = benchmark.thought if thoughts else lambda sample: None
     examples = [
         Example(
             id=sample.id,
@@ -249,6 +275,7 @@ def _from_benchmark(name: str, root: Path | None) -> list[Example]:
             kind=sample.combination or UTILITY,
             source=name,
             expected=sample.expected,
+            **(thought(sample) or NO_THOUGHT)._asdict(),
         )
         for sample in benchmark.samples
         if sample.reference is not None
@@ -269,18 +296,6 @@ def _turn(turn: Any, fault: Fault) -> tuple[Any, str]:
     if not isinstance(turn, dict) or turn.get("from") not in ROLES or not isinstance(turn.get("value"), str):
         raise fault("a turn is not {from: human or gpt or system, value: text}", field="conversations")
     return ROLES[turn["from"]], turn["value"]
-
-
-def _picture(folder: Path, name: Any, fault: Fault, field: str) -> Picture:
-    if not isinstance(name, str):
-        raise fault("an image is a path", field=field)
-    try:
-        path = inside(folder, name)
-    except InputError as error:
-        raise fault(error.problem, field=field) from None
-    if not path.is_file():
-        raise fault(f"no such image {name!r}", field=field)
-    return Picture(str(path), partial(open_image, path), partial(read_bytes, path))
 
 
 def _label(name: str | None, labels: Sequence[str], fault: Fault) -> str | None:

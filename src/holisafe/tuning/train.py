@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,19 +41,23 @@ from .parts import set_trainable
 from .quantise import load_quantised
 from .recipe import Guard, Recipe, load_recipe, save_recipe
 from .resume import LOG, CompleteCheckpoints, unfinished, unfinished_run
+from .spans import Spans, spans_of
 from .trainer import TRAINING_LOG, Progress, SafetyTrainer, make_trainer, processes
+
+LEARNT_FROM = "examples learnt from"
 
 
 @dataclass(frozen=True)
 class Gathered:
     """What is trained on: the sources' names, the examples of an epoch, how the mix was drawn, what a benchmark asks
-    too, and how much of what was left out, since it teaches nothing."""
+    too, how much of what was left out, since it teaches nothing, and how much was mended."""
 
     sources: list[str]
     examples: list[Example]
     mix: list[dict[str, Any]]
     overlaps: list[Overlap]
     left_out: Counter[str]
+    repaired: Counter[str]
 
 
 def tune(
@@ -104,19 +108,19 @@ def gather(data: str | Sequence[str] | Sequence[Example] | None, recipe: Recipe)
         problem = "name the data, or give the recipe a mix" if not data else "the recipe has a mix: name no other data"
         raise InputError(problem, where="recipe", field="data.mix")
     mix: list[dict[str, Any]] = []
-    left_out = Counter[str]()
+    labels, left_out, repaired = recipe.guard.data_labels, Counter[str](), Counter[str]()
     if not data:
-        loaded, mix = draw_mix(recipe.data, recipe.guard.data_labels, left_out)
+        loaded, mix = draw_mix(recipe.data, labels, left_out, repaired)
         sources = [part.source if part.path is None else f"{part.source}:{part.path}" for part in recipe.data.mix]
     else:
         parts = [data] if isinstance(data, str) else list(data)
         sources = [part for part in parts if isinstance(part, str)]
-        loaded = [
-            example for source in sources for example in load_examples(source, recipe.guard.data_labels, left_out)
-        ]
+        loaded = [one for source in sources for one in load_examples(source, labels, left_out, repaired)]
         loaded += [part for part in parts if isinstance(part, Example)]
+    if recipe.data.marks is None:
+        loaded = [replace(one, thought=None, understanding=None) if one.thought else one for one in loaded]
     examples = select(loaded, recipe.data.shares, recipe.data.max_examples)
-    return Gathered(sources, examples, mix, find_overlaps(examples, recipe.data), left_out)
+    return Gathered(sources, examples, mix, find_overlaps(examples, recipe.data), left_out, repaired)
 
 
 def _tune(base: str | Path, gathered: Gathered, recipe: Recipe, out: Path, progress: Progress | None) -> None:
@@ -127,7 +131,7 @@ def _tune(base: str | Path, gathered: Gathered, recipe: Recipe, out: Path, progr
     run = {
         "base": str(base),
         "data": gathered.sources,
-        "examples": digest([[example.id, example.answer, example.rejected] for example in examples]),
+        "examples": digest([[example.id, *example.learnt, example.rejected] for example in examples]),
         "processes": processes(),
         "recipe": recipe.model_dump(mode="json"),
     }
@@ -149,6 +153,9 @@ def _tune(base: str | Path, gathered: Gathered, recipe: Recipe, out: Path, progr
         "data": gathered.sources,
         "mix": gathered.mix,
         "left_out": dict(gathered.left_out),
+        "repaired": dict(gathered.repaired),
+        "thoughts": sum(example.thought is not None for example in examples),
+        **({"safekey": dict(parts_found(examples, recipe))} if recipe.safekey.enabled else {}),
         "overlaps": dict(sorted(Counter(f"{o.half} in {o.benchmark}" for o in gathered.overlaps).items())),
         "seed": recipe.seed,
         "examples": dict(sorted(Counter(example.kind for example in examples).items())),
@@ -167,6 +174,22 @@ def _tune(base: str | Path, gathered: Gathered, recipe: Recipe, out: Path, progr
             teach_processor(fresh, core.config.safety_token_id, base)
         _save(model, fresh, trainer, report, gathered, out)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def parts_found(examples: Sequence[Example], recipe: Recipe) -> Counter[str]:
+    """How many examples SafeKey's losses learn from, and how many not for which reason. Raises InputError for none."""
+    found = [spans_of(example, recipe.safekey.understanding_sentences) for example in examples]
+    parts = Counter(LEARNT_FROM if isinstance(one, Spans) else one for one in found)
+    if not parts[LEARNT_FROM]:
+        why = "; ".join(f"{number:,} {kind}" for kind, number in parts.items())
+        raise InputError(f"no example has a thought to learn from ({why})", where="recipe", field="safekey.enabled")
+    return parts
+
+
+def parts_missed(out: str | Path) -> dict[str, int]:
+    """How many examples of a tuned model SafeKey's losses left out, for each reason; none where they were off."""
+    parts = read_json(Path(out, "tuning.json")).get("safekey", {})
+    return {why: number for why, number in parts.items() if why != LEARNT_FROM}
 
 
 def prepared(model: Any, recipe: Recipe, processor: Any = None) -> Any:

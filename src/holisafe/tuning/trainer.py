@@ -9,7 +9,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from ..errors import InputError
 from ..guard import labels_of
 from ..guard.conversation import give_pad_token
 from ..guard.head import HEAD, guard_loss
+from ..thoughts import THINK
 from .balance import inverse_frequency
 from .collator import Collator, end_tokens
 from .examples import Example
@@ -31,11 +32,13 @@ from .objectives import Scored, margins, preference_loss, reference_scores, scor
 from .packing import pack
 from .parts import vision_tower
 from .recipe import Recipe
+from .safekey import DUAL_PATH, QUERY_MASK, SafeKeyLosses
+from .spans import spans_of
 from .vision_cache import VisionCache
 
 WEIGHTS: Final = "model.safetensors"
 TRAINING_LOG: Final = "training_log.jsonl"
-LOSSES = ("loss", "lm_loss", "safety_loss", "margin")
+LOSSES = ("loss", "lm_loss", "safety_loss", "margin", DUAL_PATH, QUERY_MASK)
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called after every optimiser step with the step, the number of steps and the latest losses."""
@@ -60,6 +63,11 @@ def make_trainer(
         raise InputError(problem, where="recipe", field="objective.kind")
     inner = model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
     labels = labels_of(model) if recipe.guard.enabled else None
+    safekey = None
+    if recipe.safekey.enabled:
+        if processes() > 1:
+            raise InputError("safekey works in one process alone", where="recipe", field="safekey.enabled")
+        safekey = SafeKeyLosses(inner, recipe.safekey)
     vision = None
     if compute.cache_vision:
         tower = vision_tower(inner)
@@ -78,6 +86,8 @@ def make_trainer(
         always_image=processes() > 1,
         pack=functools.partial(pack, inner, segments=labels is not None) if compute.packing else None,
         preferences=learns_pairs,
+        marks=recipe.data.marks or THINK,
+        spans=functools.partial(spans_of, sentences=recipe.safekey.understanding_sentences) if safekey else None,
     )
     weights = None
     if labels is not None:
@@ -122,11 +132,17 @@ def make_trainer(
     network: Any = HeadAlone(model) if cached else model
     give = FrozenReadings(model, collator, autocast=compute.bf16) if cached else collator
     try:
-        return SafetyTrainer(network, arguments, examples, held_back, give, recipe, progress, weights)
+        return SafetyTrainer(network, arguments, examples, held_back, give, recipe, progress, weights, safekey)
     except (ValueError, RuntimeError) as error:
         if not compute.report_to:
             raise
         raise InputError(str(error).splitlines()[0], where="recipe", field="compute.report_to") from None
+
+
+def steps_per_epoch(examples: int, recipe: Recipe) -> int:
+    """Optimiser steps that see every example once, on all processes together."""
+    batches = -(-examples // (recipe.optimiser.batch_size * processes()))
+    return max(1, -(-batches // recipe.optimiser.gradient_accumulation))
 
 
 def processes() -> int:
@@ -157,11 +173,12 @@ class SafetyTrainer(Trainer):
         recipe: Recipe,
         progress: Progress | None,
         label_weights: Tensor | None = None,
+        safekey: SafeKeyLosses | None = None,
     ) -> None:
-        self.recipe, self.collator, self.label_weights = recipe, collator, label_weights
+        self.recipe, self.collator, self.label_weights, self.safekey = recipe, collator, label_weights, safekey
         self.examples, self.lines = list(examples), list[dict[str, float]]()
         self._sums: dict[str, Tensor] = {}
-        self._count, self._began = 0, time.perf_counter()
+        self._counts, self._began = dict[str, int](), time.perf_counter()
         self._tower = (
             None if recipe.trainable.vision else vision_tower(getattr(model, "get_base_model", lambda: model)())
         )
@@ -183,7 +200,8 @@ class SafetyTrainer(Trainer):
         if not self.recipe.compute.group_by_length:
             return super()._get_train_sampler(train_dataset)
         lengths = [
-            sum(len(message.text) for message in example.messages) + len(example.answer) + 1000 * len(example.pictures)
+            sum(map(len, (*(message.text for message in example.messages), *example.learnt)))
+            + 1000 * len(example.pictures)
             for example in self.examples
         ]
         size = self.args.train_batch_size * self.args.gradient_accumulation_steps
@@ -211,6 +229,10 @@ class SafetyTrainer(Trainer):
                 ],
                 **settings,
             )
+            if self.safekey is not None:
+                rate = self.recipe.safekey.learning_rate or self.args.learning_rate
+                heads = {"params": list(self.safekey.heads.parameters()), "weight_decay": 0.0, "lr": rate}
+                self.optimizer.add_param_group(heads)
         return self.optimizer
 
     def compute_loss(
@@ -219,22 +241,35 @@ class SafetyTrainer(Trainer):
         """The model's own joint loss, noted down on the way."""
         if self._tower is not None:
             self._tower.eval()
-        if "partner" in inputs:
-            loss, outputs = self._preferences(model, inputs)
-        else:
-            loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        parts = inputs.pop("spans", None), inputs.pop("refused", None)
+        safekey = self.safekey if model.training and self._in_last_epochs() else None
+        with ExitStack() as stack:
+            hidden = stack.enter_context(safekey.listening()) if safekey else []
+            if "partner" in inputs:
+                loss, outputs = self._preferences(model, inputs)
+            else:
+                loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         if self.label_weights is not None and outputs.get("safety_loss") is not None:
             logits, valid = outputs["img_safety_logits"], outputs["img_safety_valid"]
             weighted = guard_loss(logits, valid, inputs["safety_labels"], self.label_weights)
             loss = loss + self.recipe.guard.loss_weight * (weighted - outputs["safety_loss"])
             outputs["loss"], outputs["safety_loss"] = loss, weighted
+        if safekey is not None:
+            for name, weight, value in safekey(model, inputs, parts, hidden[0], outputs["logits"]):
+                loss, outputs[name] = loss + weight * value, value
+            outputs["loss"] = loss
         if model.training:
             for name in LOSSES:
                 value = outputs.get(name)
                 if value is not None:
                     self._sums[name] = self._sums.get(name, 0.0) + value.detach().float()
-            self._count += 1
+                    self._counts[name] = self._counts.get(name, 0) + 1
         return (loss, outputs) if return_outputs else loss
+
+    def _in_last_epochs(self) -> bool:
+        """Whether no more epochs are left than SafeKey's losses are for."""
+        left = self.state.max_steps - self.state.global_step
+        return left <= self.recipe.safekey.last_epochs * steps_per_epoch(len(self.examples), self.recipe)
 
     def remember_reference(self) -> None:
         """Work out how likely the model as it is finds every pair of answers, where `dpo` has no adapter to leave off.
@@ -288,7 +323,7 @@ class SafetyTrainer(Trainer):
 
     def note(self) -> dict[str, float]:
         """Means of the losses since the last note, added to the log. Raises InputError when one is not a number."""
-        means = {name: round(float(value) / self._count, 6) for name, value in self._sums.items()}
+        means = {name: round(float(value) / self._counts[name], 6) for name, value in self._sums.items()}
         rate = self._get_learning_rate()
         self.log({**means, "learning_rate": rate})  # to whom `report_to` names
         line = self.add_line({**means, "learning_rate": rate})
@@ -296,7 +331,7 @@ class SafetyTrainer(Trainer):
             raise InputError(
                 f"the loss is no number any more at step {line['step']}; lower optimiser.learning_rate", where="recipe"
             )
-        self._sums, self._count = {}, 0
+        self._sums, self._counts = {}, {}
         return line
 
     def add_line(self, values: dict[str, float]) -> dict[str, float]:
@@ -315,6 +350,9 @@ class SafetyTrainer(Trainer):
         Trainer writes them under the names of older releases, as `save_pretrained` does, and on resuming looks for
         those of memory: LLaVA, Gemma 3 and Qwen-VL would go on from the base's weights, with no more than a warning.
         """
+        if output_dir is not None and self.safekey is not None:
+            Path(output_dir).mkdir(parents=True, exist_ok=True)
+            self.safekey.save(output_dir)
         if state_dict is not None or output_dir is None or hasattr(self.model, "peft_config"):
             super()._save(output_dir, state_dict)
             return
@@ -324,6 +362,8 @@ class SafetyTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Load what `_save` wrote. Raises RuntimeError when a weight is missing or has no place."""
         weights = Path(resume_from_checkpoint, WEIGHTS)
+        if self.safekey is not None:
+            self.safekey.load(resume_from_checkpoint)
         if self.is_fsdp_enabled or hasattr(self.model, "peft_config") or not weights.is_file():
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
@@ -336,13 +376,13 @@ class SafetyTrainer(Trainer):
         return {
             "lines": self.lines,
             "sums": sums,
-            "count": self._count,
+            "counts": self._counts,
             "seconds": time.perf_counter() - self._began,
         }
 
     def restore_log(self, held: dict[str, Any]) -> None:
         """Go on with the log that `log_state` gave."""
-        self.lines[:], self._count = held["lines"], held["count"]
+        self.lines[:], self._counts = held["lines"], held["counts"]
         self._sums = {name: torch.tensor(value, device=self.args.device) for name, value in held["sums"].items()}
         self._began = time.perf_counter() - held["seconds"]
 
@@ -380,6 +420,10 @@ class Notes(TrainerCallback):
         loss = round(float(metrics["eval_loss"]), 6)
         self.trainer.add_line({"validation_loss": loss})
         self.latest = {**self.latest, "validation_loss": loss}
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        if self.trainer.safekey is not None:  # which the Trainer, knowing the model alone, does not empty
+            self.trainer.safekey.heads.zero_grad()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         if state.global_step % self.trainer.recipe.compute.log_every == 0 or state.global_step == state.max_steps:
