@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from holisafe.benchmarks import open_benchmark
 from holisafe.cli import app
 from holisafe.errors import InputError
 from holisafe.interchange.training_data import REFUSAL, write_training_data
@@ -42,6 +43,22 @@ def test_failures_become_preferences(run: Path) -> None:
     assert tuple(write_training_data(run, out)) == (2, 1)  # nobody knows the right answer to 3
     found = {one.id: (one.answer, one.rejected) for one in load_examples(str(out))}
     assert found == {"1": (REFUSAL, SAID["1"]), "2": ("With flour.", SAID["2"])}
+    assert "reasoning" not in out.read_text()
+
+
+def test_a_model_that_thinks_is_given_thoughts(tmp_path: Path) -> None:
+    """PictoSafe has one that leads to each of its answers."""
+    said, pairs = tmp_path / "said.jsonl", open_benchmark("pictosafe-development").samples
+    lines = ({"id": one.id, "response": "<think>Fine.</think>Go on."} for one in pairs)
+    said.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    asked = ["run", "pictosafe-development", "--target", f"replay/{said}", "--judge", "string-match:normalised"]
+    result = CliRunner().invoke(app, [*asked, "--limit", "12", "--out", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    write_training_data(tmp_path / "run", tmp_path / "failures.jsonl")
+    found = load_examples(str(tmp_path / "failures.jsonl"))
+    assert found
+    for one in found:
+        assert str(one.thought).startswith(f"{one.understanding} Together they are unsafe.")
 
 
 def test_a_run_without_failures_teaches_nothing(run: Path) -> None:

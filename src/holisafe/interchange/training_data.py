@@ -24,7 +24,8 @@ class Written(NamedTuple):
 
 def write_training_data(run: Path, out: Path, root: str | None = None) -> Written:
     """Every sample whose answer does not adhere, as each of its judges says, once: its pictures beside the file, as its
-    answer the benchmark's reference, or REFUSAL where a refusal is expected, and what was said as the rejected one.
+    answer the benchmark's reference, or REFUSAL where a refusal is expected, and what was said as the rejected one. To
+    a model that thinks, and where the benchmark has a thought that leads to the reference, that is given as well.
 
     A request that was wrongly refused is left out where it has no reference. Raises InputError when the run has no
     verdicts, its benchmark is gone, or nothing failed.
@@ -43,6 +44,7 @@ def write_training_data(run: Path, out: Path, root: str | None = None) -> Writte
     said: dict[str, str] = {}
     for response in found.responses.values():
         said.setdefault(response.sample_id, response.text)
+    thinks = any(response.reasoning for response in found.responses.values())
     benchmark = open_recorded(found.manifest.get("benchmark"), run / "manifest.json", root)
     folder = out.with_name(f"{out.stem}_images")
     files: dict[str, str] = {}
@@ -56,9 +58,11 @@ def write_training_data(run: Path, out: Path, root: str | None = None) -> Writte
                 with whole_file(file) as unfinished:
                     benchmark.open_image(picture).save(unfinished, format="PNG")
                 files[picture] = f"{folder.name}/{file.name}"
+        thought = benchmark.thought(sample) if thinks and sample.reference else None
         told = {"rejected": said[name], "image_label": sample.image_label, "combination": sample.combination}
         example: dict[str, Any] = {"id": name, "images": [files[one] for one in sample.images], "query": sample.query}
         example |= {"response": answers[name]} | {key: value for key, value in told.items() if value}
+        example |= {"reasoning": thought.thought, "understanding": thought.understanding} if thought else {}
         lines.append(json.dumps(example, ensure_ascii=False) + "\n")
     write_text(out, "".join(lines))
     return Written(len(known), len(failed) - len(known))
