@@ -93,6 +93,7 @@ class ApiServer:
 
     `respond` may answer a call in any other way: it takes body and content and returns a response, or what writes
     one to the request, or None to go on.
+    `moderate` answers the moderation endpoint: the request's body -> the answer's.
     `plain` neither parses nor counts contents: for measuring clients.
     """
 
@@ -104,11 +105,12 @@ class ApiServer:
         answer: Answer = digest_answer,
         rejects: Sequence[str] = (),
         respond: Callable[[dict[str, Any], str], web.Response | Writer | None] | None = None,
+        moderate: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         plain: bool = False,
         port: int = 0,
     ) -> None:
         self.faults, self.delay, self.answer, self.rejects, self.respond = faults, delay, answer, rejects, respond
-        self.plain, self.port, self.stats = plain, port, Stats()
+        self.moderate, self.plain, self.port, self.stats = moderate, plain, port, Stats()
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -142,12 +144,19 @@ class ApiServer:
         """Listen; `port` is then the one in use."""
         app = web.Application(client_max_size=2**28)
         app.router.add_post("/v1/chat/completions", self._plain if self.plain else self._chat)
+        app.router.add_post("/v1/moderations", self._moderations)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", self.port, backlog=1024)
         await site.start()
         self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
         return runner
+
+    async def _moderations(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.stats.bodies.append(body)
+        self.stats.headers.append(dict(request.headers))
+        return web.json_response(self.moderate(body) if self.moderate else {}, status=200 if self.moderate else 404)
 
     async def _plain(self, request: web.Request) -> web.Response:
         await request.read()

@@ -31,7 +31,7 @@ ONLY_IN = {
     "hf_hub_download": ("guard/folders.py",),
     "cached_file": ("guard/folders.py",),
     "get_class_from_dynamic_module": ("guard/loading.py",),
-    "import_module": ("registry.py", "cli/__init__.py", "__init__.py", "guard/baselines/__init__.py"),
+    "import_module": ("registry.py", "cli/__init__.py", "__init__.py"),
     "ast.literal_eval": ("judges/plain.py",),
 }
 """Call -> the files of the package that may make it."""

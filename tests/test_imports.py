@@ -18,6 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "holisafe"
 GROUND = (
     "beside",
     "threads",
+    "stepping",
     "visible",
     "errors",
     "limits",
@@ -48,11 +49,12 @@ ALLOWED: dict[str, set[str]] = {
     "runs": {*GROUND},
     "interchange": {*GROUND, "runs", "metrics"},
     "guard": {*GROUND},
-    "judges": {*GROUND, "clients", "targets"},
+    "guards": {*GROUND, "clients", "guard", "targets"},
+    "judges": {*GROUND, "clients", "guards", "targets"},
     "mechanism": {*GROUND, "benchmarks", "guard", "metrics", "targets", "tuning"},
     "targets": {*GROUND, "clients"},
     "tuning": {*GROUND, "guard", "benchmarks"},
-    "evaluation": {*GROUND, "runs", "benchmarks", "targets", "judges", "guard", "metrics"},
+    "evaluation": {*GROUND, "runs", "benchmarks", "targets", "judges", "guard", "guards", "metrics"},
     "calibration": {*GROUND, "runs", "benchmarks", "guard", "targets", "metrics"},
     "report": {*GROUND, "runs", "metrics"},
     "api": {
@@ -66,6 +68,7 @@ ALLOWED: dict[str, set[str]] = {
         "interchange",
         "report",
         "guard",
+        "guards",
         "tuning",
         "calibration",
     },
@@ -225,7 +228,8 @@ def test_looking_up_plug_ins_loads_nothing_heavy() -> None:
     code = (
         "import sys\n"
         "from holisafe import registry\n"
-        "assert all([registry.benchmarks.entries(), registry.targets.entries(), registry.judges.entries()])\n"
+        "kinds = registry.benchmarks, registry.targets, registry.judges, registry.guards\n"
+        "assert all([kind.entries() for kind in kinds])\n"
         f"print(sorted(set({heavy}) & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)

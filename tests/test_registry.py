@@ -68,7 +68,7 @@ def test_a_broken_plug_in_of_another_package_is_named(package: str, monkeypatch:
     assert list(things.registry.entries()) == ["stone"]  # repaired, it works without a new process
 
 
-@pytest.mark.parametrize("kind", ["benchmarks", "targets", "judges"])
+@pytest.mark.parametrize("kind", ["benchmarks", "targets", "judges", "guards"])
 def test_looking_up_names_loads_nothing_heavy(kind: str) -> None:
     heavy = "{'torch', 'transformers', 'pandas', 'scipy', 'sklearn', 'plotly', 'pydantic'}"
     code = (

@@ -115,7 +115,8 @@ class Request:
     """What a target sees of a sample: the conversation and how to decode. It never carries a label.
 
     `repeat` counts from 0 the times that the same is asked. `answer_schema` is a JSON schema that the answer should
-    follow, for targets that can hold a model to one; others leave it aside.
+    follow, for targets that can hold a model to one; others leave it aside. `template` is what the model's own chat
+    template is told besides. `first_words` are words whose probability of beginning the answer is asked for.
     """
 
     sample_id: str
@@ -123,6 +124,8 @@ class Request:
     settings: GenerationSettings = GenerationSettings()
     repeat: int = 0
     answer_schema: Mapping[str, Any] | None = None
+    template: Mapping[str, Any] = field(default_factory=dict)
+    first_words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +158,7 @@ class Response(Stored):
     `calibrated` tells whether a calibration that decides by request was applied to this one; None: nothing decided.
     `finish_reason` is the provider's own word for how the answer ended, where it is none that `finish.ending` knows.
     `original` is the answer before a second model wrote it again; None: nobody did.
+    `first_words` are the probabilities that a request asked for; a word that the target cannot tell of is not in it.
     """
 
     sample_id: str
@@ -171,6 +175,7 @@ class Response(Stored):
     calibrated: bool | None = None
     finish_reason: str | None = None
     original: str | None = None
+    first_words: Mapping[str, float] | None = None
 
     @property
     def key(self) -> ResponseKey:

@@ -86,5 +86,6 @@ class Registry(Generic[Loader]):
 benchmarks: Registry[Callable[..., Any]] = Registry("benchmark", "holisafe.benchmarks")
 targets: Registry[Callable[..., Any]] = Registry("target", "holisafe.targets")
 judges: Registry[Callable[..., Any]] = Registry("judge", "holisafe.judges")
+guards: Registry[Callable[..., Any]] = Registry("guard", "holisafe.guards")
 calibrations: Registry[Callable[..., Any]] = Registry("calibration", "holisafe.calibration.methods")
 attacks: Registry[Callable[..., Any]] = Registry("attack", "holisafe.calibration.attacks")

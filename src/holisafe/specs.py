@@ -35,6 +35,7 @@ WRITTEN = {
     "judge": "KIND, KIND:OPTION or llm/RUBRIC/SPEC, such as string-match:normalised",
     "calibration": "METHOD[,NAME=VALUE ...]",
     "attack": "NAME[,OPTION=VALUE ...]",
+    "guard": "NAME/SPEC, such as llama-guard/hf/ID, or a guarded model's folder or hub id",
 }
 """How a spec of each kind of plug-in is written."""
 
@@ -55,7 +56,7 @@ def parse_spec(text: str, what: str = "target") -> Spec:
     """A spec with its options. Raises InputError when it is not written as a spec of its kind is, or says one twice."""
     head, *written = text.split(",")
     kind, slash, name = head.partition("/")
-    if not kind or (what == "target") != bool(slash and name):
+    if not kind or (what in ("target", "guard")) != bool(slash and name):
         raise InputError(f"{what} {text!r} is not written {WRITTEN[what]}")
     return Spec(kind, name, read_pairs(written, what))
 

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,8 +20,7 @@ from PIL import Image
 import holisafe
 from holisafe.benchmarks.base import Benchmark
 from holisafe.errors import InputError
-from holisafe.evaluation.guards import OtherGuard
-from holisafe.guard.baselines import Opinion
+from holisafe.guards.base import Item, Kind, Reading, reading
 from holisafe.journal import read_json
 from holisafe.judges import open_judge
 from holisafe.records import GenerationSettings, Sample
@@ -267,10 +266,15 @@ class LookedUp:
     """A guard of others that calls an image unsafe by its first pixel."""
 
     name: str = "first pixel"
+    version: str = "1"
+    takes: frozenset[Kind] = frozenset(("image",))
+    taxonomy: str | None = None
+    decides: str = "more than 100"
     note: str = ""
 
-    def read(self, images: Sequence[Image.Image]) -> list[Opinion]:
-        return [Opinion(unsafe=image.getpixel((0, 0))[0] > 100) for image in images]  # type: ignore[index]
+    def read(self, items: Iterable[Item]) -> Iterator[Reading]:
+        for item in items:
+            yield reading(self, item, item.pictures[0].open().getpixel((0, 0))[0] > 100)  # type: ignore[index]
 
 
 def test_a_guard_is_measured_on_whatever_holds_the_images(tmp_path: Path) -> None:
@@ -297,10 +301,10 @@ def test_a_guard_is_measured_on_whatever_holds_the_images(tmp_path: Path) -> Non
         held,
     )
     for split, n in ((None, 6), ("a", 5)):
-        measured = [holisafe.evaluate_guard(one, OtherGuard(LookedUp()), split=split, draws=100) for one in given]
+        measured = [holisafe.evaluate_guard(one, LookedUp(), split=split, draws=100) for one in given]
         found = [sets for one in measured for sets in one["sets"].values()]
         assert [one["n"] for one in found] == [n] * 4
         assert found[0]["benign"]["false_alarm_rate"]["rate"] == pytest.approx(1 / 3)
         assert all(one["binary"] == found[0]["binary"] for one in found)
     with pytest.raises(InputError, match="the table, row 2, field 'label'"):
-        holisafe.evaluate_guard(rows.assign(label=["safe", None, *labels[2:]], image=pictures), OtherGuard(LookedUp()))
+        holisafe.evaluate_guard(rows.assign(label=["safe", None, *labels[2:]], image=pictures), LookedUp())

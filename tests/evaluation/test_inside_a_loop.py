@@ -12,9 +12,9 @@ import pytest
 
 from holisafe.evaluation import evaluate, judge_run
 from holisafe.judges import open_judge
-from holisafe.judges.stepping import each, event_loop
 from holisafe.records import Response
 from holisafe.runs.folder import read_records
+from holisafe.stepping import each, event_loop
 from judges.scripted import ScriptedTarget, judge_of
 from stored_run import contents
 from toy_plugin import ToyTarget, load_benchmark

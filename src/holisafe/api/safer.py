@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..benchmarks.base import Benchmark
-    from ..evaluation.guards import Guard
+    from ..guards.base import Guard
     from ..tuning.examples import Example
     from ..tuning.recipe import Recipe
 
@@ -86,8 +86,8 @@ def evaluate_guard(
         data: a benchmark's name (NAME or NAME:ROOT), or one that is open; for images also a folder a label, or a table
             (image, label[, source]), as a file or a DataFrame, whose images are paths or open; for pairs also a run,
             whose stored readings are used.
-        guard: a guarded model's folder or hub id; `shieldgemma2/ID`, `llavaguard/ID`, `llama-guard/ID`; a guard from
-            `holisafe.evaluation.guards.open_guard`; or (model, processor), as loaded; none for a run.
+        guard: a guarded model's folder or hub id; another's, such as `llama-guard/hf/ID`; a guard that is open; or
+            (model, processor), as loaded; none for a run.
         on: "images", each for itself, or "pairs" of image and text, for a guard that reads both.
         split: such as "test".
         progress: called with (stage, done, total); None: bars in a notebook, nothing elsewhere.
@@ -108,12 +108,12 @@ def evaluate_guard(
     from ..benchmarks.base import Benchmark
     from ..evaluation.guard_images import evaluate_guard as on_images
     from ..evaluation.guard_pairs import evaluate_pairs
-    from ..evaluation.guards import OtherGuard, OurGuard
+    from ..guards.base import Guard
 
     if on not in ("images", "pairs"):
         raise InputError(f"on is {on!r}; a guard is measured on images or on pairs")
     expect("data", data, Folder | Benchmark | pd.DataFrame | Run)
-    expect("guard", guard, Folder | OurGuard | OtherGuard | tuple | None)
+    expect("guard", guard, Folder | Guard | tuple | None)
     if guard is None and on == "images":
         raise InputError("no guard: name one; only pairs of a run bring their readings along")
     opened: Any = str(guard) if isinstance(guard, Path) else guard
@@ -127,8 +127,8 @@ def evaluate_guard(
 
 def _loaded(model: Any, processor: Any, options: dict[str, Any]) -> Guard:
     """A guarded model that is in memory, as a guard."""
-    from ..evaluation.guards import OurGuard
     from ..guard import labels_of
+    from ..guards.visual_guard import VisualGuard
 
     limit, size = options.pop("threshold", None), options.pop("batch_size", 8)
-    return OurGuard(type(model).__name__, model, processor, labels_of(model), None, limit, size)
+    return VisualGuard(type(model).__name__, model, processor, labels_of(model), None, limit, size)

@@ -53,7 +53,7 @@ def predict(
     row with its error, and the exit code is 3.
     """
     from ..evaluation.guard_readings import found_images, open_reader, write_readings
-    from ..evaluation.guards import Opening
+    from ..guards.visual_guard import Opening
     from .progress import showing_progress
 
     found, left_out = found_images(images)

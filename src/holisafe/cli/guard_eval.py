@@ -51,7 +51,7 @@ def evaluate(
     Measure a guard on labelled images: false alarms on benign ones first, then by label and by source.
     """
     from ..evaluation.guard_images import evaluate_guard
-    from ..evaluation.guards import Opening
+    from ..guards.visual_guard import Opening
 
     apart: dict[str, str] = {}
     for given in ood or []:
@@ -97,7 +97,7 @@ def pairs(
     Measure a guard on image-text pairs: unsafe is a pair to be refused. SSU against SSS, and false alarms.
     """
     from ..evaluation.guard_pairs import evaluate_pairs
-    from ..evaluation.guards import Opening
+    from ..guards.visual_guard import Opening
 
     with showing_progress() as progress:
         result = evaluate_pairs(

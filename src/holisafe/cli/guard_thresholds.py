@@ -32,7 +32,7 @@ def thresholds(
     at most --false-alarms, and a label set holds the true label with --coverage, on average, for images like these.
     """
     from ..evaluation.guard_thresholds import keep_thresholds
-    from ..evaluation.guards import Opening
+    from ..guards.visual_guard import Opening
 
     with showing_progress() as progress:
         chosen = keep_thresholds(

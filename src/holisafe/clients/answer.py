@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ class Answer(NamedTuple):
     """What came back. `usage` holds input_tokens, output_tokens and reasoning_tokens as far as the server counts.
 
     `word` is the server's for how it ended, where that is no full stop: of an answer that broke off, its reason.
+    `likeliest` are the first tokens that it might have begun with, each with its probability, where the server tells.
     """
 
     text: str
@@ -32,6 +34,7 @@ class Answer(NamedTuple):
     finish: Finish
     usage: dict[str, int]
     word: str | None = None
+    likeliest: Mapping[str, float] = {}
 
 
 def json_object(content: bytes) -> dict[str, Any] | None:
@@ -74,7 +77,23 @@ def read_answer(body: Mapping[str, Any], own: Marks | None = None) -> Answer | N
     if finish == "stop" and parted.unfinished:
         finish = "truncated"
     reasoning = "\n".join(filter(None, (apart.strip(), thought, parted.reasoning)))
-    return Answer(parted.text, reasoning or None, finish, _usage(body), word)
+    return Answer(parted.text, reasoning or None, finish, _usage(body), word, _likeliest(choice))
+
+
+def _likeliest(choice: Mapping[str, Any]) -> dict[str, float]:
+    """Of a choice with log-probabilities, the likeliest first tokens without spaces around them, each with the
+    probability that the answer begins so. Spellings that differ in spaces alone are one."""
+    found: Any = choice.get("logprobs")
+    for name in ("content", 0, "top_logprobs"):
+        there = name in found if isinstance(found, dict) else isinstance(found, list) and found and name == 0
+        found = found[name] if there else None
+    sums: dict[str, float] = {}
+    for entry in found if isinstance(found, list) else []:
+        told: dict[str, Any] = entry if isinstance(entry, dict) else {}
+        token, value = told.get("token"), told.get("logprob")
+        if isinstance(token, str) and isinstance(value, int | float) and value <= 0:
+            sums[token.strip()] = sums.get(token.strip(), 0.0) + math.exp(value)
+    return sums
 
 
 def _usage(body: Mapping[str, Any]) -> dict[str, int]:

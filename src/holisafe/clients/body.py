@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from ..records import Message, Request
@@ -20,22 +21,11 @@ MARK = secrets.token_hex(16)
 OPTIONAL = frozenset({"max_tokens", "response_format", "seed", "stream_options"})
 """What a call can do without where a server does not take it; `max_tokens` is then sent as `max_completion_tokens`."""
 
+Payload = Callable[[Request, ChatOptions, str], dict[str, Any]]
+"""(request, options, what stands for every picture's address) -> the JSON object that is sent."""
 
-async def body(
-    request: Request, options: ChatOptions, without: frozenset[str], pictures: EncodedPictures
-) -> tuple[bytes, frozenset[str]]:
-    """The request's JSON, and which of `OPTIONAL` it holds. Raises whatever opening a picture raises."""
-    asked = payload(request, options, MARK)
-    if "max_tokens" in without:
-        asked["max_completion_tokens"] = asked.pop("max_tokens")
-    for name in without:
-        asked.pop(name, None)
-    start, *rest = json.dumps(asked, separators=(",", ":")).encode().split(MARK.encode())
-    shown = [picture for message in request.messages for picture in message.pictures]
-    parts = [start]
-    for picture, following in zip(shown, rest, strict=True):
-        parts += [await pictures.url(picture, options.encoding), following]
-    return b"".join(parts), OPTIONAL & asked.keys()
+MOST_TOKENS_TOLD = 20
+"""How many of the likeliest first tokens a server tells of; of others nothing is known."""
 
 
 def payload(request: Request, options: ChatOptions, url: str) -> dict[str, Any]:
@@ -52,10 +42,36 @@ def payload(request: Request, options: ChatOptions, url: str) -> dict[str, Any]:
     for name in ("temperature", "reasoning_effort"):
         if generation[name] is not None:
             asked[name] = generation[name]
+    if request.first_words:
+        asked |= {"logprobs": True, "top_logprobs": MOST_TOKENS_TOLD}
+    if request.template:
+        asked["chat_template_kwargs"] = dict(request.template)
     if request.answer_schema is not None:
         schema = {"name": "answer", "strict": True, "schema": dict(request.answer_schema)}
         asked["response_format"] = {"type": "json_schema", "json_schema": schema}
     return asked
+
+
+async def body(
+    request: Request,
+    options: ChatOptions,
+    without: frozenset[str],
+    pictures: EncodedPictures,
+    asking: Payload = payload,
+) -> tuple[bytes, frozenset[str]]:
+    """The request's JSON as `asking` shapes it, its pictures in the order of the messages, and which of `OPTIONAL` it
+    holds. Raises whatever opening a picture raises."""
+    asked = asking(request, options, MARK)
+    if "max_tokens" in without:
+        asked["max_completion_tokens"] = asked.pop("max_tokens")
+    for name in without:
+        asked.pop(name, None)
+    start, *rest = json.dumps(asked, separators=(",", ":")).encode().split(MARK.encode())
+    shown = [picture for message in request.messages for picture in message.pictures]
+    parts = [start]
+    for picture, following in zip(shown, rest, strict=True):
+        parts += [await pictures.url(picture, options.encoding), following]
+    return b"".join(parts), OPTIONAL & asked.keys()
 
 
 def _message(message: Message, detail: str | None, url: str) -> dict[str, Any]:

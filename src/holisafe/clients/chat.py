@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterable, AsyncIterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..records import Request, Response
 from .answer import Answer, json_object, read_answer
-from .body import body
+from .body import body, payload
 from .estimate import CHARACTERS_PER_TOKEN, estimate
 from .faults import NO_CHOICES, BlockedError, HopelessError, NotTakenError, RetryableError, backoff, fault
 from .limit import Limit
@@ -44,11 +44,15 @@ UNREACHED = 3
 
 
 class ChatClient:
-    """A model behind the chat API. `name` goes into its responses.
+    """A model behind the chat API. `name` goes into its responses. Another endpoint is another `path`, `payload` (what
+    is asked) and `read` (what was answered; None for nothing that can be read).
 
     What it learns of a server (parameters that it does not take) it keeps from one `respond` to the next.
     `backoff_seconds` is the wait after a first failed attempt; it doubles from there.
     """
+
+    path = "chat/completions"
+    payload = staticmethod(payload)
 
     def __init__(
         self,
@@ -135,7 +139,7 @@ class ChatClient:
                 return self._response(request, error=problem)
             without = self.without
             try:
-                content, sent = await body(request, self.options, without, self.pictures)
+                content, sent = await body(request, self.options, without, self.pictures, self.payload)
             except Exception as error:  # noqa: BLE001  (whatever opening a sample's picture raises is that sample's)
                 kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
                 return self._response(request, error=f"{kind}{error}")
@@ -178,7 +182,7 @@ class ChatClient:
 
         try:
             async with asyncio.timeout(self.options.timeout):
-                reply = await post(http, self.options, content)
+                reply = await post(http, self.options, self.path, content)
         except TimeoutError:
             raise RetryableError(f"no answer within {self.options.timeout:g} s") from None
         except (aiohttp.ClientConnectorCertificateError, aiohttp.InvalidURL) as error:
@@ -194,11 +198,11 @@ class ChatClient:
             found = fault(reply.status, reply.headers, reply.body, sent)
             base = self.options.base_url
             if reply.status in (404, 405) and isinstance(found, HopelessError) and not VERSIONED.search(base):
-                found = HopelessError(f"{found} (asked at {base}/chat/completions; base_url mostly ends in /v1)", True)
+                found = HopelessError(f"{found} (asked at {base}/{self.path}; base_url mostly ends in /v1)", True)
             raise found
         if completion is None:
             raise RetryableError("the answer is no JSON, or was cut short")
-        answer = read_answer(completion, self.options.thoughts)
+        answer = self.read(completion)
         if answer is None or answer.finish == "error":
             found = fault(200, reply.headers, reply.body, sent)
             if answer is None or not isinstance(found, RetryableError):
@@ -210,6 +214,9 @@ class ChatClient:
             raise RetryableError(f"the answer broke off (finish_reason {answer.word}){why}")
         return answer
 
+    def read(self, completion: Mapping[str, Any]) -> Answer | None:
+        return read_answer(completion, self.options.thoughts)
+
     def _response(
         self,
         request: Request,
@@ -220,7 +227,7 @@ class ChatClient:
         seconds: float | None = None,
     ) -> Response:
         """The record of an answer or, without one, of an error; the key stands in neither, nor does a part of it."""
-        said = answer or Answer("", None, "error", {})
+        said, words = answer or Answer("", None, "error", {}), request.first_words
         if error is not None:
             error = " ".join(self._without_key(error).split())[: 300 - len(tried)] + tried
         return Response(
@@ -235,6 +242,7 @@ class ChatClient:
             usage=said.usage,
             cost=None if answer is None else self._cost(request, said),
             latency_seconds=None if seconds is None else round(seconds, 4),
+            first_words={word: p for word in words if (p := said.likeliest.get(word)) is not None} if words else None,
         )
 
     def _without_key(self, text: str) -> str:

@@ -54,14 +54,14 @@ def session(options: ChatOptions) -> ClientSession:
     )
 
 
-async def post(http: ClientSession, options: ChatOptions, content: bytes) -> Reply:
-    """POST to chat/completions. Raises HopelessError for a redirect elsewhere and for an answer that is too long.
+async def post(http: ClientSession, options: ChatOptions, path: str, content: bytes) -> Reply:
+    """POST to an endpoint of the API. Raises HopelessError for a redirect elsewhere and for an answer that is too long.
 
     Raises RetryableError for an answer that was cut short.
     """
     from yarl import URL
 
-    url = URL(f"{options.base_url}/chat/completions")
+    url = URL(f"{options.base_url}/{path}")
     for _ in range(HOPS):
         async with http.post(url, data=content, allow_redirects=False, proxy=options.proxy) as response:
             there = response.headers.get("Location", "")

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InputError
-from .guards import Guard, open_guard, read_images
+from ..guards.base import Guard
+from .guards import of_equal_pixels, open_guard, read_images
 from .image_sets import Set, called, check_labels, open_set
 from .progress import Progress, silent
 
@@ -45,12 +46,12 @@ def evaluate_guard(
         sets[name] = open_set(place)
     guard = open_guard(guard, **options) if isinstance(guard, str) else guard
     for name, images in sets.items():
-        check_labels(images, guard.labels, name)
-    stored = guard.stored
+        check_labels(images, getattr(guard, "labels", ()), name)
+    stored = getattr(guard, "stored", None)
     quantile = stored.set_quantile if stored else None
     scores: dict[str, Any] = {}
     for number, (name, images) in enumerate(sets.items()):
-        readings = read_images(guard, images, name, progress)
+        readings = read_images(guard, of_equal_pixels(images, f"{name}, pixels", progress), name, progress)
         found = image_scores(readings, set_quantile=quantile, seed=seed, draws=draws)
         scores[name] = {"out_of_distribution": number > 0, **found}
     result: dict[str, Any] = {"model": guard.name, "decides": guard.decides, "note": guard.note, "sets": scores}
@@ -58,7 +59,7 @@ def evaluate_guard(
         chosen = ("temperature", "false_alarm_rate", "coverage")
         result["thresholds"] = {name: getattr(stored, name) for name in chosen}
     if published:
-        from ..guard.baselines.published import FIGURES, PUBLISHED
+        from ..guards.published import FIGURES, PUBLISHED
 
         result["published"] = {name: dict(zip(FIGURES, row, strict=True)) for name, row in PUBLISHED.items()}
     return result

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from PIL.Image import Image
 
 from ..benchmarks import open_benchmark
 from ..benchmarks.base import Benchmark
 from ..errors import InputError
+from ..guards.base import Guard, Item, Reading, read_fitted
 from ..records import GuardReading, Response, Sample
 from ..specs import typed_path
 from ..taxonomy import COMBINATIONS, SAFE
-from .guards import Guard, OurGuard, open_guard
+from .guards import open_guard
 from .progress import Progress, silent
 
 if TYPE_CHECKING:
     from ..metrics.guard_pairs import PairReading
 
-SEES_TEXT = "image_and_text"
-"""The pooling source that a pair head needs."""
-
 BLIND = (
     "This guard pools no text after the image: to it SSU and SUU pairs are their safe images, and chance (50 % AUROC) "
     "on SSU is all that it can reach, but for what safe and unsafe pairs' images happen to differ in."
 )
-SEEING = "This guard pools image and text positions: it can see what is harmful only in the text or the combination."
 UNKNOWN = "A run does not tell where its guard reads; one that sees images alone cannot see SSU and SUU pairs."
 
 
@@ -72,9 +66,7 @@ def evaluate_pairs(
         if choose_on is not None and {sample.id for sample in chosen} & {sample.id for sample in tested}:
             raise InputError("the threshold must not be chosen on the pairs that it is measured on: give --split")
         guard = open_guard(guard, **options) if isinstance(guard, str) else guard
-        if not isinstance(guard, OurGuard):
-            raise InputError("pairs are for a guard of ours", where=guard.name)
-        name, note = guard.name, SEEING if SEES_TEXT in str(_pool(guard)) else BLIND
+        name, note = guard.name, BLIND if guard.takes == {"image"} else guard.note
         readings = _read(guard, benchmark, tested, "pairs", progress)
         if choose_on is not None:
             calibration = _read(guard, benchmark, chosen, choose_on, progress)
@@ -105,22 +97,14 @@ def _pairs(benchmark: Benchmark) -> list[Sample]:
 
 
 def _read(
-    guard: OurGuard, benchmark: Benchmark, samples: Sequence[Sample], stage: str, progress: Progress
+    guard: Guard, benchmark: Benchmark, samples: Sequence[Sample], stage: str, progress: Progress
 ) -> list[PairReading]:
-    from ..guard.predict import each_or_fault
-
-    def opened(sample: Sample) -> tuple[Image, str]:
-        return benchmark.open_image(sample.images[0]), sample.query
-
-    def read(items: Sequence[tuple[Image, str]]) -> list[GuardReading]:
-        return guard.read([image for image, _ in items], [text for _, text in items])
-
-    found: list[PairReading] = []
-    readings = each_or_fault(read, (partial(opened, sample) for sample in samples), guard.batch_size)
-    for sample, reading in zip(samples, readings, strict=True):
-        found.append(_reading(sample, None if isinstance(reading, InputError) else reading))
-        progress(stage, len(found), len(samples))
-    return found
+    said: dict[str, Reading] = {}
+    items = (Item(id=sample.id, pictures=benchmark.pictures(sample), text=sample.query) for sample in samples)
+    for found in read_fitted(guard, items):
+        said[found.item_id] = found
+        progress(stage, len(said), len(samples))
+    return [_pair_reading(sample, said[sample.id].score) for sample in samples]
 
 
 def _of_run(folder: Path) -> list[PairReading]:
@@ -130,7 +114,7 @@ def _of_run(folder: Path) -> list[PairReading]:
     read_manifest(folder)
     samples, responses = read_records(folder, Sample), read_records(folder, Response).values()
     readings = [
-        _reading(sample, response.guard)
+        _of_target(sample, response.guard)
         for response in responses
         if response.repeat == 0 and (sample := samples.get(response.sample_id)) and sample.combination in COMBINATIONS
     ]
@@ -139,15 +123,12 @@ def _of_run(folder: Path) -> list[PairReading]:
     return readings
 
 
-def _reading(sample: Sample, reading: GuardReading | None) -> PairReading:
+def _of_target(sample: Sample, reading: GuardReading | None) -> PairReading:
+    usable = reading is not None and reading.finite and SAFE in reading.probabilities
+    return _pair_reading(sample, reading.unsafe if reading is not None and usable else None)
+
+
+def _pair_reading(sample: Sample, score: float | None) -> PairReading:
     from ..metrics.guard_pairs import PairReading
 
-    usable = reading is not None and reading.finite and SAFE in reading.probabilities
-    score = reading.unsafe if reading is not None and usable else None
     return PairReading(str(sample.combination), sample.cluster or "\n".join(sample.images) or sample.id, score)
-
-
-def _pool(guard: OurGuard) -> Any:
-    from ..guard.attach import unwrap
-
-    return getattr(unwrap(guard.model).config, "safety_pool", "")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from PIL.Image import Image
 
 from ..errors import InputError
-from .guards import Opening, OurGuard, open_model
+from ..guards.visual_guard import Opening, VisualGuard, open_model
 from .image_files import image_files, shown_name
 from .progress import Progress, silent
 
@@ -51,7 +51,7 @@ class Reader:
     """A guard that is open, and what is told of each of its readings: `top` labels of them, all where None. `made_by`
     identifies what a row depends on besides its image."""
 
-    guard: OurGuard
+    guard: VisualGuard
     top: int | None
     made_by: str
 
@@ -64,7 +64,7 @@ class Reader:
         """Readings in order; where not `strict`, the reason in place of one that could not be had."""
         from ..guard.predict import each_or_fault
 
-        for reading in each_or_fault(self.guard.read, openers, self.guard.batch_size):
+        for reading in each_or_fault(self.guard.of_images, openers, self.guard.batch_size):
             if strict and isinstance(reading, InputError):
                 raise reading
             broke_down = not isinstance(reading, InputError) and not reading.finite
@@ -128,7 +128,7 @@ def open_reader(
     given = [list(how.of_the_folder)] if any(how.of_the_folder) else []
     kept = dataclasses.asdict(stored) if stored else None
     made_by = digest([name, head_digest(source), kept, threshold, top, *given])
-    return Reader(OurGuard(model, guarded, processor, labels, stored, threshold, batch_size), top, made_by)
+    return Reader(VisualGuard(model, guarded, processor, labels, stored, threshold, batch_size), top, made_by)
 
 
 class Written(NamedTuple):

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError
+from ..guards.visual_guard import Opening, open_visual_guard
 from ..specs import typed_path
-from .guards import Opening, OurGuard, open_guard
 from .image_sets import check_labels, open_set
 from .progress import Progress, silent
 
@@ -53,9 +53,7 @@ def keep_thresholds(
     from ..metrics.guard_thresholds import choose_thresholds
 
     images = open_set(data, split)
-    guard = open_guard(model, batch_size=batch_size, how=how, bare=True)
-    if not isinstance(guard, OurGuard):
-        raise InputError("others' guard models have no thresholds of ours", where=model)
+    guard = open_visual_guard(model, None, batch_size, how, bare=True)
     check_labels(images, guard.labels, data)
     logits: list[list[float]] = []
     opened = (image.open() for image in images)

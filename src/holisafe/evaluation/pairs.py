@@ -22,7 +22,6 @@ from ..benchmarks.base import Benchmark, stratified
 from ..errors import InputError
 from ..judges.base import CALL_FAILED, Judge, Judged, applies, call_failed
 from ..judges.earlier import recorded, with_earlier
-from ..judges.stepping import event_loop
 from ..records import (
     SCHEMA_VERSION,
     GenerationSettings,
@@ -39,6 +38,7 @@ from ..runs.manifest import check_entries
 from ..runs.reasons import alike, failures
 from ..runs.run import read_run
 from ..runs.scores import Scores, write_scores
+from ..stepping import event_loop
 from ..targets.base import Target, keeping
 from .pledges import check_prices, innermost, warn_of_repeats
 from .progress import Progress, silent

@@ -30,8 +30,9 @@ SEQUENCES = {
 """Tensors with one value a token -> what they are padded with (None: the tokenizer's pad token)."""
 
 
-def prompt_text(processor: Any, messages: Sequence[Message]) -> str:
-    """The prompt as text, image placeholders included, up to where the model's answer starts.
+def prompt_text(processor: Any, messages: Sequence[Message], **told: Any) -> str:
+    """The prompt as text, image placeholders included, up to where the model's answer starts. `told` is what the chat
+    template is told besides.
 
     Placeholders and other control tokens inside a message's text are broken up, so that data cannot write turns or
     images. A template without room for a system prompt gets it at the head of the first user turn; a processor
@@ -48,7 +49,7 @@ def prompt_text(processor: Any, messages: Sequence[Message]) -> str:
     said = ""
     for turns in (_listed(messages, after), _written(messages, after), _listed(_folded(messages), after)):
         try:
-            text = render(processor, turns, add_generation_prompt=True)
+            text = render(processor, turns, add_generation_prompt=True, **told)
         except TemplateError as error:
             said = f" ({error})"
             continue

@@ -20,24 +20,19 @@ from ..errors import InputError
 from ..records import GenerationSettings, Request, Response, ResponseKey, Sample, Verdict, digest
 from ..registry import judges
 from ..specs import parse_spec
+from ..stepping import each
 from ..targets import open_target
 from ..targets.base import Target
+from ..targets.identity import telling, without_place, written
 from ..thoughts import OF_REASONING
 from .base import CALL_FAILED, Judged, unjudgeable, verdict
 from .fence import VERSION
 from .prompt import answer_schema, message, wording
 from .reply import UnreadableError, read_reply
 from .rubric import Rubric, Words, load_rubric, split_spec
-from .stepping import each
 
 SETTINGS = GenerationSettings(max_new_tokens=512)
 """How a judge decodes, where its SPEC says nothing else: greedily, with room for a reason and a word."""
-
-OPERATIONAL = {
-    "attempts", "base_url", "batch_size", "device", "input_price", "key", "max_bytes", "max_in_flight",
-    "output_price", "stream", "timeout", "tuned_from",
-}  # fmt: skip
-"""Options that say where a model is and how it is reached, but not what it says: no part of a judge's name."""
 
 TRIES = 2
 
@@ -197,9 +192,8 @@ def load(option: str | None) -> LLMJudge:
     rubric_name, target_spec = split_spec(option)
     rubric = load_rubric(rubric_name)
     kind, model, options = parse_spec(target_spec)
-    target = open_target(_written(kind, model, options), SETTINGS)
-    telling = {name: value for name, value in sorted(options.items()) if name not in OPERATIONAL}
-    name, version = f"llm/{rubric.name}/{_written(kind, model, telling)}", _version(rubric, "response", target)
+    target = open_target(written(kind, model, options), SETTINGS)
+    name, version = f"llm/{rubric.name}/{written(kind, model, telling(options))}", _version(rubric, "response", target)
     judge = LLMJudge(name, version, f"llm/{option}", rubric, target)
     return judge.of_reasoning() if rubric.front.of == "reasoning" else judge
 
@@ -207,16 +201,6 @@ def load(option: str | None) -> LLMJudge:
 def _version(rubric: Rubric, subject: str, target: Target) -> str:
     """Changes whenever the same thing would be asked in another way."""
     told = subject if subject == "response" else [subject, "whole"]  # one that was cut off is not judged
-    rules = [rubric.text, wording(), VERSION, TRIES, told, _without_place(target.describe())]
+    rules = [rubric.text, wording(), VERSION, TRIES, told, without_place(target.describe())]
     return f"{rubric.front.version}-{digest(rules)[:8]}"
 
-
-def _written(kind: str, model: str, options: dict[str, str]) -> str:
-    return ",".join([f"{kind}/{model}", *(f"{name}={value}" for name, value in options.items())])
-
-
-def _without_place(description: Any) -> Any:
-    """A target's description without what only says where it is."""
-    if isinstance(description, dict):
-        return {name: _without_place(value) for name, value in description.items() if name not in OPERATIONAL}
-    return description

@@ -48,7 +48,8 @@ class Prepared:
     def kind(self) -> tuple[Any, ...]:
         """Requests decoded together share settings and their number of images, and are alike in length."""
         settings = self.request.settings
-        return (settings.max_new_tokens, settings.temperature, settings.seed, len(self.images))
+        words = self.request.first_words
+        return (settings.max_new_tokens, settings.temperature, settings.seed, len(self.images), words)
 
     @property
     def length(self) -> int:
@@ -144,7 +145,7 @@ class HuggingFaceTarget(Inside):
     def _prepare(self, request: Request) -> Prepared:
         from ..guard.conversation import encode, prompt_text
 
-        prompt = prompt_text(self.processor, request.messages)
+        prompt = prompt_text(self.processor, request.messages, **request.template)
         images = [picture.open() for message in request.messages for picture in message.pictures]
         ready = Prepared(request, prompt, images, encode(self.processor, [prompt], [images], side="left"))
         if self.context is not None and ready.length >= self.context:
@@ -171,13 +172,16 @@ class HuggingFaceTarget(Inside):
 
         started = time.perf_counter()
         tensors = self._batched(batch)
-        settings = batch[0].request.settings
+        settings, words = batch[0].request.settings, batch[0].request.first_words
         with torch.inference_mode():
-            sequences = self.model.generate(
+            made = self.model.generate(
                 **tensors,
                 max_new_tokens=settings.max_new_tokens,
                 logits_processor=_sampling(batch) if settings.temperature > 0 else None,
+                **({"return_dict_in_generate": True, "output_logits": True} if words else {}),
             )
+        sequences = made.sequences if words else made
+        begun = first_words(self.processor.tokenizer, words, made.logits[0]) if words else [None] * len(batch)
         prompt = tensors["input_ids"]
         if torch.equal(sequences[:, : prompt.shape[1]], prompt):
             sequences = sequences[:, prompt.shape[1] :]
@@ -186,8 +190,8 @@ class HuggingFaceTarget(Inside):
         readings = self._readings(len(batch)) if batch[0].images else [None] * len(batch)
         spent = (time.perf_counter() - started) / len(batch)
         return [
-            self._response(item, row, reading, spent)
-            for item, row, reading in zip(batch, sequences.tolist(), readings, strict=True)
+            self._response(item, row, reading, words_begun, spent)
+            for item, row, reading, words_begun in zip(batch, sequences.tolist(), readings, begun, strict=True)
         ]
 
     def _batched(self, batch: Sequence[Prepared]) -> dict[str, Tensor]:
@@ -215,7 +219,14 @@ class HuggingFaceTarget(Inside):
         rows, valid = safety["img_safety_logits"].float().tolist(), safety["img_safety_valid"].tolist()
         return [reading_of(self.labels, row) if there else None for row, there in zip(rows, valid, strict=True)]
 
-    def _response(self, item: Prepared, row: list[int], guard: GuardReading | None, seconds: float) -> Response:
+    def _response(
+        self,
+        item: Prepared,
+        row: list[int],
+        guard: GuardReading | None,
+        begun: dict[str, float] | None,
+        seconds: float,
+    ) -> Response:
         """One conversation's answer, up to its first end token; without one it was cut at the limit."""
         end = next((place for place, token in enumerate(row) if token in self.ends), None)
         said = row if end is None else row[:end]
@@ -234,6 +245,7 @@ class HuggingFaceTarget(Inside):
                 "output_tokens": len(row) if end is None else end + 1,
             },
             latency_seconds=round(seconds, 4),
+            first_words=begun,
         )
 
     def _failed(self, request: Request, error: Exception) -> Response:
@@ -292,6 +304,27 @@ def tuned_from(name: str) -> dict[str, str]:
     path = Path(locate(name), "tuning.json")
     record = read_json(path) if path.is_file() else None
     return {"tuned_from": str(record["base"])} if isinstance(record, dict) and "base" in record else {}
+
+
+def first_words(tokenizer: Any, words: Sequence[str], logits: Tensor) -> list[dict[str, float]]:
+    """For every row of logits [B, V] of an answer's first token: word -> the probability that it begins the answer.
+
+    A word's tokens are those of its spellings, with and without a space before it, that are one token; of a word that
+    is longer the first token stands for it. Raises InputError where two words begin with the same token.
+    """
+    import torch
+
+    begins: dict[int, str] = {}
+    tokens: dict[str, list[int]] = {}
+    for word in dict.fromkeys(words):
+        spelt = [tokenizer.encode(spelling, add_special_tokens=False) for spelling in (word, f" {word}")]
+        tokens[word] = sorted({ids[0] for ids in spelt if len(ids) == 1} or {spelt[0][0]})
+        for token in tokens[word]:
+            if begins.setdefault(token, word) != word:
+                raise InputError(f"the tokenizer begins {begins[token]!r} and {word!r} with the same token")
+    found = logits.double().softmax(dim=-1)
+    columns = {word: found[:, torch.tensor(ids)].sum(dim=-1).tolist() for word, ids in tokens.items()}
+    return [{word: column[row] for word, column in columns.items()} for row in range(len(found))]
 
 
 def out_of_memory(error: Exception) -> bool:

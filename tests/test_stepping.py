@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from holisafe.judges.stepping import each
+from holisafe.stepping import each
 
 
 async def numbers(upto: int, log: list[str], delay: float = 0.0) -> AsyncIterator[int]:
