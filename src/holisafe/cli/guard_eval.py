@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from ..errors import InputError
 from .guard_model import Device, Pool, Processor, VisionTower
 from .guard_tables import print_guard
 from .progress import showing_progress
+
+if TYPE_CHECKING:
+    from ..guards.visual_guard import Opening
 
 Split = Annotated[str | None, typer.Option(metavar="S", help="Such as test; for a benchmark or a table.")]
 Threshold = Annotated[
@@ -22,14 +26,22 @@ Draws = Annotated[int, typer.Option(metavar="N", min=100, help="How many bootstr
 BatchSize = Annotated[int, typer.Option(min=1, help="Images read at once.")]
 
 
+Models = Annotated[
+    list[str],
+    typer.Option(metavar="GUARD", help="A guarded model, or another's: llama-guard/hf/ID ... Several are compared."),
+]
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Keep readings, numbers and a page here; goes on.")]
+PolicyFile = Annotated[Path | None, typer.Option("--policy", metavar="FILE", help="A policy of your own, in YAML.")]
+
+
 def evaluate(
     data: Annotated[
         str, typer.Option(metavar="SET", help="BENCH[:ROOT], a table (image, label[, source]), or a folder a label.")
     ],
-    model: Annotated[
-        str, typer.Option(metavar="MODEL", help="A guarded model, or shieldgemma2/ID, llavaguard/ID, llama-guard/ID.")
-    ],
+    model: Models,
     split: Split = None,
+    out: Out = None,
+    policy: PolicyFile = None,
     ood: Annotated[
         list[str] | None, typer.Option("--ood", metavar="NAME=SET", help="Out-of-distribution images, reported apart.")
     ] = None,
@@ -51,8 +63,15 @@ def evaluate(
     Measure a guard on labelled images: false alarms on benign ones first, then by label and by source.
     """
     from ..evaluation.guard_images import evaluate_guard
+    from ..guards import open_policy
     from ..guards.visual_guard import Opening
 
+    how = Opening(device, processor, vision_tower, pool)
+    if len(model) > 1 or out is not None:
+        if ood or threshold is not None:
+            raise InputError("--ood and --threshold are for one guard without --out")
+        _compare("images", data, model, split, out, as_json, published, seed, draws, policy, batch_size, how)
+        return
     apart: dict[str, str] = {}
     for given in ood or []:
         name, equals, place = given.partition("=")
@@ -63,9 +82,8 @@ def evaluate(
         apart[name] = place
     with showing_progress() as progress:
         result = evaluate_guard(
-            data, model, split=split, out_of_distribution=apart, published=published, seed=seed, draws=draws,
-            progress=progress, threshold=threshold, batch_size=batch_size,
-            how=Opening(device, processor, vision_tower, pool),
+            data, model[0], split=split, out_of_distribution=apart, published=published, seed=seed, draws=draws,
+            progress=progress, threshold=threshold, batch_size=batch_size, how=how, policy=open_policy(policy),
         )  # fmt: skip
     if as_json:
         print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
@@ -77,8 +95,12 @@ def pairs(
     data: Annotated[
         str, typer.Option(metavar="BENCH|RUN", help="BENCH[:ROOT], or a run folder, whose stored readings are used.")
     ],
-    model: Annotated[str | None, typer.Option(metavar="MODEL", help="A guarded model; a run needs none.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(metavar="GUARD", help="As for guard eval; a run needs none.")
+    ] = None,
     split: Split = None,
+    out: Out = None,
+    policy: PolicyFile = None,
     choose_on: Annotated[
         str | None, typer.Option(metavar="S", help="Choose the threshold on the SSS pairs of this split.")
     ] = None,
@@ -97,14 +119,60 @@ def pairs(
     Measure a guard on image-text pairs: unsafe is a pair to be refused. SSU against SSS, and false alarms.
     """
     from ..evaluation.guard_pairs import evaluate_pairs
+    from ..guards import open_policy
     from ..guards.visual_guard import Opening
 
+    how = Opening(device, processor, None, pool)
+    if len(model or ()) > 1 or out is not None:
+        if choose_on is not None or threshold is not None:
+            raise InputError("--choose-on and --threshold are for one guard without --out")
+        _compare("pairs", data, model or [], split, out, as_json, False, seed, draws, policy, batch_size, how)
+        return
     with showing_progress() as progress:
         result = evaluate_pairs(
-            data, model, split=split, choose_on=choose_on, false_alarms=false_alarms, threshold=threshold, seed=seed,
-            draws=draws, progress=progress, batch_size=batch_size, how=Opening(device, processor, None, pool),
+            data, model[0] if model else None, split=split, choose_on=choose_on, false_alarms=false_alarms,
+            threshold=threshold, seed=seed, draws=draws, progress=progress, batch_size=batch_size, how=how,
+            **({"policy": open_policy(policy)} if model else {}),
         )  # fmt: skip
     if as_json:
         print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         print_guard(result)
+
+
+def _compare(
+    on: str,
+    data: str,
+    guards: list[str],
+    split: str | None,
+    out: Path | None,
+    as_json: bool,
+    published: bool,
+    seed: int,
+    draws: int,
+    policy: Path | None,
+    batch_size: int,
+    how: Opening,
+) -> None:
+    """Several guards on the same items: the tables, and with --out the page."""
+    from ..evaluation.guard_boards import compare_guards
+    from ..guards import open_policy
+    from ..report.guard_board import board_grids, board_notes, write_board_page
+    from .screen import screen
+
+    with showing_progress() as progress:
+        board = compare_guards(
+            data, guards, on=on, split=split, out=out, policy=open_policy(policy), published=published, draws=draws,
+            seed=seed, progress=progress, batch_size=batch_size, how=how,
+        )  # fmt: skip
+    page = write_board_page(board, out / "index.html") if out is not None else None
+    if as_json:
+        print(json.dumps(board, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    console = screen()
+    for grid in board_grids(board):
+        console.print(grid)
+    for note in board_notes(board):
+        console.print(f"note: {note}", soft_wrap=True)
+    if page is not None:
+        console.print(f"{page} shows it.", soft_wrap=True)

@@ -14,7 +14,6 @@ import math
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from ..errors import InputError
 from ..records import GenerationSettings, Request, Response, ResponseKey, Sample, Verdict, digest
@@ -203,4 +202,3 @@ def _version(rubric: Rubric, subject: str, target: Target) -> str:
     told = subject if subject == "response" else [subject, "whole"]  # one that was cut off is not judged
     rules = [rubric.text, wording(), VERSION, TRIES, told, without_place(target.describe())]
     return f"{rubric.front.version}-{digest(rules)[:8]}"
-
