@@ -117,6 +117,8 @@ def test_one_file_and_one_test_are_shown_for_each_kind() -> None:
         "tests/calibration",
         "src/holisafe/calibration/attacks",
         "tests/calibration",
+        "src/holisafe/guards",
+        "tests/guards",
     ]
 
 
@@ -138,7 +140,7 @@ def test_shown_tests_pass(extended: Path) -> None:
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", extended, *(extended / file for file in shown)
     )
     assert done.returncode == 0, done.stdout
-    assert "5 passed" in done.stdout
+    assert "6 passed" in done.stdout
 
 
 @pytest.mark.parametrize(

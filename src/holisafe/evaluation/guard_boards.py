@@ -131,10 +131,12 @@ def _line(guard: Guard, of: Question, reading: Reading) -> str:
 def _kept(journal: Journal | None) -> dict[tuple[str, str, str, str], Reading]:
     """What stands in a file of readings; a call that failed is made again."""
     found: dict[tuple[str, str, str, str], Reading] = {}
-    for number, text in journal.lines() if journal is not None else ():
+    if journal is None:
+        return found
+    for number, text in journal.lines():
         line = typed_json(_Line, text)
         if line is None:
-            raise InputError("no reading of a guard", where=journal and journal.path, row=number)
+            raise InputError("no reading of a guard", where=journal.path, row=number)
         key = (line["guard"], line["version"], line["item"], line["content"])
         if call_failed(line["reading"]):
             found.pop(key, None)

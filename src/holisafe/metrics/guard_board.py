@@ -260,7 +260,8 @@ def _mean_change(changed: Floats, members: Mask, clusters: Ints, draws: int, see
     above = np.bincount(clusters, weights=changed * members, minlength=size)
     below = np.bincount(clusters, weights=members.astype(float), minlength=size)
     value = float(above.sum() / below.sum())
-    drawn = [ratio(counts @ above, counts @ below) for counts in resamples(size, draws, seed)]
+    counted = (counts.astype(float) for counts in resamples(size, draws, seed))
+    drawn = [ratio(counts @ above, counts @ below) for counts in counted]
     low, high = percentiles(np.concatenate(drawn), value) or (None, None)
     return {"value": value, "low": low, "high": high}
 
