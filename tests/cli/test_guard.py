@@ -28,6 +28,7 @@ from holisafe.guard import load_model, load_processor, save_guarded
 from holisafe.guard.predict import predict
 from holisafe.guard.thresholds import FILE
 from holisafe.images import open_image
+from holisafe.metrics.conformal import upper_quantile
 from holisafe.metrics.intervals import clopper_pearson
 from tiny_models import llava
 
@@ -365,6 +366,23 @@ def test_thresholds_are_chosen_kept_and_used(model: Path, tmp_path: Path, capfd:
     assert json.loads(out)["sets"][str(data)]["benign"]["false_alarm_rate"]["rate"] == 1
 
     for wrong in (("--false-alarms", "0"), ("--coverage", "1"), ("--model", "pictovlm"), ("--split", "none")):
+        code, out, err = run(capfd, *given, *wrong)
+        assert (code, out, len(err.splitlines())) == (2, "", 1), wrong
+    assert json.loads((model / FILE).read_text()) == kept
+
+
+def test_thresholds_for_images_that_nobody_labelled(model: Path, tmp_path: Path, capfd: Captured) -> None:
+    data, other = labelled(tmp_path / "set", 40), labelled(tmp_path / "other", 30).parent / "i"
+    given = ("thresholds", "--model", model, "--data", data, "--false-alarms", "0.2", "--unlabelled", other)
+    code, said, err = run(capfd, *given, "--unsafe-share", "0")
+    assert (code, err) == (0, "")
+    kept = json.loads((model / FILE).read_text())
+    assert "false alarms, from 30 unlabelled images, 0.0% of them taken for unsafe" in " ".join(said.split())
+    assert (kept["fitted_on"]["unlabelled"], kept["fitted_on"]["unsafe_share"]) == (str(other), 0.0)
+    files = sorted(other.iterdir())
+    read = predict(load_model(model), load_processor(model), map(open_image, files), temperature=kept["temperature"])
+    assert kept["unsafe"] == pytest.approx(upper_quantile([one.unsafe for one in read], 0.2), abs=1e-5)
+    for wrong in ((), ("--unsafe-share", "1"), ("--unsafe-share", "0", "--unlabelled", tmp_path / "none.csv")):
         code, out, err = run(capfd, *given, *wrong)
         assert (code, out, len(err.splitlines())) == (2, "", 1), wrong
     assert json.loads((model / FILE).read_text()) == kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -217,48 +218,54 @@ def test_a_figure_holds_every_value_and_zero() -> None:
 
 
 def test_the_place_that_decides_is_read_alone(pair: tuple[Path, Path]) -> None:
-    """Against one conversation at a time: the answer token by token, NumPy's KL, and the state and gradient there."""
+    """Against one conversation at a time, token by token: where the tuned model would turn, and state and gradient."""
     base, tuned = (open_target(f"hf/{one},batch_size=3", SETTINGS) for one in pair)
+    with torch.no_grad():
+        blocks(tuned.inner, "text")[1].firsts[1].weight.mul_(8)  # so that it says other things
     benchmark = open_benchmark("pictosafe", split="validation")
     found = study(base, tuned, benchmark, at="decision", limit=16, positions=8)
-    sensitivity = found.sensitivity.set_index(["sample_id", "model"])
-    assert found.summary["at"] == "decision"
-    assert len({*found.sensitivity["position"]}) > 1
-    for sample in [one for one in benchmark.samples if one.id in {*found.sensitivity["sample_id"]}][:4]:
-        request = benchmark.request(sample, SETTINGS)
-        row = encode(base.processor, [prompt_text(base.processor, request.messages)],
-                     [[one.open() for one in benchmark.pictures(sample)]], side="left")  # fmt: skip
+    asked = [one for one in benchmark.samples if one.id in {*found.sensitivity["sample_id"]}]
+    told, turned = {}, Counter[int]()
+    for sample in asked:
+        text = [prompt_text(base.processor, benchmark.request(sample, SETTINGS).messages)]
+        row = encode(base.processor, text, [[one.open() for one in benchmark.pictures(sample)]], side="left")
         said = base.inner.generate(**row, max_new_tokens=8)[0, row["input_ids"].shape[1] :].tolist()
-        divergences = []
-        for given in range(len(said)):
-            ids = torch.cat([row["input_ids"], torch.tensor([said[:given]], dtype=torch.long)], dim=1)
-            with torch.no_grad():
-                new, old = (
-                    one.inner(input_ids=ids, pixel_values=row["pixel_values"]).logits[0, -1].double().numpy()
-                    for one in (tuned, base)
-                )
-            new, old = (one - one.max() - np.log(np.exp(one - one.max()).sum()) for one in (new, old))
-            divergences.append(float((np.exp(new) * (new - old)).sum()))
-        place = int(np.argmax(divergences))
-        assert sensitivity.loc[(sample.id, "base"), "position"] == place
-        ids = torch.cat([row["input_ids"], torch.tensor([said[:place]], dtype=torch.long)], dim=1)
-        for name, target in (("base", base), ("tuned", tuned)):
+        begun = [torch.cat([row["input_ids"], torch.tensor([said[:n]]).long()], dim=1) for n in range(len(said))]
+        with torch.no_grad():
+            logits = [tuned.inner(input_ids=one, pixel_values=row["pixel_values"]).logits[0, -1] for one in begun]
+        others = [int(one.argmax()) for one in logits]
+        parted = next((new for new, old in zip(others, said, strict=True) if new != old), None)
+        turned.update([parted] if sample.expected == "refuse" and parted is not None else [])
+        told[sample.id] = (row["pixel_values"], begun, logits)
+    word = turned.most_common(1)[0][0]
+    assert found.summary["word"] == base.processor.tokenizer.decode([word])
+    sensitivity = found.sensitivity.set_index(["sample_id", "model"])
+    gains = found.projection[found.projection["matrix"].str.endswith("layers.1.mlp.up_proj")].set_index("sample_id")
+    was, now = (blocks(one.inner, "text")[1].firsts[1].weight.detach() for one in (base, tuned))
+    for name, (pixels, begun, logits) in told.items():
+        place = int(np.argmax([float(one.double().log_softmax(-1)[word]) for one in logits]))
+        assert sensitivity.loc[(name, "base"), "position"] == place
+        for model, target in (("base", base), ("tuned", tuned)):
             kept: list[torch.Tensor] = []
             embedded: list[torch.Tensor] = []
             hooks = [
                 watched(blocks(target.inner, "text")[1].firsts[0], kept),
                 followed(target.inner.model.language_model, embedded),
             ]
-            logits = target.inner(input_ids=ids, pixel_values=row["pixel_values"]).logits
-            (gradient,) = torch.autograd.grad(logits[0, -1].max(), embedded)
+            said = target.inner(input_ids=begun[place], pixel_values=pixels).logits
+            (gradient,) = torch.autograd.grad(said[0, -1].max(), embedded)
             for hook in hooks:
                 hook.remove()
-            assert sensitivity.loc[(sample.id, name), "sensitivity"] == pytest.approx(float(gradient.norm()), rel=1e-3)
-            if name == "base":
-                matrix = found.projection[found.projection["matrix"].str.endswith("layers.1.mlp.up_proj")]
-                delta = blocks(tuned.inner, "text")[1].firsts[1].weight - blocks(base.inner, "text")[1].firsts[1].weight
-                acts = (delta @ kept[0]).norm().detach() / kept[0].norm()
-                assert matrix.set_index("sample_id").loc[sample.id, "gain"] == pytest.approx(acts.item(), rel=1e-3)
+            assert sensitivity.loc[(name, model), "sensitivity"] == pytest.approx(float(gradient.norm()), rel=1e-3)
+            if model == "base":
+                acts = float(((now - was) @ kept[0]).norm() / kept[0].norm())
+                assert gains.loc[name, "gain"] == pytest.approx(acts, rel=1e-3)
+
+
+def test_where_nothing_turns_nothing_is_decided() -> None:
+    both = [open_target("hf/pictovlm,batch_size=16", SETTINGS) for _ in range(2)]
+    with pytest.raises(InputError, match="answers no unsafe pair otherwise"):
+        study(*both, open_benchmark("pictosafe", split="validation"), at="decision", limit=16, positions=4)
 
 
 def test_a_tower_sees_no_place_of_an_answer() -> None:

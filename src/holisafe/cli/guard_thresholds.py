@@ -17,6 +17,11 @@ def thresholds(
     split: Annotated[str | None, typer.Option(help="Such as validation; for a benchmark or a table.")] = None,
     false_alarms: Annotated[float, typer.Option(help="The wanted share of safe images above a threshold.")] = 0.05,
     coverage: Annotated[float, typer.Option(help="The wanted share of label sets that hold the true label.")] = 0.9,
+    unlabelled: Annotated[
+        str | None,
+        typer.Option(metavar="SET", help="A folder, or as --data, labels unread: thresholds for images like these."),
+    ] = None,
+    unsafe_share: Annotated[float | None, typer.Option(help="What share of the unlabelled is unsafe, about.")] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Divides the images into two halves.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images read at once.")] = 8,
     processor: Processor = None,
@@ -36,7 +41,8 @@ def thresholds(
 
     with showing_progress() as progress:
         chosen = keep_thresholds(
-            model, data, split=split, false_alarms=false_alarms, coverage=coverage, seed=seed, batch_size=batch_size,
+            model, data, split=split, false_alarms=false_alarms, coverage=coverage, unlabelled=unlabelled,
+            unsafe_share=unsafe_share, seed=seed, batch_size=batch_size,
             how=Opening(device, processor, vision_tower, pool), progress=progress,
         )  # fmt: skip
     _say(*chosen)
@@ -50,11 +56,11 @@ def _say(file: Path, kept: Any, chosen: dict[str, Any]) -> None:
     lines.append(f"temperature {kept.temperature:.3f}, from {n['temperature']:,} images{why}")
     if nll["before"] is not None:
         lines.append(f"negative log-likelihood on the other half {nll['before']:.3f} -> {nll['after']:.3f}")
-    lines.append(
-        f"alarm when 1 - P(safe) is {limit}: at most {kept.false_alarm_rate:.1%} false alarms, "
-        f"from {n['safe']:,} safe images"
-    )
-    if kept.unsafe is None:
+    source = f"{n['safe']:,} safe images"
+    if "unlabelled" in n:
+        source = f"{n['unlabelled']:,} unlabelled images, {kept.fitted_on['unsafe_share']:.1%} of them taken for unsafe"
+    lines.append(f"alarm when 1 - P(safe) is {limit}: at most {kept.false_alarm_rate:.1%} false alarms, from {source}")
+    if kept.unsafe is None and "unlabelled" not in n:
         lines.append(f"that rate needs at least {n['safe_needed']:,} safe images")
     sets = "every label, as the images are too few" if kept.set_quantile is None else f"from {n['sets']:,} images"
     lines.append(f"label sets hold the true label with {kept.coverage:.0%}: {sets}")

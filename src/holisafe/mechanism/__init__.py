@@ -2,6 +2,7 @@
 
     base, tuned ─ blocks     the feed-forward blocks, found by structure
                   readings   what both hold of every pair: activations, inputs, gradients, next tokens
+                  deciding   where in an answer it is decided, for models that describe first
                   separation which pairs lie with the safe, which with the unsafe, layer by layer
                   update     what the tuned weights add: into which directions, and acting on which inputs
                   study      all of it over a benchmark, as tables

@@ -12,7 +12,7 @@ harm is in neither half alone, is kept out of the means: where it lies is the qu
 
 What is looked at `first` is the beginning of each model's own answer. A model that describes a picture before it
 decides has said nothing yet; `decision` looks at one state of a pair, the same words having been said to both models:
-the place in the base's own answer where tuning changed the next token the most (the largest KL(tuned | base)).
+the place in the base's own answer where the tuned model would turn (`deciding`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ..journal import whole_folder, write_json
 from ..metrics.rates import Outcomes
 from ..records import Sample, digest
 from .blocks import Block, Part, blocks
+from .deciding import decided
 from .readings import Reading, read, read_said
 from .separation import means, placed
 from .update import direction_gains, gain, null_shares, singular
@@ -120,11 +121,13 @@ def study(
     named = [_named(one, succeeded) for one in samples]
     answers = [reading.answer for reading in whole["base"]]
     depth = _depth(base, tuned, requests, answers, named, positions, progress)
+    word = None
     if at == "decision":
-        places = deciding(depth)
+        passages = [tuned.passage(*one) for one in zip(requests, answers, strict=True)]
+        progress("looking for the place that decides", 0, len(samples))
+        word, places = decided(tuned, passages, unsafe.tolist(), positions)
         for name, (target, those) in asked.items():
-            progress(f"reading where it is decided, the {name} model", 0, len(samples))
-            passages = [tuned.passage(*one) for one in zip(requests, answers, strict=True)]
+            progress(f"reading the {name} model where it is decided", 0, len(samples))
             whole[name] = read_said(target, passages, places, those)
         named = [{**pair, "position": place} for pair, place in zip(named, places, strict=True)]
     separation = _separation(whole, named, unsafe, held_out)
@@ -140,6 +143,7 @@ def study(
         "benchmark": {"name": benchmark.name, "split": benchmark.split},
         "part": part,
         "at": at,
+        "word": None if word is None else tuned.processor.tokenizer.decode([word]),
         "positions": positions,
         "seed": seed,
         "pairs": len(samples),
@@ -165,11 +169,6 @@ def open_whole(name: str, batch_size: int = 8) -> HuggingFaceTarget:
 def readable(pair: Sequence[Reading | None], at: Place) -> bool:
     """Whether what was read of a pair is there; a place in the base's answer needs one."""
     return None not in pair and (at == "first" or bool(pair[0] and pair[0].answer))
-
-
-def deciding(depth: pd.DataFrame) -> list[int]:
-    """Of every pair, in the order of the table, the position of its largest KL, the first of several."""
-    return [int(one) for one in depth.loc[depth.groupby("sample_id", sort=False)["kl"].idxmax(), "position"]]
 
 
 def _named(sample: Sample, succeeded: frozenset[str]) -> dict[str, Any]:
@@ -307,7 +306,7 @@ def _summary(
     blocks_of = sorted(separation["block"].unique())
     unsafe = projection["group"].isin({*separation.loc[separation["unsafe"], "group"]})
     gains = projection.assign(unsafe=unsafe).groupby(["matrix", "block", "unsafe"], sort=False)["gain"].mean().unstack()
-    decided = mean_by(sensitivity[sensitivity["model"] == "base"], "position") if "position" in sensitivity else []
+    places = mean_by(sensitivity[sensitivity["model"] == "base"], "position") if "position" in sensitivity else []
     ratios = (gains[True] / gains[False].where(gains[False] > 0)).rename("unsafe_over_safe").reset_index()
     return {
         "groups": {name: int(n) for name, n in scored[scored["model"] == "base"]["group"].value_counts().items()},
@@ -325,5 +324,5 @@ def _summary(
         "gain_ratio": ratios[ratios["unsafe_over_safe"].notna()].to_dict("records"),
         "sensitivity": mean_by(sensitivity, "sensitivity", "model"),
         "depth": mean_by(depth, "kl", "position"),
-        "decided": decided,
+        "places": places,
     }

@@ -10,7 +10,7 @@ taken from the others.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from ..taxonomy import SAFE
 from .conformal import needed, set_quantile, upper_quantile
 from .guard import of_auroc, resampled
 from .guard_temperature import fit_temperature, mean_nll, scaled
+from .guard_traffic import traffic_quantile
+from .intervals import Floats
 
 AUROC_DRAWS = 500
 
@@ -34,6 +36,8 @@ def choose_thresholds(
     image_safe: Sequence[bool] | None = None,
     false_alarm_rate: float = 0.05,
     coverage: float = 0.9,
+    traffic: npt.ArrayLike | None = None,
+    unsafe_share: float = 0.0,
     seed: int = 0,
 ) -> dict[str, Any]:
     """What `guard_thresholds.json` holds, from a guard's logits (n, k) on n images.
@@ -44,6 +48,8 @@ def choose_thresholds(
         image_safe: by the label where not given.
         false_alarm_rate: the wanted share of safe images above a threshold, for each threshold by itself.
         coverage: the wanted share of images whose label set holds their label.
+        traffic: logits (m, k) on unlabelled images of another kind, `unsafe_share` of which is unsafe; the thresholds
+            are then for such images (`guard_traffic`), the label sets still for the labelled ones.
 
     Returns:
         "temperature"; "unsafe", the threshold on 1 - P(safe), and "by_label", those on P(label), None where the safe
@@ -68,14 +74,18 @@ def choose_thresholds(
     probability = scaled(values, temperature)
     alarm, groups = 1 - probability[:, place[SAFE]], np.unique(clusters, return_inverse=True)[1]
     quantile = set_quantile(probability[sure], ids[sure], 1 - coverage)
+    other = None if traffic is None else scaled(np.asarray(traffic, dtype=float).reshape(-1, len(labels)), temperature)
+
+    def limit(score: Callable[[Floats], Floats]) -> float | None:
+        if other is None:
+            return _finite(upper_quantile(score(probability[held]), false_alarm_rate))
+        unsafe = score(probability[~first & ~safe])
+        return _finite(traffic_quantile(score(other), unsafe, unsafe_share, false_alarm_rate))
+
     return {
         "temperature": temperature,
-        "unsafe": _finite(upper_quantile(1 - probability[held, place[SAFE]], false_alarm_rate)),
-        "by_label": {
-            label: _finite(upper_quantile(probability[held, at], false_alarm_rate))
-            for label, at in place.items()
-            if label != SAFE
-        },
+        "unsafe": limit(lambda rows: 1 - rows[:, place[SAFE]]),
+        "by_label": {label: limit(lambda rows, at=at: rows[:, at]) for label, at in place.items() if label != SAFE},  # type: ignore[misc]
         "set_quantile": _finite(quantile),
         "auroc": resampled({"auroc": of_auroc(~safe, alarm)}, len(safe), groups, AUROC_DRAWS, seed)["auroc"].to_json(),
         "n": {
@@ -83,6 +93,7 @@ def choose_thresholds(
             "safe": int(held.sum()),
             "safe_needed": needed(false_alarm_rate),
             "sets": int(sure.sum()),
+            **({} if other is None else {"unlabelled": len(other)}),
         },
         "nll": {
             "before": mean_nll(values[sure], ids[sure]) if sure.any() else None,

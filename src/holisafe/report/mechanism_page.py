@@ -66,7 +66,7 @@ def render(summary: Mapping[str, Any]) -> str:
         figures=list(figures(summary)),
         nearest=[(block, *(cell_text(as_cell(cell)) for cell in both)) for block, both in enumerate(_nearest(summary))],
         sensitivity=_sensitivity(summary["sensitivity"]),
-        decided=[(row["group"], f"{row['mean']:.1f}") for row in summary["decided"]],
+        decided=[(row["group"], f"{row['mean']:.1f}") for row in summary["places"]],
         dated=f"Written {datetime.now(UTC):%d %B %Y}.".replace(" 0", " "),
     )
 

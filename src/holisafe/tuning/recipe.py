@@ -191,11 +191,14 @@ class Data(Section):
     mix: tuple[MixPart, ...] = ()
     """Sources instead of those named on the command line."""
     draw_seed: Annotated[int, Field(ge=0)] = 0
-    """Decides which examples of a part are drawn; apart from `seed`, so that tuning seeds compare like with like."""
+    """Decides which examples of a part are drawn and how pictures are distorted; apart from `seed`, so that tuning
+    seeds compare like with like."""
     shares: dict[str, Share] = {}
     max_examples: Count | None = None
     thoughts: str = f"{THINK.open}...{THINK.close}"
     """The marks that thoughts are written in before their answers, OPEN...CLOSE or ...CLOSE; none: left out."""
+    distort: Fraction = 0.0
+    """The share of examples whose pictures are drawn a little differently (`tuning.distort`)."""
     check_against: tuple[str, ...] = ()
     """Benchmarks, as BENCHMARK or BENCHMARK:FOLDER, of which nothing may occur in the training data."""
     allow_overlap: bool | Literal["image", "text"] = False

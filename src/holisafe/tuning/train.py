@@ -33,6 +33,7 @@ from ..guard.thresholds_kept import forget
 from ..journal import read_json, whole_folder, write_json
 from ..records import digest
 from .data import hold_back, load_examples, select
+from .distort import distort
 from .examples import Example
 from .mix import draw_mix
 from .overlap import Overlap, find_overlaps, refuse
@@ -120,7 +121,9 @@ def gather(data: str | Sequence[str] | Sequence[Example] | None, recipe: Recipe)
     if recipe.data.marks is None:
         loaded = [replace(one, thought=None, understanding=None) if one.thought else one for one in loaded]
     examples = select(loaded, recipe.data.shares, recipe.data.max_examples)
-    return Gathered(sources, examples, mix, find_overlaps(examples, recipe.data), left_out, repaired)
+    overlaps = find_overlaps(examples, recipe.data)
+    examples = distort(examples, recipe.data.distort, recipe.data.draw_seed)
+    return Gathered(sources, examples, mix, overlaps, left_out, repaired)
 
 
 def _tune(base: str | Path, gathered: Gathered, recipe: Recipe, out: Path, progress: Progress | None) -> None:
