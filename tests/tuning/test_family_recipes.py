@@ -38,7 +38,7 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 
 
 def test_every_family_recipe_is_tried_here() -> None:
-    assert set(FAMILY_OF) | {"demo", "demo-thoughts", "lora", "qlora"} == set(shipped())
+    assert set(FAMILY_OF) | {"demo", "demo-robust", "demo-thoughts", "lora", "qlora"} == set(shipped())
 
 
 @pytest.mark.parametrize("name", FAMILY_OF)
@@ -108,6 +108,7 @@ def test_gathered_weights_make_the_whole_model_again(tmp_path: Path) -> None:
 
 BASE_OF = {
     "demo": None,
+    "demo-robust": None,
     "demo-thoughts": None,
     "lora": None,
     "qlora": None,

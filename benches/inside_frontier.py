@@ -1,0 +1,74 @@
+"""What tuning gives, and what is done with it, on the frontier of the calibrations without training (seen style)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from holisafe.metrics.frontier import oriented, pareto_front
+from holisafe.report.figures.frontier import COMPARED, UNTOUCHED, Point, frontier_plot
+from holisafe.report.numbers import as_cell
+from holisafe.report.templates import part
+
+ACROSS, UPWARD = "rr", "masr_pooled"
+FORM = "<!doctype html><meta charset=utf-8><style>{style} svg {{width: 900px}}</style>{svg}<ol>{names}</ol>"
+
+
+class Place(NamedTuple):
+    """A setting, its two cells as JSON, and whether it needed training."""
+
+    name: str
+    across: Mapping[str, Any]
+    upward: Mapping[str, Any]
+    trained: bool
+
+
+def places(rows: Mapping[str, Any], calibrations: Path) -> list[Place]:
+    """The settings that docs/calibration_results.json reports on test, then those of `rows`."""
+    without = json.loads(calibrations.read_text(encoding="utf-8"))["wide"]["points"]
+    found = [
+        Place(one["name"].partition(",file=")[0], one["report"]["rates"][ACROSS], one["report"]["rates"][UPWARD], False)
+        for one in without
+        if one["report"] and one["kind"] != "compared"
+    ]
+    trained = {name: styles["seen"] for name, styles in rows.items() if name != "before"}
+    return found + [Place(name, one[ACROSS]["pooled"], one[UPWARD]["pooled"], True) for name, one in trained.items()]
+
+
+def on_front(found: list[Place]) -> list[Place]:
+    """Those that no other one beats."""
+    front = pareto_front(
+        [(oriented(ACROSS, one.across["rate"]), oriented(UPWARD, one.upward["rate"])) for one in found]
+    )
+    return [one for one, on in zip(found, front, strict=True) if on]
+
+
+def draw(found: list[Place], out: Path) -> None:
+    """The figure, as an HTML file to take a picture of."""
+    front = on_front(found)
+    marked = [
+        Point(
+            number,
+            one.name,
+            UNTOUCHED if one.name == "untouched" else 1 if one.trained else COMPARED,
+            as_cell(one.across),  # type: ignore[arg-type]
+            as_cell(one.upward),  # type: ignore[arg-type]
+            front=one in front,
+            picked=False,
+            label="" if one.trained else one.name.partition(",")[0],
+        )
+        for number, one in enumerate(found, 1)
+    ]
+    svg = frontier_plot(
+        marked,
+        across_name="RR, %",
+        upward_name="mASR, pooled, %",
+        lower=True,
+        title="With and without training",
+        name="f",
+    )
+    names = "".join(f"<li>{one.name}</li>" for one in found)
+    style = "".join(map(part, ("results.css", "page.css", "frontier.css")))
+    out.write_text(FORM.format(style=style, svg=svg, names=names), encoding="utf-8")
