@@ -13,7 +13,9 @@ from holisafe.report.numbers import as_cell
 from holisafe.report.templates import part
 
 ACROSS, UPWARD = "rr", "masr_pooled"
-FORM = "<!doctype html><meta charset=utf-8><style>{style} svg {{width: 900px}}</style>{svg}<ol>{names}</ol>"
+
+LIGHT = ":root { color-scheme: light; background: #fff; }"
+"""A picture in a page does not know the page's colours."""
 
 
 class Place(NamedTuple):
@@ -46,7 +48,7 @@ def on_front(found: list[Place]) -> list[Place]:
 
 
 def draw(found: list[Place], out: Path) -> None:
-    """The figure, as an HTML file to take a picture of."""
+    """The figure, as an SVG file."""
     front = on_front(found)
     marked = [
         Point(
@@ -69,6 +71,11 @@ def draw(found: list[Place], out: Path) -> None:
         title="With and without training",
         name="f",
     )
-    names = "".join(f"<li>{one.name}</li>" for one in found)
-    style = "".join(map(part, ("results.css", "page.css", "frontier.css")))
-    out.write_text(FORM.format(style=style, svg=svg, names=names), encoding="utf-8")
+    style = "".join(map(part, ("results.css", "page.css", "frontier.css"))) + LIGHT
+    opened, body = svg.split(">", 1)
+    out.write_text(f'{opened} xmlns="http://www.w3.org/2000/svg"><style>{style}</style>{body}', encoding="utf-8")
+
+
+def numbered(found: list[Place]) -> str:
+    """`1 untouched, 2 ...`: what the numbers in the figure stand for."""
+    return ", ".join(f"{number} `{one.name}`" for number, one in enumerate(found, 1))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from inside_frontier import on_front, places
+from inside_frontier import numbered, on_front, places
 from inside_models import JUDGE
 
 STYLES = {"seen": ("pictosafe", "pictosafe-utility"), "unseen": ("pictosafe-unseen", "pictosafe-utility-unseen")}
@@ -140,10 +140,11 @@ def hypotheses(found: Found) -> str:
 
 INSIDE = """# What can be done with what tuning added
 
-PictoVLM tuned in four ways with the demo's recipe and {epochs} epochs: `full`, LoRA, DPO and unlearning
-([objectives](tuning.md#preferences-and-unlearning)); then `full` with its bias on the first tokens taken off
-([token-debias](calibration_methods.md#token-debias), reference: PictoVLM), and with more and less of its update
-([weights](calibration_methods.md#weights)). Tuning seeds 0, 1, 2.
+PictoVLM tuned with the demo's recipe and {epochs} epochs: `full`, `lora`, `robust` ([for styles never
+seen](unseen_style.md)), `dpo` and `unlearn` ([objectives](tuning.md#preferences-and-unlearning), one epoch). Then
+`full` with its bias on the first tokens taken off ([token-debias](calibration_methods.md#token-debias), reference:
+PictoVLM), and with more and less of its update ([weights](calibration_methods.md#weights)). Tuning seeds 0, 1 and
+2, as far as they were run: the last column counts them.
 
     python benches/pictosafe_inside.py
 
@@ -175,7 +176,9 @@ The same model's answers, paired: points, one entry a seed, with 95 % intervals.
 RR against mASR in the seen style, with what [calibration_results.md](calibration_results.md) reports on the same
 test split (squares). Nothing beats these: {front}.
 
-![RR against mASR, with training and without](images/inside_frontier.png)
+![RR against mASR, with training and without](images/inside_frontier.svg)
+
+{numbered}.
 """
 
 
@@ -194,6 +197,7 @@ def inside_page(found: Found, calibrations: Path) -> str:
         seen=rates_table(found, "seen"),
         unseen=rates_table(found, "unseen"),
         changes=changes_table(found),
+        numbered=numbered(places(found["rows"], calibrations)),
         front=", ".join(f"`{one.name}`" for one in on_front(places(found["rows"], calibrations))),
     )
 

@@ -138,7 +138,7 @@ def main() -> None:
     found["named"] = {row: [named(Path(one["pictosafe-unseen"])) for one in runs[row]] for row in ROWS if row in runs}
     found["guards"] = guards(work, [seed for seed in SEEDS if wanted(work / "guards" / f"frozen-{seed}")])
     calibrations = options.docs / "calibration_results.json"
-    draw(places(found["rows"], calibrations), work / "frontier.html")
+    draw(places(found["rows"], calibrations), options.docs / "images" / "inside_frontier.svg")
     pages = {"inside_results": inside_page(found, calibrations), "mechanism_results": mechanism_page(found)}
     for name, text in {**pages, "unseen_style": unseen_page(found, options.docs)}.items():
         (options.docs / f"{name}.md").write_text(text, encoding="utf-8")

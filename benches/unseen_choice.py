@@ -36,6 +36,7 @@ MIXED: dict[str, tuple[str, dict[str, float]]] = {
     "full, alpha 0.8 of the last two layers": ("full", {r"layers\.[23]\.": 0.8}),
     "full, embeddings of the base": ("full", {"embed_tokens|lm_head": 0.0}),
     "distorted, more questions, alpha 1.15": ("distorted, more questions", {"": 1.15}),
+    "distorted, more questions, alpha 1.3": ("distorted, more questions", {"": 1.3}),
 }
 """Name -> a tuned model, and patterns of weights with how much of their update is kept."""
 

@@ -10,6 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
@@ -91,7 +92,7 @@ def bent(image: Image.Image, draw: random.Random) -> Image.Image:
     return image.transform(image.size, Image.Transform.MESH, mesh, Image.Resampling.BILINEAR)
 
 
-def _stretched(image: Image.Image, draw: random.Random, ground: object) -> Image.Image:
+def _stretched(image: Image.Image, draw: random.Random, ground: Any) -> Image.Image:
     """Wider or higher about the middle, by up to `STRETCH` either way."""
     width, height = image.size
     across, down = (1 + draw.uniform(-STRETCH, STRETCH) for _ in range(2))
