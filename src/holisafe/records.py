@@ -45,10 +45,20 @@ class Stored:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Turn(Stored):
+    """One turn of the conversation before a sample's query; `images` as a sample's."""
+
+    role: Literal["user", "assistant"]
+    text: str
+    images: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sample(Stored):
     """One image-text pair of a benchmark, with what is expected of a model. Targets never see it whole.
 
-    `images` are names that the benchmark can open, none for text-only. Samples of one `cluster` may fail together.
+    `images` are names that the benchmark can open, none for text-only. `turns` are the conversation before the query.
+    Samples of one `cluster` may fail together.
     """
 
     benchmark: str
@@ -64,10 +74,22 @@ class Sample(Stored):
     split: str = "test"
     reference: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    turns: tuple[Turn, ...] = ()
 
     @property
     def key(self) -> str:
         return self.id
+
+    @property
+    def every_image(self) -> tuple[str, ...]:
+        """The images of the whole conversation, those of the query last."""
+        return (*(name for turn in self.turns for name in turn.images), *self.images)
+
+    def conversation(self, query: str | None = None) -> str:
+        """The query, or what stands for it, behind the turns before it, as a judge and a reader see them."""
+        last = self.query if query is None else query
+        said = [f"{turn.role.upper()}: {turn.text}" for turn in self.turns]
+        return "\n\n".join([*said, f"USER: {last}"]) if said else last
 
     @property
     def has_answer_key(self) -> bool:

@@ -68,7 +68,7 @@ def test_a_combination_may_be_missing_where_the_table_says_what_is_expected() ->
     frame = verdict_frame(columns, "t.csv")
     assert frame["combination"].tolist() == [None, "SSU", None]
     assert frame["expected"].tolist() == ["answer", None, "refuse"]
-    for word, problem in (("", "unknown combination ''"), ("yes", "'yes' is neither answer nor refuse")):
+    for word, problem in (("", "unknown combination ''"), ("yes", "'yes' is none of answer, refuse, borderline")):
         with pytest.raises(InputError, match=problem):
             verdict_frame(columns | {"expected": ["answer", "", word]}, "t.csv")
     with pytest.raises(InputError, match="row 2, field 'expected': contradicts combination SSU"):

@@ -6,7 +6,7 @@ import json
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -69,8 +69,8 @@ class Benchmark:
         return f"<Benchmark {self.name}{part}: {len(self.samples):,} samples>"
 
     def pictures(self, sample: Sample) -> tuple[Picture, ...]:
-        """The sample's images, still closed."""
-        return tuple(map(self.picture, sample.images))
+        """The images of the sample's whole conversation, still closed."""
+        return tuple(map(self.picture, sample.every_image))
 
     def picture(self, name: str) -> Picture:
         """An image by its name, still closed."""
@@ -81,10 +81,12 @@ class Benchmark:
         return file.read() if file else None
 
     def request(self, sample: Sample, settings: GenerationSettings, repeat: int = 0) -> Request:
-        """The conversation that asks a target about the sample: its images, then its query; no label goes along."""
+        """The conversation that asks a target about the sample: the turns before, its images, then its query; no label
+        goes along."""
         system = (Message("system", settings.system),) if settings.system else ()
-        user = Message("user", sample.query, self.pictures(sample))
-        return Request(sample_id=sample.id, messages=(*system, user), settings=settings, repeat=repeat)
+        before = (Message(turn.role, turn.text, tuple(map(self.picture, turn.images))) for turn in sample.turns)
+        user = Message("user", sample.query, tuple(map(self.picture, sample.images)))
+        return Request(sample_id=sample.id, messages=(*system, *before, user), settings=settings, repeat=repeat)
 
     def image_hash(self, name: str, kept: KeptHashes) -> str:
         """Identifies the decoded pixels of an image. Raises InputError when it is missing or broken."""
@@ -101,7 +103,7 @@ class Benchmark:
         Decodes each image once, and a stored one that has not changed not again, so every missing or broken one is
         found before anything is paid for; the first raises InputError.
         """
-        names = list(dict.fromkeys(name for sample in self.samples for name in sample.images))
+        names = list(dict.fromkeys(name for sample in self.samples for name in sample.every_image))
         hashes = []
         with KeptHashes() as kept, ThreadPoolExecutor(max_workers=4) as pool:
             for done, value in enumerate(pool.map(partial(self.image_hash, kept=kept), names), start=1):
@@ -154,6 +156,8 @@ def _as_hashed(sample: Sample) -> str:
     kept = {name: value for name, value in values.items() if value != Sample.__dataclass_fields__[name].default}
     if not sample.meta:
         del kept["meta"]
+    if sample.turns:
+        kept["turns"] = list(map(asdict, sample.turns))
     return json.dumps({"schema": 1, **kept}, ensure_ascii=False)
 
 

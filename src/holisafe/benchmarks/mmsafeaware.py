@@ -136,7 +136,7 @@ def _prompts(path: Path, member: str | None) -> Iterator[tuple[int, dict[str, An
         yield row, found.groupdict()
 
 
-def _kinds(path: Path) -> dict[int, dict[str, str]]:
+def _kinds(path: Path) -> dict[int, dict[str, Any]]:
     """Number -> category and subcategory, from the lines of dict.txt; nothing where there is no such file."""
     kinds = {}
     for row, line in enumerate(read_text(path).splitlines() if path.is_file() else [], start=1):

@@ -11,8 +11,10 @@ goes first. `FIELD==VALUE` (in YAML `FIELD: =VALUE`) gives every row the same va
     image        none (text only), a path from the table's folder, a picture in base64, or parquet's own, alone, in a
                  list or in an object; several columns are named image=COLUMN,COLUMN; the `index` of an earlier row
                  that holds one in base64, as VLMEvalKit writes it
-    expected     answer or refuse, also as safe or unsafe; without it, it follows from `combination`; a row with a
-                 `reference` and neither of them is a question to answer
+    expected     answer, refuse or borderline, the first two also as safe or unsafe; without it, it follows from
+                 `combination`; a row with a `reference` and neither of them is a question to answer
+    turns        the conversation before the query: a list, or JSON of one, of objects with `role` (user or
+                 assistant), `text` (or `content`) and, where there are any, `images`
     combination  SSS, SSU, SUU, USU or UUU
     id           the row's number when there is none
     category, subcategory, image_label, cluster, split, reference
@@ -41,7 +43,7 @@ from PIL import Image
 
 from ..errors import InputError
 from ..images import ImageFile, decode_image, inside
-from ..records import Sample
+from ..records import Sample, Turn
 from ..registry import benchmarks
 from ..tables import identity, is_blank, label, one_of, rows, short, text
 from ..tables.workbook import chosen_sheet
@@ -69,12 +71,14 @@ USUAL = {
     "cluster": ("cluster",),
     "split": ("split",),
     "reference": ("reference", "answer"),
+    "turns": ("turns",),
 }
 """Field -> the column names that are known for it, in any case."""
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".xlsx", ".parquet")
 
-EXPECTED: Mapping[str, Expected] = {"answer": "answer", "refuse": "refuse", "safe": "answer", "unsafe": "refuse"}
+EXPECTED: Mapping[str, Expected] = {"answer": "answer", "refuse": "refuse", "safe": "answer", "unsafe": "refuse",
+                                     "borderline": "borderline"}  # fmt: skip
 
 SHEET = "sheet"
 FIELDS = (*USUAL, SHEET)
@@ -265,6 +269,7 @@ def _sample(
         cluster=texts["cluster"] or "\n".join(images) or None,
         split=label(named, "split", *place) if "split" in named else "test",
         meta=meta,
+        turns=tuple(_turns(named.get("turns"), folder, pictures, place)),
     )
 
 
@@ -287,6 +292,20 @@ def _expected(named: Mapping[str, Any], combination: str | None, reference: str 
     if combination is not None and expected != follows:
         raise InputError(f"contradicts combination {combination}", where=place[0], row=place[1], field="expected")
     return expected
+
+
+def _turns(value: Any, folder: Path, pictures: Held, place: Place) -> Iterable[Turn]:
+    """The conversation in a cell. Raises InputError for what is none."""
+    try:
+        told = json.loads(value) if isinstance(value, str) else value or []
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not JSON ({error})", where=place[0], row=place[1], field="turns") from None
+    for turn in told if isinstance(told, list) else [told]:
+        said = turn.get("text", turn.get("content")) if isinstance(turn, dict) else None
+        if not isinstance(said, str) or turn.get("role") not in ("user", "assistant"):
+            problem = f"not a turn with a role (user or assistant) and its text: {short(turn)}"
+            raise InputError(problem, where=place[0], row=place[1], field="turns")
+        yield Turn(role=turn["role"], text=said, images=tuple(_images(turn.get("images"), folder, pictures, place)))
 
 
 def _image_label(named: Mapping[str, Any], place: Place) -> str | None:

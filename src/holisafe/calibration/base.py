@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from ..errors import InputError
 from ..records import Request, Response, Sample, digest
 from ..targets.base import Target, error_response, keeping
+from ..taxonomy import BORDERLINE
 from ..typed_yaml import validated
 
 if TYPE_CHECKING:
@@ -147,13 +148,13 @@ class FitData:
 
 
 def fit_data(benchmark: Benchmark, *, limit: int | None = None, seed: int = 0) -> FitData:
-    """The benchmark's pairs to fit on and to choose on; questions with an answer key are left out.
+    """The benchmark's pairs to fit on and to choose on; questions with an answer key and borderline pairs are left out.
 
     Its own train and validation splits where it has both; else a fifth of the clusters, drawn by `seed`, is kept for
     validation. `limit` is the most pairs to fit on, drawn by `seed` with safe and unsafe ones alike, and a quarter of
     it to choose on. Raises InputError where safe or unsafe pairs are missing.
     """
-    pairs = [sample for sample in benchmark.samples if not sample.has_answer_key]
+    pairs = [one for one in benchmark.samples if not one.has_answer_key and one.expected != BORDERLINE]
     splits: dict[str, list[Sample]] = {"train": [], "validation": []}
     if {"train", "validation"} <= {sample.split for sample in pairs}:
         for sample in pairs:

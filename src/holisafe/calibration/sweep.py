@@ -151,7 +151,7 @@ class Sweep:
 
 
 def _most_images(sweep: Sweep) -> int:
-    return max(len(sample.images) for part in sweep.asked for sample in part.benchmark.samples)
+    return max(len(sample.every_image) for part in sweep.asked for sample in part.benchmark.samples)
 
 
 def failed(points: Sequence[dict[str, Any]]) -> int:

@@ -58,9 +58,9 @@ def pictures(roots: Mapping[Path, str] | None = None) -> Callable[[Path, str], I
     def asked_about(run: Path) -> Callable[[str], Image.Image]:
         root = (roots or {}).get(run)
         benchmark = open_recorded(read_manifest(run).get("benchmark"), run / "manifest.json", root)
-        known = {name for sample in benchmark.samples for name in sample.images}
-        rows = {sample.id: (sample.query, sample.images) for sample in benchmark.samples}
-        if any(rows.get(key) != (one.query, one.images) for key, one in read_records(run, Sample).items()):
+        known = {name for sample in benchmark.samples for name in sample.every_image}
+        rows = {sample.id: (sample.query, sample.images, sample.turns) for sample in benchmark.samples}
+        if any(rows.get(key) != (one.query, one.images, one.turns) for key, one in read_records(run, Sample).items()):
             raise ChangedError(f"{benchmark.name} is not what this run was asked about", where=run)
 
         def open_known(name: str) -> Image.Image:

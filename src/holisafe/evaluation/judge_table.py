@@ -16,7 +16,7 @@ COLUMN_OF = {"string-match": "refused", "exact-match": "correct"}
 """The judges that need no more than a table, and the column that tells for which rows their verdict has that label."""
 
 EXPECTED_BY: dict[str, dict[str, Expected]] = {
-    "expected": {"answer": "answer", "refuse": "refuse"},
+    "expected": {"answer": "answer", "refuse": "refuse", "borderline": "borderline"},
     "combination": COMBINATIONS,
 }
 """The columns that tell what is expected of a model; the first that a table has is believed."""

@@ -355,7 +355,7 @@ def _check(benchmark: Benchmark, target: Target, judges: Sequence[Judge], settin
     """Raise InputError for what could only fail later, when much has been paid for."""
     if not benchmark.samples:
         raise InputError(f"{benchmark.name} holds no samples")
-    can, most = target.capabilities, max(len(sample.images) for sample in benchmark.samples)
+    can, most = target.capabilities, max(len(sample.every_image) for sample in benchmark.samples)
     if can.images_per_request is not None and most > can.images_per_request:
         raise InputError(
             f"{target.name} takes {can.images_per_request} images a request; {benchmark.name} needs {most}"

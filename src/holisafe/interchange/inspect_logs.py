@@ -136,11 +136,24 @@ def _sample(
     picture: Callable[[str], str] | None,
 ) -> EvalSample:
     from inspect_ai.log import EvalError, EvalSample
-    from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, Content, ContentImage, ContentText
+    from inspect_ai.model import (
+        ChatMessage,
+        ChatMessageAssistant,
+        ChatMessageSystem,
+        ChatMessageUser,
+        Content,
+        ContentImage,
+        ContentText,
+    )
 
     output = output_of(response)
-    shown: list[Content] = [ContentImage(image=picture(name)) for name in sample.images] if picture else []
-    asked: list[ChatMessage] = [ChatMessageUser(content=[*shown, ContentText(text=sample.query)])]
+
+    def content(text: str, names: Sequence[str]) -> list[Content]:
+        return [*(ContentImage(image=picture(name)) for name in names if picture), ContentText(text=text)]
+
+    kinds = {"user": ChatMessageUser, "assistant": ChatMessageAssistant}
+    asked: list[ChatMessage] = [kinds[turn.role](content=content(turn.text, turn.images)) for turn in sample.turns]
+    asked.append(ChatMessageUser(content=content(sample.query, sample.images)))
     if system := manifest.get("settings", {}).get("system"):
         asked = [ChatMessageSystem(content=system), *asked]
     failed = None if response.usable else EvalError(message=response.error or "", traceback="", traceback_ansi="")

@@ -178,7 +178,7 @@ def score_of(verdict: Verdict, expected: Expected) -> Score:
     invalid = verdict.label is None or verdict.invalid is not None
     value = NO_ANSWER
     if verdict.label is not None and not invalid:
-        value = CORRECT if adheres(verdict.label, expected) else INCORRECT
+        value = {True: CORRECT, False: INCORRECT, None: NO_ANSWER}[adheres(verdict.label, expected)]
     fields = json.loads(to_line(verdict))
     told = [f"invalid: {verdict.invalid or 'no label'}"] if invalid else []
     return Score(

@@ -103,9 +103,10 @@ def judge_specs(given: str | Sequence[str]) -> list[str]:
 
 
 def pictures_in(state: TaskState) -> tuple[Picture, ...]:
-    """The pictures of the first user message, decoded only when a judge looks at them."""
-    first = next((message for message in state.messages if isinstance(message, ChatMessageUser)), None)
-    urls = [part.image for part in first.content_list if part.type == "image"] if first else []
+    """The pictures of the sample's own turns, the first user messages; decoded only when a judge looks at them."""
+    own = 1 + sum(turn.get("role") == "user" for turn in state.metadata.get("turns", ()))
+    asked = [message for message in state.messages if isinstance(message, ChatMessageUser)][:own]
+    urls = [part.image for message in asked for part in message.content_list if part.type == "image"]
     return tuple(Picture(f"picture {at}", partial(_decoded, url)) for at, url in enumerate(urls, start=1))
 
 

@@ -8,18 +8,23 @@ Inspect asks the model; our judges score (`inspect_scoring`). Samples come in th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset
 from inspect_ai.dataset import Sample as InspectSample
-from inspect_ai.model import ContentImage, ContentText, GenerateConfig
+from inspect_ai.model import (
+    ChatMessage,
+    ChatMessageAssistant,
+    ChatMessageUser,
+    ContentImage,
+    ContentText,
+    GenerateConfig,
+)
 from inspect_ai.solver import Generate, Solver, TaskState, generate, solver
 
 from ..benchmarks import open_tested
 from ..benchmarks.base import Benchmark, stratified
 from ..clients.pictures import SHARED, Encoding
-from ..records import GenerationSettings
+from ..records import GenerationSettings, Sample
 from ..specs import fetching_nothing
 from .inspect_records import metadata_of
 from .inspect_scoring import judge, judge_of_log, judge_specs, named_scorer
@@ -48,7 +53,7 @@ def benchmark(
     samples = [
         InspectSample(
             id=sample.id,
-            input=sample.query,
+            input=_asked(sample),
             target=str(sample.reference) if sample.has_answer_key else sample.expected,
             metadata=metadata_of(sample),
         )
@@ -95,18 +100,28 @@ def pictosafe_utility(judge: Judges = "exact-match", split: str | None = None, s
     return benchmark("pictosafe-utility", judge, None, split, seed)
 
 
+def _asked(sample: Sample) -> str | list[ChatMessage]:
+    """The query, or the conversation that ends in it."""
+    if not sample.turns:
+        return sample.query
+    kinds: dict[str, type[ChatMessageUser] | type[ChatMessageAssistant]]
+    kinds = {"user": ChatMessageUser, "assistant": ChatMessageAssistant}
+    return [*(kinds[turn.role](content=turn.text) for turn in sample.turns), ChatMessageUser(content=sample.query)]
+
+
 @solver
 def showing_pictures(opened: Benchmark) -> Solver:
     """Puts a sample's pictures before its query, as data URLs; in a task's setup, so that any solver comes after it."""
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         del generate  # the task's solver asks
-        names: Sequence[str] = state.metadata.get("images", ())
-        urls = [await SHARED.url(opened.picture(name), Encoding()) for name in names]
-        shown = [ContentImage(image=url.decode()) for url in urls]
-        if shown:
-            asked = [ContentText(text=state.input_text)] if state.input_text else []
-            state.user_prompt.content = [*shown, *asked]
+        turns = [turn.get("images", ()) for turn in state.metadata.get("turns", ())]
+        names_of = [*turns, state.metadata.get("images", ())]
+        for message, names in zip(state.messages[-len(names_of) :], names_of, strict=False):
+            urls = [await SHARED.url(opened.picture(name), Encoding()) for name in names]
+            shown = [ContentImage(image=url.decode()) for url in urls]
+            if shown:
+                message.content = [*shown, *([ContentText(text=message.text)] if message.text else [])]
         return state
 
     return solve

@@ -23,6 +23,7 @@ from ..stepping import each
 from ..targets import open_target
 from ..targets.base import Target
 from ..targets.identity import telling, without_place, written
+from ..taxonomy import BORDERLINE
 from ..thoughts import OF_REASONING
 from .base import CALL_FAILED, Judged, unjudgeable, verdict
 from .fence import VERSION
@@ -72,8 +73,10 @@ class LLMJudge:
         return replace(self, name=name, version=version, spec=spec, subject="reasoning")
 
     def applies(self, sample: Sample) -> bool:
-        """Safety pairs of which the rubric's behaviour is expected, or all of them."""
-        return not sample.has_answer_key and self.rubric.front.applies in ("all", sample.expected)
+        """Safety pairs of which the rubric's behaviour is expected, or all of them; no borderline ones where it asks
+        whether the response did what was expected."""
+        unsettled = sample.expected == BORDERLINE and "pair_label" in self.rubric.front.sees
+        return not sample.has_answer_key and not unsettled and self.rubric.front.applies in ("all", sample.expected)
 
     def judge(self, items: Iterable[Judged]) -> Iterator[Verdict]:
         """One verdict an item, as replies come in. Items are taken only as the target takes requests.
@@ -144,7 +147,7 @@ class LLMJudge:
         elif not item.response.text.strip():
             return "empty response"
         if "image" in self.rubric.front.sees:
-            if len(item.pictures) < len(item.sample.images):
+            if len(item.pictures) < len(item.sample.every_image):
                 return "the pair's picture is not at hand"
             if most is not None and most < len(item.pictures):
                 return f"the judge takes {most} pictures a call; the pair has {len(item.pictures)}"

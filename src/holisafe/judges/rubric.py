@@ -119,7 +119,7 @@ class Rubric:
 
     def query(self, sample: Sample) -> str:
         """What it shows of a pair as the query."""
-        return QUERIES[self.front.query](sample)
+        return sample.conversation(QUERIES[self.front.query](sample))
 
     def facts(self, sample: Sample) -> dict[str, str]:
         """What it shows of what the benchmark says of a pair, by name; "" where the benchmark says nothing."""

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..targets.huggingface import HuggingFaceTarget
+from ..taxonomy import BORDERLINE
 
 Progress = Callable[[str, int, int], None]
 Place = Literal["first", "decision"]
@@ -100,7 +101,9 @@ def study(
         raise InputError(f"{base.name} and {tuned.name} are not built alike")
     if at == "decision" and part != "text":
         raise InputError(f"--at decision is a place in the answer, which the {part} part does not see")
-    samples = stratified([one for one in benchmark.samples if not one.has_answer_key], limit, seed)
+    samples = stratified(
+        [one for one in benchmark.samples if not one.has_answer_key and one.expected != BORDERLINE], limit, seed
+    )
     requests = [benchmark.request(one, tuned.settings) for one in samples]
     asked = {"base": (base, own), "tuned": (tuned, found)}
     begun: dict[str, list[Reading | None]] = {}

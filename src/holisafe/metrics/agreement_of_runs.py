@@ -16,6 +16,7 @@ from .measured import of_verdicts
 from .measures import measures
 from .panel import RULES, Ballots, ballots, panel, undecided
 from .prediction_powered import prediction_powered
+from .score import settled
 
 RANKED_BY = ("masr_pooled", "under_safety", "rr", "over_safety")
 """The rates by which judges are asked whether they order models alike."""
@@ -39,7 +40,7 @@ def agreements(tables: Mapping[str, pd.DataFrame], *, draws: int = 2000, seed: i
 
 def _of_run(verdicts: pd.DataFrame, draws: int, seed: int) -> dict[str, Any]:
     """Everything about one run's judges of safety pairs."""
-    pairs = verdicts[~verdicts["answer_key"].astype(bool)]
+    pairs = settled(verdicts[~verdicts["answer_key"].astype(bool)])
     thoughts = pairs["judge"].astype(str).map(of_thoughts).to_numpy(bool)
     frame = pairs if thoughts.all() else pairs[~thoughts]  # on a thought and its answer none has to agree
     votes = ballots(frame)

@@ -112,6 +112,16 @@ def utility(scores: Scores) -> Rows:
     return rows
 
 
+def borderline(scores: Scores) -> Rows:
+    """How borderline pairs were met, by every judge that says so."""
+    return {
+        _called(f"borderline.{label}", judge): cell
+        for judge, cells in scores.borderline.items()
+        for label, cell in cells.items()
+        if cell.measured
+    }
+
+
 def guard(scores: Scores) -> Rows:
     """The guard's quality against the images' labels."""
     cells = {key: getattr(scores.guard, key.removeprefix("guard."), None) for key in MEASURES if key[:6] == "guard."}
@@ -168,6 +178,7 @@ def everything(scores: Scores) -> Iterator[Rows]:
     was calibrated."""
     yield {measure: cell for judge in scores.judges for measure, cell in safety(scores, judge).items()}
     yield {m: cell for judge in scores.judges for rows in slices(scores, judge).values() for m, cell in rows.items()}
+    yield borderline(scores)
     yield thoughts(scores)
     yield utility(scores)
     yield guard(scores) | guard_of_pairs(scores)

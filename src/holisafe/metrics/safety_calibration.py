@@ -20,7 +20,7 @@ import pandas as pd
 from ..runs.scores import Cell
 from .measures import ANSWERED, PUBLISHED_ANSWERED, SAFE_CLASS
 from .rates import Mask, Outcomes
-from .score import cluster_numbers
+from .score import cluster_numbers, settled
 
 SLICES = {"condition": "conditions", "category": "categories", "slot": "slots"}
 
@@ -41,6 +41,7 @@ def calibration_scores(frame: pd.DataFrame) -> dict[str, Any]:
         has a slot, each of them is the mean over the slots. Only what has pairs of both kinds has averages; one kind
         alone has its own rate. COUNTS is {"n", LABEL: count ..., "invalid": {REASON: count}}.
     """
+    frame = settled(frame)
     if "judge" not in frame:
         return {"default": _one(frame)}
     return {str(judge): _one(rows) for judge, rows in frame.groupby("judge", sort=False)}

@@ -12,7 +12,7 @@ from ..taxonomy import COMBINATIONS
 
 NEEDED = ("sample_id", "combination", "adheres")
 OPTIONAL = ("repeat", "cluster", "judge", "category", "subcategory", "expected")
-EXPECTED = ("answer", "refuse")
+EXPECTED = ("answer", "refuse", "borderline")
 ADHERES = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False, "": None}
 
 
@@ -44,7 +44,7 @@ def verdict_frame(columns: Mapping[str, Sequence[str]], where: str | Path) -> pd
         if judge is None:
             raise InputError("empty", where=where, row=row, field="judge")
         if expected not in (*EXPECTED, None):
-            raise InputError(f"{expected!r} is neither answer nor refuse", where=where, row=row, field="expected")
+            raise InputError(f"{expected!r} is none of {', '.join(EXPECTED)}", where=where, row=row, field="expected")
         if combination not in COMBINATIONS and (combination or not expected):
             known = ", ".join(COMBINATIONS)
             problem = f"unknown combination {combination or ''!r}; known: {known}"

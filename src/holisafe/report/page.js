@@ -25,6 +25,7 @@
   const searchable = data.pairs.map((pair) =>
     [pair.id, pair.query, pair.category, pair.subcategory, pair.label, ...pair.answers.map((a) => (a ? a.text : ""))]
       .join("\n").toLowerCase());
+  const isOpen = (verdict) => verdict.adheres === null && verdict.label && !verdict.invalid; // on a borderline pair
   const outcomes = (pair, judge, run) => {
     const result = [];
     pair.answers.forEach((answer, index) => {
@@ -32,7 +33,7 @@
       if (answer.finish === "error") result.push("failed");
       answer.verdicts.forEach((verdict) => {
         if (judge && verdict.judge !== judge) return;
-        result.push(verdict.adheres === null ? "invalid" : verdict.adheres ? "right" : "wrong");
+        result.push(isOpen(verdict) ? "borderline" : verdict.adheres === null ? "invalid" : verdict.adheres ? "right" : "wrong");
       });
     });
     return result;
@@ -112,10 +113,11 @@
   };
   const verdictLine = (verdict) => {
     const item = make("li");
-    const state = verdict.adheres === null ? "void" : verdict.adheres ? "right" : "wrong";
-    const word = verdict.adheres === null ? `invalid: ${verdict.invalid || "no label"}` : verdict.label;
+    const open = isOpen(verdict);
+    const state = open ? "open" : verdict.adheres === null ? "void" : verdict.adheres ? "right" : "wrong";
+    const word = state === "void" ? `invalid: ${verdict.invalid || "no label"}` : verdict.label;
     const opinion = make("span", state, spoken(word));
-    opinion.title = { void: "no valid verdict", right: "as expected", wrong: "not as expected" }[state];
+    opinion.title = { open: "a borderline pair: neither right nor wrong", void: "no valid verdict", right: "as expected", wrong: "not as expected" }[state];
     item.append(opinion, " ", make("span", "judge", verdict.judge));
     return item;
   };
@@ -155,7 +157,7 @@
     if (pair.combination) tags.append(make("span", "code", pair.combination));
     const kind = [pair.category, pair.subcategory].filter((x, i, all) => x && all.indexOf(x) === i).map(spoken).join(", ");
     if (kind) tags.append(make("span", "", kind));
-    tags.append(make("span", "muted", pair.expected === "refuse" ? "should refuse" : "should answer"));
+    tags.append(make("span", "muted", { refuse: "should refuse", answer: "should answer" }[pair.expected] || "borderline"));
     if (pair.label) tags.append(make("span", "muted", `image: ${spoken(pair.label)}`));
     if (data.sets.length > 1) tags.append(make("span", "muted", set.name));
     const link = make("a", "id", pair.id);

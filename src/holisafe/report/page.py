@@ -121,7 +121,7 @@ def _asked(group: Group) -> str:
     number = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
     plain = {sum(sample.has_answer_key for sample in run.samples.values()) for run in group.runs}
     useful = f", {max(plain):,} of them plain questions that test usefulness," if max(plain) else ""
-    pictured = any(sample.images for run in group.runs for sample in run.samples.values())
+    pictured = any(sample.every_image for run in group.runs for sample in run.samples.values())
     return f"{number} question{'' if number == '1' else 's'}{' about images' if pictured else ''}{useful}"
 
 

@@ -104,7 +104,7 @@ def _pair(index: int, group: Group, sample: Sample, wanted: dict[tuple[Path, str
     `answers` holds one entry a run: null when the run did not ask this pair, else as in `_answer`.
     """
     folder = folder_of(next(run for run in group.runs if sample.id in run.samples), sample.id)
-    names = [] if wanted is None else [wanted.setdefault((folder, name), len(wanted)) for name in sample.images]
+    names = [] if wanted is None else [wanted.setdefault((folder, name), len(wanted)) for name in sample.every_image]
     return {
         "set": index,
         "id": sample.id,
@@ -114,7 +114,7 @@ def _pair(index: int, group: Group, sample: Sample, wanted: dict[tuple[Path, str
         "expected": sample.expected,
         "reference": sample.reference,
         "label": sample.image_label,
-        "query": sample.query,
+        "query": sample.conversation(),
         "images": names,
         "answers": [_answer(run, sample, run.responses.get(response_key(sample.id, 0))) for run in group.runs],
     }
@@ -123,7 +123,7 @@ def _pair(index: int, group: Group, sample: Sample, wanted: dict[tuple[Path, str
 def _answer(run: Run, sample: Sample, response: Response | None) -> dict[str, Any] | None:
     """{text, reasoning, finish, error, guard: {label, unsafe, top: [[label, p]]} or null, verdicts: [VERDICT]}.
 
-    VERDICT: {judge, label, adheres (true, false, or null when invalid), invalid}.
+    VERDICT: {judge, label, adheres (true, false, or null: invalid, or on a borderline pair), invalid}.
     """
     if response is None:
         return None
@@ -156,7 +156,7 @@ def verdicts_on(run: Run, sample_id: str) -> list[Verdict]:
 
 
 def did_adhere(verdict: Verdict, sample: Sample) -> bool | None:
-    """Whether the response did what was expected of it; None for an invalid verdict."""
+    """Whether the response did what was expected of it; None for an invalid verdict, and on a borderline pair."""
     return None if verdict.label is None or verdict.invalid else adheres(verdict.label, sample.expected)
 
 

@@ -103,6 +103,11 @@ def sentence(group: Group) -> str:
 
 
 SECTIONS: tuple[tuple[str, str, Callable[[Scores], Mapping[Measure, Cell]]], ...] = (
+    (
+        "Borderline pairs",
+        "How they were met. Neither a refusal nor an answer is wrong here, so no other rate counts them.",
+        measured.borderline,
+    ),
     ("Usefulness", "Share of questions answered rightly.", measured.utility),
     ("The guard", "Its reading of each image against the image's own label.", measured.guard),
     (
@@ -244,7 +249,7 @@ def change(group: Group, measure: Measure, cells: Sequence[Cell | None]) -> View
         return None
     points, low, high = found
     word = ""
-    if low > 0 or high < 0:
+    if measure.better != "neither" and (low > 0 or high < 0):
         word = "better" if (points < 0) == (measure.better == "lower") else "worse"
     return {
         "points": percent(points, signed=True).removesuffix(" %"),

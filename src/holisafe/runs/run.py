@@ -51,7 +51,7 @@ class Run:
     @cached_property
     def failed(self) -> tuple[str, ...]:
         """Ids of the safety pairs whose answers do not adhere, as every judge with a verdict on them says."""
-        pairs = self.verdicts[~self.verdicts["answer_key"].astype(bool) & self.verdicts["invalid"].isna()]
+        pairs = self.verdicts[~self.verdicts["answer_key"].astype(bool) & self.verdicts["adheres"].notna()]
         adhered = pairs.groupby("sample_id", sort=False)["adheres"].max()
         return tuple(str(name) for name, good in adhered.items() if not good)
 

@@ -192,13 +192,15 @@ class Endings(Shown):
 
 @dataclass(frozen=True)
 class Scores(Shown):
-    """All numbers of a run; {JUDGE: ...} where judges decide. None: without a guard, without any blocked call."""
+    """All numbers of a run; {JUDGE: ...} where judges decide, in `borderline` {LABEL: cell} of each. None: without a
+    guard, without any blocked call."""
 
     judges: dict[str, Safety] = field(default_factory=dict)
     measures: dict[str, Cells] = field(default_factory=dict)
     safety_calibration: dict[str, SafetyCalibration] = field(default_factory=dict)
     judges_with_filtered: dict[str, Safety] | None = None
     utility: dict[str, Utility] = field(default_factory=dict)
+    borderline: dict[str, Cells] = field(default_factory=dict)
     guard: Guard | None = None
     guard_pairs: GuardOfPairs | None = None
     justified: dict[str, Cells] | None = None

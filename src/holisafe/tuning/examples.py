@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..records import Message, Picture
-from ..taxonomy import COMBINATIONS, SAFE, Expected
+from ..taxonomy import BORDERLINE, COMBINATIONS, SAFE, Expected
 
 UTILITY = "utility"
 """What `Example.kind` is for data that belongs to no combination."""
@@ -61,4 +61,4 @@ class Example:
     def pair_label(self) -> str | None:
         """Image and text together, one of PAIR_LABELS; None where it is unknown."""
         expected = self.expected or COMBINATIONS.get(self.kind)
-        return None if expected is None else SAFE if expected == "answer" else UNSAFE
+        return None if expected in (None, BORDERLINE) else SAFE if expected == "answer" else UNSAFE
