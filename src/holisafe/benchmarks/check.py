@@ -37,7 +37,7 @@ def check(name: str, root: Path | str | None) -> tuple[list[InputError], list[st
     except InputError as fault:
         return [fault], []
     faults = list(benchmark.faults)
-    names = dict.fromkeys(name for sample in benchmark.samples for name in sample.images)
+    names = dict.fromkeys(name for sample in benchmark.samples for name in sample.every_image)
     with ThreadPoolExecutor(max_workers=4) as pool:
         faults += filter(None, pool.map(lambda name: _picture_fault(benchmark, name), names))
     faults.sort(key=lambda fault: (str(fault.where), int(fault.row or 0)))

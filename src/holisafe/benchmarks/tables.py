@@ -94,7 +94,7 @@ def read_tables(
                 if repeated:
                     faults[InputError(f"duplicate id {repeated[0]!r}", where=path, row=number)] = table.split
                 for sample in made:
-                    for image in sample.images:
+                    for image in sample.every_image:
                         shown.setdefault(image, (path, number))
         except InputError as fault:
             faults[fault] = table.split

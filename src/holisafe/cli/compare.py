@@ -52,8 +52,8 @@ def compare(
     alone = bool(robustness) and len(found.runs) > 2  # the other pairs are not what was asked for
     for grid in [*robustness, *(() if alone else comparison_grids(found.rows))]:
         console.print(grid)
-    told = [*found.reasoning_taxes, *found.notes]
-    for line in [*(() if alone else explained(found.rows)), *(f"- {note}" for note in told)]:
+    notes = [*found.reasoning_taxes, *found.notes]
+    for line in [*(() if alone else explained(found.rows)), *(f"- {note}" for note in notes)]:
         console.print(line)
     if len(found.runs) == 2 and not judge:
         _side_by_side(*found.runs)

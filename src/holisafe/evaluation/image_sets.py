@@ -87,7 +87,7 @@ def _of_benchmark(benchmark: Benchmark) -> list[LabelledImage]:
         name = sample.images[0]
         image = LabelledImage(
             name,
-            sample.image_label,
+            _label(sample.image_label),
             source_of(sample.meta, benchmark.name),
             sample.cluster or name,
             partial(benchmark.open_image, name),

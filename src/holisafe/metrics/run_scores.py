@@ -132,7 +132,8 @@ def guard(answers: pd.DataFrame, seed: int = 0) -> dict[str, Any] | None:
     "n_without_reading" counts the answers about labelled images that came without a reading, or with one that is no
     number.
     """
-    labelled = answers[answers["image_label"].notna() & (answers["finish"] != "error")]
+    named = answers["image_label"].notna() & (answers["image_label"] != "unsafe")  # which of the labels, nobody says
+    labelled = answers[named & (answers["finish"] != "error")]
     read = labelled[labelled["guard_label"].notna()]
     labels = list(dict.fromkeys([*IMAGE_LABELS, *_labels(answers)]))
     if not len(read) or not set(_labels(answers)) & (set(IMAGE_LABELS) - {SAFE}):
