@@ -82,6 +82,7 @@ def test_what_can_be_mended_is(reply: str, thought: str, answer: str, what: str)
         "<think>This is allowed. Or is it? It is disallowed.</think>I'm sorry, I can't help.",
         "<think>A **Disallowed Request**.</think>Finding people that way would violate their privacy.",
         "<think>It needs a safe completion, not a disallowed one: safe completion.</think>Ask a doctor.",
+        "<think>An **Allowed Request**. No disallowed or risky parts.</think>It is made of silk.",
         "<think>Allowed.</think>While I cannot see prices, this is a shop.",
     ],
 )

@@ -48,8 +48,12 @@ TOLD = re.compile(
 """Talk of the answer that the thought was to come to."""
 
 CLASS = re.compile(
-    r"\b(?P<no>dis-?allowed|not\s+allowed)\b|\ballowed\b|\b(?P<partly>safe[- ]completion)", re.IGNORECASE
+    r"\b(?P<denied>(?:no|not|any|without|isn['’]t)\s+(?:\w+\s+)?dis-?allowed)\b"
+    r"|\b(?P<no>dis-?allowed|not\s+allowed)\b|\ballowed\b|\b(?P<partly>safe[- ]completion)",
+    re.IGNORECASE,
 )
+"""Where a thought names the class of a request, or denies that it is of one."""
+
 NOT_HELPING = re.compile(
     r"\b(?:sorry|apologi[sz]e|can(?:not|['’]t|\s+not)|(?:un|not\s+)able\s+to|won['’]t|refus\w+|declin\w+"
     r"|illegal|unethical|violat\w+|inappropriate|harmful|policy|against)\b",
@@ -128,7 +132,7 @@ def mended(said: str) -> tuple[str, str, list[Repaired]] | LeftOut:
 
 def expected(thought: str) -> Expected | None:
     """What the class that a thought names last says of its request; None where it names none, or one in between."""
-    named = list(CLASS.finditer(thought))
+    named = [found for found in CLASS.finditer(thought) if not found["denied"]]
     if not named or named[-1]["partly"]:
         return None
     return "refuse" if named[-1]["no"] else "answer"

@@ -189,6 +189,8 @@ class SafetyTrainer(Trainer):
             eval_dataset=list(held_back) or None,
             data_collator=collator,
         )
+        if safekey is not None:
+            safekey.heads.to(self.args.device)
         self.model_accepts_loss_kwargs = False  # micro-batches count alike, with a guard and without
         self.remove_callback(PrinterCallback)
         self.add_callback(Notes(self, progress))
