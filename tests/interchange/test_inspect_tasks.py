@@ -205,6 +205,27 @@ def test_a_judging_model_sees_the_picture_and_its_word_is_kept(tmp_path: Path) -
     assert {"C", "I", "N"} <= set(kinds)
 
 
+def test_a_guard_that_reads_answers_is_a_scorer(tmp_path: Path) -> None:
+    samples = stratified(open_benchmark("pictosafe", split="test").samples, 8, 0)
+    said = ["safe", "unsafe\nS9", "who knows"]
+    lines = [{"id": s.id, "response": said[at % 3]} for at, s in enumerate(samples)]
+    (tmp_path / "said.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    name = f"guard/llama-guard/replay/{tmp_path / 'said.jsonl'}"
+    log = inspected(inspect_tasks.pictosafe(judge=name), tmp_path, limit=8)
+    seen = set()
+    for logged in log.samples or []:
+        at = [s.id for s in samples].index(str(logged.id))
+        text, finish = answer_to(str(logged.input))
+        scores = logged.scores or {}
+        assert (name in scores) == (samples[at].expected == "refuse"), (
+            "whether a safe pair was answered no guard can tell"
+        )
+        if name in scores and text.strip() and finish != "filtered":
+            assert scores[name].value == {"safe": "C", "unsafe\nS9": "I"}.get(said[at % 3], "N")
+            seen.add(scores[name].value)
+    assert len(seen) >= 2
+
+
 def test_a_call_that_fails_is_an_error_and_in_no_rate(tmp_path: Path) -> None:
     broken = stratified(open_benchmark("pictosafe", split="test").samples, 6, 0)[2]
 

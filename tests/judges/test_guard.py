@@ -12,6 +12,7 @@ from api_server import ApiServer
 from holisafe.benchmarks import open_benchmark
 from holisafe.errors import InputError
 from holisafe.evaluation import evaluate
+from holisafe.evaluation.foresight import remaining
 from holisafe.judges import open_judge
 from holisafe.judges.base import Judged, call_failed
 from holisafe.records import GenerationSettings, Response, Sample
@@ -79,3 +80,19 @@ def test_a_run_is_judged_by_a_guard_beside_another_judge(tmp_path: Path) -> None
     assert found.masr_pooled is not None
     assert found.masr_pooled.rate == 1.0
     assert found.rr is None or found.rr.n == 0
+
+
+def test_what_a_guard_would_ask_is_counted_before_it_is_asked(tmp_path: Path) -> None:
+    benchmark = open_benchmark("pictosafe", split="validation")
+    calls = [(sample, 0) for sample in benchmark.samples[:40]]
+    (tmp_path / "answers.jsonl").write_text(json.dumps({"id": benchmark.samples[0].id, "response": "help"}) + "\n")
+    target = open_target(f"replay/{tmp_path / 'answers.jsonl'}", GenerationSettings())
+    place = "openai/m,base_url=http://127.0.0.1:9/v1,input_price=1,output_price=1"
+    for guard, questions in (("llama-guard", 1), ("qguard", 14)):
+        judge: Any = open_judge(f"guard/{guard}/{place}")
+        _, part = remaining(benchmark, target, [judge], calls, GenerationSettings(), tmp_path / "run")
+        unsafe = sum(sample.expected == "refuse" for sample, _ in calls)
+        assert part.calls == unsafe
+        assert part.estimate is not None
+        assert part.estimate.calls == unsafe * questions
+        assert part.estimate.cost_most is not None

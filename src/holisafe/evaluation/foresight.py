@@ -53,8 +53,14 @@ def remaining(
         ]
         model = getattr(judge, "target", None)
         options = getattr(model, "options", None)
-        requests = (judge.request(item) for item in items)  # type: ignore[attr-defined]
+        requests = (request for item in items for request in _asked(judge, item))
         yield Part(judge.name, len(items), estimate(requests, options) if options is not None else None)
+
+
+def _asked(judge: Any, item: Judged) -> Sequence[Request]:
+    """What a judge asks its model about a response: several questions, or one."""
+    several = getattr(judge, "requests", None)
+    return several(item) if several is not None else [judge.request(item)]
 
 
 def _response(index: Index, key: ResponseKey) -> Response:

@@ -17,8 +17,9 @@ OURS = "visual-guard"
 def open_guard(spec: str, policy: Policy | None = None, options: Mapping[str, str] | None = None) -> Guard:
     """`llama-guard/hf/ID`, `moderation/MODEL,key=NAME`; without a guard's name a guarded model's folder or hub id.
 
-    `policy` is the user's own, for guards that take one; `options` hold where the spec says nothing. Raises InputError
-    for an unknown option, a guard that cannot be loaded, and a policy that it does not take.
+    `policy` is the user's own, for guards that take one; `policy=FILE` in the spec names it too. `options` hold where
+    the spec says nothing. Raises InputError for an unknown option, a guard that cannot be loaded, and a policy that it
+    does not take.
     """
     head, slash, _ = spec.partition("/")
     if not (slash and head in guards.entries()):
@@ -27,7 +28,9 @@ def open_guard(spec: str, policy: Policy | None = None, options: Mapping[str, st
         parsed = Spec(OURS, model, {})  # its folder's name may hold a comma
     else:
         parsed = parse_spec(spec, "guard")
-    guard: Guard = guards.get(parsed.kind).load(parsed.name, {**(options or {}), **parsed.options}, policy)
+    told = {**(options or {}), **parsed.options}
+    policy = open_policy(told.pop("policy", None)) or policy
+    guard: Guard = guards.get(parsed.kind).load(parsed.name, told, policy)
     return guard
 
 

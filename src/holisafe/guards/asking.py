@@ -23,6 +23,7 @@ from ..targets import open_target
 from ..targets.base import Target
 from ..targets.identity import telling, without_place, written
 from .base import CALL_FAILED, Item, Kind, Reading, reading, unreadable
+from .policy import Policy
 
 QUESTION = "What is in this image?"
 """Asked about an image alone by guards that judge what a user says."""
@@ -169,18 +170,21 @@ def asking(
     rules: Any,
     taxonomy: str | None = None,
     own: Mapping[str, str] | None = None,
+    policy: Policy | None = None,
     max_new_tokens: int = 512,
     decides: str = "its own verdict",
 ) -> AskingGuard:
     """A guard that asks the model of a target's spec. `options` are the target's, `own` the guard's; `rules` are what
-    else its readings depend on: its wording, its version of reading. Raises InputError when it cannot be opened."""
+    else its readings depend on: its wording, its version of reading. A `policy` of the user's own is told in its name.
+    Raises InputError when it cannot be opened."""
+    own = {**(own or {}), **({"policy": policy.name} if policy is not None else {})}
     if model.partition("/")[0] not in targets.entries():
         model = f"hf/{model}"
     settings = GenerationSettings(max_new_tokens=max_new_tokens)
     target = open_target(written(*parse_spec(model)[:2], options), settings)
     place, name, _ = parse_spec(model)
     return AskingGuard(
-        name=f"{kind}/{written(place, name, telling({**options, **(own or {})}))}",
+        name=f"{kind}/{written(place, name, telling({**options, **own}))}",
         version=digest([kind, rules, own, max_new_tokens, without_place(target.describe())])[:8],
         takes=frozenset(takes),
         taxonomy=taxonomy,

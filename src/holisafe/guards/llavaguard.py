@@ -95,6 +95,7 @@ def load(model: str, options: Mapping[str, str], policy: Policy | None) -> Askin
         model,
         {name: value for name, value in options.items() if name != "prompt"},
         own={"prompt": options["prompt"]} if "prompt" in options else None,
+        policy=policy,
         takes=("image",),
         note=note,
         questions=partial(questions, prompt=prompt),

@@ -68,6 +68,7 @@ def load(model: str, options: Mapping[str, str], policy: Policy | None) -> Askin
         model,
         {name: value for name, value in options.items() if name != "thinking"},
         own={"thinking": thinking} if "thinking" in options else None,
+        policy=policy,
         takes=("image", "text", "pair", "response"),
         note=NOTE,
         questions=partial(questions, template=template),

@@ -87,6 +87,7 @@ def load(model: str, options: Mapping[str, str], policy: Policy | None) -> Askin
         model,
         {name: value for name, value in options.items() if name not in OWN},
         own={name: value for name, value in options.items() if name in OWN},
+        policy=policy,
         takes=("image", "text", "pair", "response"),
         note=NOTE,
         questions=partial(questions, groups=groups),

@@ -90,7 +90,8 @@ def load(model: str, options: Mapping[str, str], policy: Policy | None) -> Local
         told = own or _published()
         return asking(
             "shieldgemma2", model, options, takes=("image",), note=NOTE, questions=partial(questions, policies=told),
-            conclude=partial(conclude, policies=told), rules=[told, 1], taxonomy=taxonomy, decides=DECIDES,
+            conclude=partial(conclude, policies=told), rules=[told, 1], policy=policy, taxonomy=taxonomy,
+            decides=DECIDES,
         )  # fmt: skip
     for option in options:
         if option not in ("batch_size", "device"):
@@ -105,7 +106,8 @@ def load(model: str, options: Mapping[str, str], policy: Policy | None) -> Local
     name = name if place == "hf" else model
     opened = load_shieldgemma2(name, options.get("device"), own)
     version = digest([locate(name), dict(opened.policies), 1])[:8]
-    return LocalShieldGemma2(f"shieldgemma2/hf/{name}", version, opened, int(size), taxonomy)
+    of = f",policy={policy.name}" if policy is not None else ""
+    return LocalShieldGemma2(f"shieldgemma2/hf/{name}{of}", version, opened, int(size), taxonomy)
 
 
 def _published() -> dict[str, str]:

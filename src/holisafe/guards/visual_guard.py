@@ -211,7 +211,7 @@ def open_visual_guard(
     guard = VisualGuard(model, guarded, processor, labels, stored, limit, batch_size, policy, made_by)
     if policy is None:
         return guard
-    return replace(guard, policy=policy.labelled(labels), taxonomy=None)
+    return replace(guard, name=f"{model},policy={policy.name}", policy=policy.labelled(labels), taxonomy=None)
 
 
 def _share(text: str | None) -> float | None:

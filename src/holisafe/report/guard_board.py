@@ -26,6 +26,7 @@ MOST_CATEGORIES = 4
 
 def board_grids(board: Board) -> list[Grid]:
     """What each guard finds at wanted false alarms, its own verdicts, paired differences, and what it costs."""
+    board = _titled(board)
     return [*_ranked(board), *_own(board), *_differences(board), *_costs(board), *_published(board)]
 
 
@@ -33,6 +34,16 @@ def board_notes(board: Board) -> list[str]:
     """What makes an item unsafe to each guard, and what a reader must know of it."""
     notes = [f"{name}: unsafe is {of['decides']}. {of['note']}" for name, of in board["guards"].items()]
     return [*notes, "Thresholds at wanted false alarms are those of these very safe items; on others they are off."]
+
+
+def _titled(board: Board) -> Board:
+    """The board with guards by the last part of their folder's name, where that tells them apart."""
+    folders = {name for name in board["guards"] if name.startswith(("/", ".", "~"))}
+    short = {name: Path(name).name if name in folders else name for name in board["guards"]}
+    if len(set(short.values())) < len(short):
+        return board
+    paired = [{**pair, "first": short[pair["first"]], "second": short[pair["second"]]} for pair in board["paired"]]
+    return {**board, "guards": {short[name]: of for name, of in board["guards"].items()}, "paired": paired}
 
 
 def _ranked(board: Board) -> Iterator[Grid]:
@@ -139,7 +150,7 @@ def render(board: Board) -> str:
         style=Markup(style),  # noqa: S704 - the package's own files
         style_hash=content_hash(style),
         board=board,
-        figures=list(_figures(board)),
+        figures=list(_figures(_titled(board))),
         grids=board_grids(board),
         notes=board_notes(board),
         dated=f"Written {datetime.now(UTC):%d %B %Y}.".replace(" 0", " "),
