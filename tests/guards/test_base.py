@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import pytest
 from PIL import Image
 
-from holisafe.guards.base import Item, Kind, Reading, fitted, read_fitted, reading
+from holisafe.guards.base import Item, Kind, Reading, fitted, item_of, read_fitted, reading
 from holisafe.guards.taxonomies import FILE, OURS, Meaning, meaning, taxonomy
 from holisafe.journal import read_json
-from holisafe.records import Message, Picture
+from holisafe.records import Message, Picture, Sample, Turn
 from holisafe.registry import guards
 from holisafe.taxonomy import CATEGORIES, IMAGE_LABELS
 
@@ -52,6 +52,16 @@ def test_an_item_is_of_the_kind_of_what_it_holds() -> None:
     assert asked.kind == "pair", "a picture in an earlier turn is seen too"
     assert asked.as_kind("image") == Item(id="talk", pictures=(PICTURE,))
     assert [turn.pictures for turn in asked.as_kind("text").messages] == [(), (), ()]
+
+
+def test_a_samples_turns_and_their_pictures_are_the_items() -> None:
+    turns = (Turn(role="user", text="first", images=("1.png", "2.png")), Turn(role="assistant", text="said"))
+    sample = Sample(benchmark="b", id="a", query="then?", expected="refuse", images=("3.png",), turns=turns)
+    shown = [Picture(name, PICTURE.open) for name in sample.every_image]
+    item = item_of(sample, shown, "a", "so")
+    assert [(turn.text, [picture.name for picture in turn.pictures]) for turn in item.messages] == [
+        ("first", ["1.png", "2.png"]), ("said", []), ("then?", ["3.png"]), ("so", []),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

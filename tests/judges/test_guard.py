@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,9 @@ def test_a_verdict_is_the_guards_on_the_answer() -> None:
     assert found["2"].invalid == "not `safe`, nor `unsafe` with its hazards"
     assert found["2"].raw == "perhaps"
     assert found["3"].invalid == "empty response"
+    with_picture = replace(SAMPLE, images=("a.png",))
+    (blind,) = judge.judge([Judged(with_picture, Response(sample_id="a", target="t", text="help"))])
+    assert blind.invalid == "the pair's picture is not at hand"
     assert len(server.stats.bodies) == 3, "nothing to judge, nothing to pay"
     assert found["0"].usage["input_tokens"] > 0
 

@@ -19,13 +19,13 @@ from typing_extensions import TypedDict
 from ..benchmarks import open_benchmark
 from ..benchmarks.base import Benchmark
 from ..errors import InputError
-from ..guards.base import Guard, Item, Reading, call_failed, read_fitted
+from ..guards.base import Guard, Item, Reading, call_failed, item_of, read_fitted
 from ..guards.policy import Policy
 from ..image_hashes import KeptHashes
 from ..journal import Journal, typed_json, write_json
 from ..metrics.guard_board import Opinion, Subject, guard_board
 from ..records import Picture, digest
-from ..taxonomy import CATEGORY_OF, COMBINATIONS
+from ..taxonomy import BORDERLINE, CATEGORY_OF, COMBINATIONS
 from .guards import of_equal_pixels, open_guard
 from .image_sets import Set, called, check_labels, open_set
 from .progress import Progress, silent
@@ -172,17 +172,17 @@ def _pairs(data: Set, split: str | None) -> list[Question]:
     if not isinstance(data, str | Benchmark):
         raise InputError("pairs come from a benchmark", where="the table")
     benchmark = (data if isinstance(data, Benchmark) else open_benchmark(data)).only(split)
-    samples = [sample for sample in benchmark.samples if sample.combination in COMBINATIONS]
+    samples = [one for one in benchmark.samples if one.combination in COMBINATIONS and one.expected != BORDERLINE]
     if not samples:
         raise InputError(f"{benchmark.name} has no image-text pairs with a combination")
     with KeptHashes() as kept:
-        pixels = {name: benchmark.image_hash(name, kept) for sample in samples for name in sample.images}
+        pixels = {name: benchmark.image_hash(name, kept) for sample in samples for name in sample.every_image}
     asked = []
     for sample in samples:
-        cluster = sample.cluster or "\n".join(sample.images) or sample.id
+        cluster = sample.cluster or "\n".join(sample.every_image) or sample.id
         source = sample.meta.get("source") or sample.meta.get("style")
         unsafe, group = sample.expected == "refuse", str(sample.combination)
         subject = Subject(sample.id, unsafe, group, cluster, sample.category, source and str(source))
-        item = Item(id=sample.id, pictures=benchmark.pictures(sample), text=sample.query)
-        asked.append(Question(item, subject, digest([sample.query, [pixels[name] for name in sample.images]])))
+        content = digest([sample.conversation(), [pixels[name] for name in sample.every_image]])
+        asked.append(Question(item_of(sample, benchmark.pictures(sample), sample.id), subject, content))
     return asked

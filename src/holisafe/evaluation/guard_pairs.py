@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..benchmarks import open_benchmark
 from ..benchmarks.base import Benchmark
 from ..errors import InputError
-from ..guards.base import Guard, Item, Reading, read_fitted
+from ..guards.base import Guard, Reading, item_of, read_fitted
 from ..records import GuardReading, Response, Sample
 from ..specs import typed_path
 from ..taxonomy import COMBINATIONS, SAFE
@@ -100,7 +100,7 @@ def _read(
     guard: Guard, benchmark: Benchmark, samples: Sequence[Sample], stage: str, progress: Progress
 ) -> list[PairReading]:
     said: dict[str, Reading] = {}
-    items = (Item(id=sample.id, pictures=benchmark.pictures(sample), text=sample.query) for sample in samples)
+    items = (item_of(sample, benchmark.pictures(sample), sample.id) for sample in samples)
     for found in read_fitted(guard, items):
         said[found.item_id] = found
         progress(stage, len(said), len(samples))

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from ..records import Count, Message, Picture, Stored
+from ..records import Count, Message, Picture, Sample, Stored
 from ..taxonomy import SAFE
 from .taxonomies import meaning
 
@@ -63,6 +64,13 @@ class Item:
         if kind == "text":
             return replace(self, pictures=(), earlier=tuple(replace(turn, pictures=()) for turn in self.earlier))
         return self
+
+
+def item_of(sample: Sample, pictures: Iterable[Picture], name: str, response: str | None = None) -> Item:
+    """A sample as an item, with the pictures of its whole conversation in their order, and its answer where one is."""
+    left = iter(pictures)
+    earlier = [Message(turn.role, turn.text, tuple(islice(left, len(turn.images)))) for turn in sample.turns]
+    return Item(id=name, pictures=tuple(left), text=sample.query, response=response, earlier=tuple(earlier))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..guards import open_guard
-from ..guards.base import Guard, Item, Reading
+from ..guards.base import Guard, Item, Reading, item_of
 from ..records import Request, Response, Sample, Verdict
 from ..registry import judges
 from .base import Judged, verdict
@@ -47,8 +47,9 @@ class GuardJudge:
 
         def coming() -> Iterator[Item]:
             for sample, response, pictures in items:
-                if not response.text.strip():
-                    empty.append(verdict(self, response, None, "empty response"))
+                if not response.text.strip() or len(pictures) < len(sample.every_image):
+                    problem = "the pair's picture is not at hand" if response.text.strip() else "empty response"
+                    empty.append(verdict(self, response, None, problem))
                     continue
                 item = self.item(Judged(sample, response, pictures))
                 asked[item.id] = response
@@ -64,7 +65,7 @@ class GuardJudge:
         """What the guard reads: the pair with its answer."""
         sample, response, pictures = judged
         name = response.sample_id + (f"#{response.repeat}" if response.repeat else "")
-        return Item(id=name, pictures=pictures, text=sample.query, response=response.text)
+        return item_of(sample, pictures, name, response.text)
 
     def requests(self, judged: Judged) -> list[Request]:
         """What a guard that is a model is asked about a response."""
