@@ -63,6 +63,7 @@ class Desk:
         where = f"base_url={self.server.url},max_in_flight={AT_ONCE}"
         judges = [word for r in RUBRICS for word in ("--judge", f"llm/{r}/openai/judge,{where}")]
         words = ["run", "table", "--root", str(self.table), "--target", f"openai/model,{where}", *judges, "--out", out]
+        words.append("--no-probe")  # which would be asked again if killed between its answer and the manifest
         return subprocess.Popen(
             [sys.executable, "-c", "from holisafe.cli import main; main()", *words],
             stdout=subprocess.PIPE,

@@ -86,6 +86,10 @@ def run(
             autocompletion=known("attacks"),
         ),
     ] = None,
+    no_probe: Annotated[
+        bool,
+        typer.Option("--no-probe", help="Ask an API nothing about a picture first.", rich_help_panel=RARE),
+    ] = False,
     base_url: Annotated[
         str | None, typer.Option(metavar="URL", help="Where the target's API is.", rich_help_panel=RARE)
     ] = None,
@@ -112,6 +116,7 @@ def run(
     flags |= {
         "system": system,
         "calibrate": calibrate,
+        "probe": False if no_probe else None,
         "attack": attack,
         "base_url": base_url,
         "max_in_flight": max_in_flight,
@@ -155,6 +160,7 @@ def _measure(config: RunConfig, settings: GenerationSettings, quiet: bool) -> li
     from .progress import showing_progress
 
     asked: dict[str, Any] = {name: getattr(config, name) for name in ("limit", "seed", "repeats", "max_cost")}
+    asked["probe_images"] = config.probe
     judges = [open_judge(spec) for spec in dict.fromkeys(config.judges)]
     if config.is_grid:
         with showing_progress() as progress:

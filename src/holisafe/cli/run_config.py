@@ -52,6 +52,7 @@ class RunConfig(BaseModel):
     system: str | None = None
     calibrate: tuple[str, ...] = ()
     attack: tuple[str, ...] = ()
+    probe: bool = True
     base_url: str | None = None
     max_in_flight: Count | None = None
     max_cost: Annotated[float, Field(ge=0)] | None = None

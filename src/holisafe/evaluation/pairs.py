@@ -40,9 +40,14 @@ from ..runs.run import read_run
 from ..runs.scores import Scores, write_scores
 from ..stepping import event_loop
 from ..targets.base import Target, keeping
+from . import image_probe
+from .image_probe import needs_probe, probe
 from .pledges import check_prices, innermost, warn_of_repeats
 from .progress import Progress, silent
 from .stopping import Budget, Stopping, stopping_on_interrupt
+
+PROBE = "image_probe"
+"""The manifest's entry of what `image_probe.probe` found."""
 
 Call = tuple[Sample, int]
 """A sample, and which time it is asked, from 0."""
@@ -59,6 +64,7 @@ def evaluate(
     settings: GenerationSettings | None = None,
     repeats: int = 1,
     max_cost: float | None = None,
+    probe_images: bool = False,
     progress: Progress | None = None,
 ) -> Scores:
     """Measure a target on a benchmark and return the scores, which `out/scores.json` then holds too.
@@ -66,7 +72,8 @@ def evaluate(
     `settings` are those that the target was opened with; they need to be given only for a target that keeps none.
     `limit` takes a stratified subset; `seed` draws it. Every sample is asked `repeats` times. No call begins once what
     the run has cost reaches `max_cost` US dollars. An `out` that holds a run is carried on: it must measure the same,
-    and its earlier judges judge along (`judges.earlier` tells which). See docs/runs.md for the files and the numbers.
+    and its earlier judges judge along (`judges.earlier` tells which). With `probe_images` a model behind an API is
+    asked first whether pictures reach it (`image_probe`). See docs/runs.md for the files and the numbers.
 
     Raises InputError, with nothing written, when an image is broken, the target cannot take these samples, or `out`
     holds something else; KeyboardInterrupt when stopped by Ctrl-C, SIGTERM or the cost, once what was in flight is
@@ -105,10 +112,17 @@ def evaluate(
     calls = [(sample, repeat) for repeat in range(repeats) for sample in samples]
     with RunFolder(out, manifest) as run, keeping(target, out), stopping_on_interrupt() as interrupted:
         run.append(*(sample for sample in samples if sample.id not in run.index.samples))
-        stopping = Stopping(interrupted, Budget(max_cost, run.index.spent))
+        pictured = any(sample.every_image for sample in samples)
+        if probe_images and needs_probe(target, pictured, run.manifest.get(PROBE)):
+            run.note(**{PROBE: probe(target, settings, seed)})
+        probed = run.manifest.get(PROBE)
+        paid = sum(float(part["usd"] or 0) for part in image_probe.cost(probed).values())
+        stopping = Stopping(interrupted, Budget(max_cost, run.index.spent + paid))
         respond(run, benchmark, target, calls, settings, stopping, report)
         judge_responses(run, panel, benchmark, calls, stopping, report)
-        scores = replace(score_run(out, panel, seed), remarks=remarks)
+        scores = score_run(out, panel, seed)
+        remarks += image_probe.remark(probed, target.name)
+        scores = replace(scores, remarks=remarks, cost={**image_probe.cost(probed), **scores.cost})
         write_scores(out, scores)
     return scores
 
@@ -145,7 +159,10 @@ def judge_run(
         stopping = Stopping(interrupted, Budget(max_cost, run.index.spent))
         again = {judge.name for judge in judges} if rejudge_invalid else set()
         judge_responses(run, panel, benchmark, calls, stopping, report, again)
-        scores = replace(score_run(out, panel, manifest["seed"]), remarks=remarks)
+        probed = manifest.get(PROBE)
+        scores = score_run(out, panel, manifest["seed"])
+        remarks += image_probe.remark(probed, str(manifest["target"]["name"]))
+        scores = replace(scores, remarks=remarks, cost={**image_probe.cost(probed), **scores.cost})
         write_scores(out, scores)
     return scores
 

@@ -108,6 +108,11 @@ class RunFolder:
         opened.enter_context(locked(self.path / LOCK, self.path))
         clean(self.path, *LEFT_OVER)
 
+    def note(self, **entries: Any) -> None:
+        """Write more into the manifest, which a run that goes on keeps."""
+        self.manifest |= entries
+        write_json(self._known, self.manifest)
+
     def append(self, *records: Sample | Response | Verdict) -> None:
         """Write records down, as `Journal.append` does."""
         for kind, alike in groupby(records, type):

@@ -25,6 +25,9 @@ FILE = "manifest.json"
 IDENTITY = ("schema", "benchmark", "target", "settings", "seed")
 """Manifest entries that a resumed run must share; limit and judges may grow, packages and git commit may change."""
 
+KEPT = ("image_probe",)
+"""Manifest entries that a later sitting keeps unless it finds them anew."""
+
 JUDGES = ("judges", "judge_specs", "judge_measures")
 """Manifest entries by judge, to which a later sitting only adds."""
 
@@ -157,6 +160,7 @@ def continued(earlier: Mapping[str, Any], now: Mapping[str, Any], where: Path) -
             where=where,
         )
     kept = {name: {**earlier.get(name, {}), **now.get(name, {})} for name in JUDGES}
+    kept |= {name: earlier[name] for name in KEPT if name in earlier and name not in now}
     return {**now, **kept, "created": earlier.get("created")}
 
 
