@@ -57,6 +57,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": {*GROUND, "runs", "benchmarks", "targets", "judges", "guard", "guards", "metrics"},
     "calibration": {*GROUND, "runs", "benchmarks", "guard", "targets", "metrics"},
     "report": {*GROUND, "runs", "metrics"},
+    "serving": {*GROUND, "runs", "clients", "targets", "guard", "guards", "calibration"},
     "api": {
         *GROUND,
         "runs",

@@ -52,6 +52,24 @@ def test_a_wait_holds_back_every_call_and_calls_of_one_wave_cut_once() -> None:
     run(main())
 
 
+def test_a_few_refusals_at_random_are_borne_where_that_is_allowed() -> None:
+    async def main() -> None:
+        loop, limit = asyncio.get_running_loop(), Limit(64, bears=0.1)
+        for number in range(1000):
+            await asyncio.sleep(0.01)
+            if number % 50 == 0:
+                limit.too_many(loop.time(), None)
+            else:
+                limit.went_well()
+        assert limit.allowed == 64
+        for _ in range(8):
+            await asyncio.sleep(0.01)
+            limit.too_many(loop.time(), None)
+        assert limit.allowed < 8, "a crowded server is still noticed"
+
+    run(main())
+
+
 def test_it_recovers_by_one_a_round_up_to_the_most() -> None:
     async def main() -> list[float]:
         limit, allowed = Limit(6), []

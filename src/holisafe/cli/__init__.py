@@ -41,6 +41,7 @@ VERBS = {
     "calibrate": Verb("calibrate:app", "Calibrate a model without training: fit, show, sweep."),
     "mechanism": Verb("mechanism:mechanism", "Show what tuning did inside a model."),
     "safeground": Verb("safeground:safeground", "Does a model find safe pairs likelier than unsafe ones?"),
+    "serve": Verb("serve:serve", "Put a guarded model behind OpenAI's API, for any client."),
     "judge": Verb("judge:judge", "Judge stored responses: of a run, or in any table."),
     "score": Verb("score:score", "Compute the scores of any table of verdicts."),
     "export": Verb("export:export", "Write a run as a table, as training data, or for Inspect AI."),
@@ -92,7 +93,7 @@ class Verbs(TyperGroup):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         self.format_commands(ctx, formatter)
-        formatter.write("\nholisafe VERB --help tells more, holisafe --version which one this is.\n")
+        formatter.write("holisafe VERB --help tells more, holisafe --version which one this is.\n")
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> Any:
         """Run one command line and leave with its exit code; asked by a shell, tell how a line may go on."""

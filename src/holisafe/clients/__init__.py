@@ -7,6 +7,7 @@ limit.py      how many calls may be in flight, adapting to what the server bears
 faults.py     what a failed call means: try again, give up, or a block by the provider's filter
 answer.py     a completion -> a response
 wire.py       one POST, of whose answer only so many bytes are taken
+flow.py       the same for an answer that is heard as it comes
 chat.py       the client itself
 estimate.py   what requests will cost, before anything is paid
 """

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
@@ -19,6 +22,7 @@ from .answer import Answer, json_object, read_answer
 from .body import body, payload
 from .estimate import CHARACTERS_PER_TOKEN, estimate
 from .faults import NO_CHOICES, BlockedError, HopelessError, NotTakenError, RetryableError, backoff, fault
+from .flow import flow
 from .limit import Limit
 from .options import ChatOptions
 from .pictures import SHARED, EncodedPictures
@@ -38,6 +42,9 @@ VERSIONED = re.compile(r"/v\d")
 
 BLOCKED = "error"
 """How a block that came as an error ended: nothing says that it was paid for."""
+
+BORNE = 0.1
+"""The share of refused calls that a client which is kept open for hours makes nothing of but trying again."""
 
 UNREACHED = 3
 """Attempts at a server from which nothing was ever heard: one that was there comes back, a wrong address never will."""
@@ -66,6 +73,26 @@ class ChatClient:
         self.backoff_seconds = backoff_seconds
         self.without: frozenset[str] = frozenset()
         self._failed, self._last_problem, self._heard = 0, "", False
+        self._kept: tuple[ClientSession, Limit] | None = None
+
+    @asynccontextmanager
+    async def kept_open(self) -> AsyncIterator[None]:
+        """Within it, of one event loop, every `respond` shares connections and what the server bears."""
+        async with session(self.options) as http:
+            self._kept = http, Limit(self.options.max_in_flight, bears=BORNE)
+            try:
+                yield
+            finally:
+                self._kept = None
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[tuple[ClientSession, Limit]]:
+        """Connections and how many calls may be made on them: those that are kept open, or new ones."""
+        if self._kept is not None:
+            yield self._kept
+            return
+        async with session(self.options) as http:
+            yield http, Limit(self.options.max_in_flight)
 
     async def respond(self, requests: AsyncIterable[Request]) -> AsyncIterator[Response]:
         """Answer every request once, in any order; what fails is a response with `finish="error"`.
@@ -75,26 +102,25 @@ class ChatClient:
         """
         finished: asyncio.Queue[Response | Exception | None] = asyncio.Queue()
         slots = asyncio.Semaphore(self.options.max_in_flight)
-        limit = Limit(self.options.max_in_flight)
         calls: set[asyncio.Task[None]] = set()
         begun = done = 0
         ended: Exception | None = None
         self._failed, self._heard = 0, False
 
-        async def call(http: ClientSession, request: Request) -> None:
+        async def call(http: ClientSession, limit: Limit, request: Request) -> None:
             try:
                 finished.put_nowait(await self._answered(http, limit, request))
             except Exception as error:  # noqa: BLE001  (a fault of ours: raised where responses are taken)
                 finished.put_nowait(error)
 
-        async def begin(http: ClientSession) -> None:
+        async def begin(http: ClientSession, limit: Limit) -> None:
             nonlocal begun
             iterator = aiter(requests)
             try:
                 while await slots.acquire():
                     request = await anext(iterator)
                     begun += 1
-                    task = asyncio.create_task(call(http, request))
+                    task = asyncio.create_task(call(http, limit, request))
                     calls.add(task)
                     task.add_done_callback(calls.discard)
             except StopAsyncIteration:
@@ -104,8 +130,8 @@ class ChatClient:
                 ended = error
                 finished.put_nowait(error)
 
-        async with session(self.options) as http:
-            source = asyncio.create_task(begin(http))
+        async with self.connected() as (http, limit):
+            source = asyncio.create_task(begin(http, limit))
             broken: Exception | None = None
             try:
                 more = True
@@ -129,8 +155,31 @@ class ChatClient:
                     task.cancel()
                 await asyncio.gather(source, *calls, return_exceptions=True)
 
-    async def _answered(self, http: ClientSession, limit: Limit, request: Request) -> Response:
+    async def say(self, request: Request, hear: Callable[[str], None]) -> Response:
+        """Answer one request, giving `hear` each piece of the text as it comes; cancelled, it drops the call.
+
+        A call of which nothing has been heard yet is made again as in `respond`; one that breaks off later is not. The
+        answer of a server that does not stream is one piece.
+        """
+        heard = False
+
+        def pass_on(piece: str) -> None:
+            nonlocal heard
+            heard = True
+            hear(piece)
+
+        self._failed = 0
+        async with self.connected() as (http, limit):
+            response = await self._answered(http, limit, request, pass_on)
+        if response.text and not heard:
+            hear(response.text)
+        return response
+
+    async def _answered(
+        self, http: ClientSession, limit: Limit, request: Request, hear: Callable[[str], None] | None = None
+    ) -> Response:
         """One request's response, with as many attempts as it takes and may have."""
+        options = self.options if hear is None else replace(self.options, stream=True)
         attempt, problem, own = 0, "", False
         clock = asyncio.get_running_loop().time
         while attempt < self.options.attempts:
@@ -139,7 +188,7 @@ class ChatClient:
                 return self._response(request, error=problem)
             without = self.without
             try:
-                content, sent = await body(request, self.options, without, self.pictures, self.payload)
+                content, sent = await body(request, options, without, self.pictures, self.payload)
             except Exception as error:  # noqa: BLE001  (whatever opening a sample's picture raises is that sample's)
                 kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
                 return self._response(request, error=f"{kind}{error}")
@@ -147,7 +196,7 @@ class ChatClient:
                 async with limit:
                     began = clock()
                     try:
-                        answer = await self._call(http, content, sent)
+                        answer = await self._call(http, content, sent, hear)
                     except RetryableError as failed:
                         if failed.overloaded:
                             limit.too_many(began, failed.wait)
@@ -176,13 +225,34 @@ class ChatClient:
         tried = f" (after {attempt} attempts)" if attempt > 1 else ""
         return self._response(request, error=problem, tried=tried)
 
-    async def _call(self, http: ClientSession, content: bytes, sent: frozenset[str]) -> Answer:
+    async def _call(
+        self, http: ClientSession, content: bytes, sent: frozenset[str], hear: Callable[[str], None] | None = None
+    ) -> Answer:
         """One attempt. Raises one of the exceptions of `faults`."""
+        heard = 0
+
+        def pass_on(piece: str) -> None:
+            nonlocal heard
+            heard += len(piece)
+            if hear is not None:
+                hear(piece)
+
+        try:
+            return await self._read(http, content, sent, None if hear is None else pass_on)
+        except RetryableError as failed:
+            if heard:
+                raise HopelessError(f"broke off after {heard} characters: {failed}") from None
+            raise
+
+    async def _read(
+        self, http: ClientSession, content: bytes, sent: frozenset[str], hear: Callable[[str], None] | None
+    ) -> Answer:
         import aiohttp
 
         try:
             async with asyncio.timeout(self.options.timeout):
-                reply = await post(http, self.options, self.path, content)
+                wire = post if hear is None else partial(flow, hear=hear)
+                reply = await wire(http, self.options, self.path, content)
         except TimeoutError:
             raise RetryableError(f"no answer within {self.options.timeout:g} s") from None
         except (aiohttp.ClientConnectorCertificateError, aiohttp.InvalidURL) as error:

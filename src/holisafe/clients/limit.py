@@ -10,15 +10,19 @@ import asyncio
 from collections import deque
 from types import TracebackType
 
+RECENT = 0.05
+"""How much the last call counts in the share of refused ones."""
+
 
 class Limit:
     """A number of slots that adapts between 1 and `most`. Use `async with limit:` around each call.
 
-    Belongs to one event loop, whose clock it uses.
+    `bears` is the share of recent calls that may be refused before there are fewer slots: a server that refuses a few
+    at random is not crowded, and halving for each would leave it idle. Belongs to one event loop, whose clock it uses.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most, self.allowed, self.in_use = most, float(most), 0
+    def __init__(self, most: int, bears: float = 0.0) -> None:
+        self.most, self.allowed, self.in_use, self.bears, self.refused = most, float(most), 0, bears, 0.0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._closed_until = self._last_cut = float("-inf")
         self._alarm: asyncio.TimerHandle | None = None
@@ -48,13 +52,15 @@ class Limit:
         Calls that were in flight together count once: those begun before the last cut say nothing about it.
         """
         now = asyncio.get_running_loop().time()
+        self.refused += RECENT * (1 - self.refused)
         if wait is not None:
             self._closed_until = max(self._closed_until, now + wait)
-        if began > self._last_cut:
+        if began > self._last_cut and self.refused > self.bears:
             self.allowed, self._last_cut = max(1.0, self.allowed / 2), now
 
     def went_well(self) -> None:
         """A call was answered: about one slot more for every round of calls."""
+        self.refused -= RECENT * self.refused
         self.allowed = min(float(self.most), self.allowed + 1 / self.allowed)
 
     def _leave(self) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ssl
 import zlib
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from .faults import HopelessError, RetryableError
@@ -59,15 +59,31 @@ async def post(http: ClientSession, options: ChatOptions, path: str, content: by
 
     Raises RetryableError for an answer that was cut short.
     """
+    async with sent(http, options, path, content) as response:
+        return await whole(response, options)
+
+
+async def whole(response: ClientResponse, options: ChatOptions) -> Reply:
+    """What is left of an answer, in one piece."""
+    return Reply(response.status, response.headers, in_one_piece(await _body(response, options.max_bytes)))
+
+
+@asynccontextmanager
+async def sent(
+    http: ClientSession, options: ChatOptions, path: str, content: bytes, headers: Mapping[str, str] | None = None
+) -> AsyncIterator[ClientResponse]:
+    """A POST to an endpoint, of whose answer the head is there. Raises HopelessError for a redirect elsewhere."""
     from yarl import URL
 
     url = URL(f"{options.base_url}/{path}")
     for _ in range(HOPS):
-        async with http.post(url, data=content, allow_redirects=False, proxy=options.proxy) as response:
+        async with http.post(
+            url, data=content, allow_redirects=False, proxy=options.proxy, headers=headers
+        ) as response:
             there = response.headers.get("Location", "")
             if response.status not in REDIRECTS:
-                content = in_one_piece(await _body(response, options.max_bytes))
-                return Reply(response.status, response.headers, content)
+                yield response
+                return
         try:
             target = url.join(URL(there))
         except ValueError:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,8 +56,14 @@ class Prepared:
         return int(self.tensors["input_ids"].shape[1])
 
 
+Watch = Callable[[Request, Sequence[int]], bool]
+"""What is told the tokens of each answer so far, one by one, and whether it is to end there: for who serves it."""
+
+
 class HuggingFaceTarget(Inside):
     """A model and its processor in this process. `batch_size` is the most conversations decoded together."""
+
+    watch: Watch | None = None
 
     def __init__(
         self,
@@ -173,12 +179,14 @@ class HuggingFaceTarget(Inside):
         started = time.perf_counter()
         tensors = self._batched(batch)
         settings, words = batch[0].request.settings, batch[0].request.first_words
+        watching = None if self.watch is None else self._watching(batch, tensors["input_ids"], self.watch)
         with torch.inference_mode():
             made = self.model.generate(
                 **tensors,
                 max_new_tokens=settings.max_new_tokens,
                 logits_processor=_sampling(batch) if settings.temperature > 0 else None,
                 **({"return_dict_in_generate": True, "output_logits": True} if words else {}),
+                stopping_criteria=watching,
             )
         sequences = made.sequences if words else made
         begun = first_words(self.processor.tokenizer, words, made.logits[0]) if words else [None] * len(batch)
@@ -193,6 +201,28 @@ class HuggingFaceTarget(Inside):
             self._response(item, row, reading, words_begun, spent)
             for item, row, reading, words_begun in zip(batch, sequences.tolist(), readings, begun, strict=True)
         ]
+
+    def _watching(self, batch: Sequence[Prepared], prompt: Tensor, watch: Watch) -> Any:
+        """A stopping criterion by which each answer that `watch` says so of ends by itself."""
+        import torch
+        from transformers import StoppingCriteria, StoppingCriteriaList
+
+        before = 1 if self.inner.config.is_encoder_decoder else prompt.shape[1]
+
+        class Watching(StoppingCriteria):
+            def __call__(self, input_ids: Tensor, scores: Tensor, **more: Any) -> Tensor:
+                own = input_ids[:, before:] if input_ids.shape[1] >= before else input_ids
+                ended = [watch(item.request, row) for item, row in zip(batch, own.tolist(), strict=True)]
+                return torch.tensor(ended, dtype=torch.bool, device=input_ids.device)
+
+        return StoppingCriteriaList([Watching()])
+
+    def written(self, row: Sequence[int]) -> str:
+        """The text of an answer's tokens, up to its first end token; its thoughts still within."""
+        end = next((place for place, token in enumerate(row) if token in self.ends), None)
+        said = row if end is None else row[:end]
+        text: str = self.processor.tokenizer.decode([token for token in said if token not in self.unsaid])
+        return text
 
     def _batched(self, batch: Sequence[Prepared]) -> dict[str, Tensor]:
         return self._joined([item.tensors for item in batch], [(item.prompt, item.images) for item in batch])
@@ -229,9 +259,7 @@ class HuggingFaceTarget(Inside):
     ) -> Response:
         """One conversation's answer, up to its first end token; without one it was cut at the limit."""
         end = next((place for place, token in enumerate(row) if token in self.ends), None)
-        said = row if end is None else row[:end]
-        written = self.processor.tokenizer.decode([token for token in said if token not in self.unsaid])
-        parted = part(written.strip(), self.thoughts)
+        parted = part(self.written(row).strip(), self.thoughts)
         return Response(
             sample_id=item.request.sample_id,
             repeat=item.request.repeat,

@@ -127,13 +127,22 @@ class Guarded(Calibrated):
 
     async def _answer(self, window: Sequence[Request]) -> AsyncIterator[Response]:
         started = perf_counter()
-        steps = [self.step(odds) for odds in _read(self.guard, window)]
+        steps = self.steps(window)
         spent = (perf_counter() - started) / len(window)
-        for number, target in enumerate([self.target, *self.treated]):
+        for number, target in enumerate(self.ways):
             chosen = [request for request, step in zip(window, steps, strict=True) if step == number]
             async for response in target.respond(stream(chosen)):
                 waited = None if response.latency_seconds is None else round(response.latency_seconds + spent, 4)
                 yield replace(response, target=self.name, latency_seconds=waited, calibrated=number > 0)
+
+    @property
+    def ways(self) -> list[Target]:
+        """Who answers a request of each step: the target as it is, then with the method, ever stronger."""
+        return [self.target, *self.treated]
+
+    def steps(self, requests: Sequence[Request]) -> list[int]:
+        """What the guard, asked now, calls for: see `step`."""
+        return [self.step(odds) for odds in _read(self.guard, requests)]
 
     def step(self, odds: float | None) -> int:
         """Which strength the log-odds of P(unsafe) call for: 0, untouched, to `steps`.
