@@ -89,7 +89,7 @@ def test_nemotron_is_told_of_its_template_and_its_answer_is_read() -> None:
 
 def test_a_server_tells_how_likely_it_says_yes() -> None:
     """QGuard and ShieldGemma 2 read the first token's probabilities: spellings add up, others do not count."""
-    chances = {"Yes": 0.3, " yes": 0.1, "No": 0.15, "Maybe": 0.2, "YES": 0.05}
+    chances = {"Yes": 0.25, " Yes": 0.05, " yes": 0.1, "No": 0.15, "Maybe": 0.2, "YES": 0.05}
     policy = Policy("toys", (Category("knives", "shows a knife"), Category("fire", "shows fire")))
     with ApiServer(answer=lambda body, _: logprobs(chances)) as server:
         (said,) = open_guard(f"qguard/openai/m,base_url={server.url},pool=mean", policy).read([PAIR])
