@@ -122,7 +122,8 @@ class Message:
 class GenerationSettings:
     """How to decode. The default, greedy and at most 512 new tokens, is the one HoliSafe's release uses.
 
-    `reasoning_tokens` is what a reasoning model may think besides, for targets that keep the two apart.
+    `reasoning` tells a model that offers the choice to think or not; None leaves it to the model. `reasoning_tokens` is
+    what one may think besides, for targets that keep the two apart; with `reasoning` "on" it is held to that.
     """
 
     max_new_tokens: int = 512
@@ -130,6 +131,7 @@ class GenerationSettings:
     seed: int = 0
     system: str | None = None
     reasoning_tokens: int | None = None
+    reasoning: Literal["off", "on"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -158,6 +158,35 @@ def before_answer(thought: str, marks: Marks = THINK, opened: bool = False) -> s
     return f"{begin}{thought}\n{marks.close}\n\n"
 
 
+def reasoning_settings(told: str | int) -> dict[str, Any]:
+    """What `--reasoning` says, as fields of GenerationSettings: `off`, `on`, or the most tokens of a thought.
+
+    Raises InputError for anything else.
+    """
+    if told in ("off", "on"):
+        return {"reasoning": told}
+    if str(told).isdecimal() and int(told) > 0:
+        return {"reasoning": "on", "reasoning_tokens": int(told)}
+    raise InputError(f"--reasoning is off, on, or the most tokens of a thought, not {told!r}")
+
+
+def opened(text: str, own: Marks | None = None) -> str:
+    """The mark that a text ends with, so that what comes next is inside a thought; "" without one."""
+    if own == AS_IT_IS:
+        return ""
+    end = text.rstrip()[-80:]
+    if own and own.open and end.endswith(own.open):
+        return own.open
+    marks = list(_pattern(own if own and own.open else None).finditer(end))
+    return marks[-1][0] if marks and marks[-1].lastgroup == "open" and marks[-1].end() == len(end) else ""
+
+
+def end_mark(template: str) -> str | None:
+    """How thoughts end, as the first mark of an end in a chat template has it; None where it has none."""
+    found = (mark[0] for mark in _pattern(None).finditer(template) if mark.lastgroup == "close")
+    return next(found, None)
+
+
 def is_mark(token: str) -> bool:
     """Whether a tokenizer's special token says where thoughts are, so that parting them needs it."""
     return token in _HARMONY or _pattern(None).match(token) is not None

@@ -120,6 +120,7 @@ def test_the_options_reach_the_run(desk: Desk) -> None:
         "seed": 3,
         "system": "Take care.",
         "reasoning_tokens": None,
+        "reasoning": None,
     }
     assert len(read_records(desk.folder / "run", Response)) == 7
     other = desk.run("run", *options[2:], "--limit", "9")  # may grow

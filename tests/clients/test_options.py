@@ -37,6 +37,7 @@ def test_defaults_and_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
         "temperature": "0.5",
         "reasoning_tokens": "100",
         "reasoning_effort": "low",
+        "reasoning_by": "openrouter",
         "max_side": "640",
         "image_format": "jpeg:80",
         "detail": "high",

@@ -148,6 +148,7 @@ def test_the_manifest_tells_what_was_measured(undisturbed: Path) -> None:
         "seed": 0,
         "system": None,
         "reasoning_tokens": None,
+        "reasoning": None,
     }
 
 

@@ -73,6 +73,10 @@ def run(
     system: Annotated[
         str | None, typer.Option(metavar="TEXT", help="A system prompt for every request.", rich_help_panel=RARE)
     ] = None,
+    reasoning: Annotated[
+        str | None,
+        typer.Option(metavar="off|on|N", help="Let the model think or not, N tokens at most.", rich_help_panel=RARE),
+    ] = None,
     calibrate: Annotated[
         list[str] | None,
         typer.Option(metavar="METHOD", help="reminder, few-shot,file=F ...; repeatable.", rich_help_panel=RARE),
@@ -108,12 +112,12 @@ def run(
     done, 1 when a --fail-if holds, 2 on bad input, 3 when stopped or when calls failed.
     """
     from ..metrics.gate import parse_gate
-    from ..records import GenerationSettings
     from .run_config import run_config
 
     flags: dict[str, object] = {"target": target, "judges": judge, "out": out, "root": root, "split": split}
     flags |= {"limit": limit, "seed": seed, "repeats": repeats, "max_tokens": max_tokens, "temperature": temperature}
     flags |= {
+        "reasoning": reasoning,
         "system": system,
         "calibrate": calibrate,
         "probe": False if no_probe else None,
@@ -127,9 +131,7 @@ def run(
         raise InputError("no such folder", where=junit.parent)
     if junit is not None and junit.is_dir():
         raise InputError("is a folder", where=junit)
-    settings = GenerationSettings(
-        max_new_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed, system=config.system
-    )
+    settings = config.generation
     if dry_run:
         _foresee(config, settings)
         return

@@ -18,10 +18,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..errors import InputError
+from ..records import GenerationSettings
 from ..specs import check_ordered
+from ..thoughts import reasoning_settings
 from ..typed_yaml import read_yaml, validated
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class RunConfig(BaseModel):
     max_tokens: Count = 512
     temperature: Annotated[float, Field(ge=0)] = 0.0
     system: str | None = None
+    reasoning: str | int | bool | None = None
     calibrate: tuple[str, ...] = ()
     attack: tuple[str, ...] = ()
     probe: bool = True
@@ -57,6 +60,28 @@ class RunConfig(BaseModel):
     max_in_flight: Count | None = None
     max_cost: Annotated[float, Field(ge=0)] | None = None
     fail_if: tuple[str, ...] = ()
+
+    @field_validator("reasoning")
+    @classmethod
+    def _a_choice(cls, told: str | int | bool | None) -> str | int | None:
+        """YAML takes off and on for false and true."""
+        found = {False: "off", True: "on"}[told] if isinstance(told, bool) else told
+        try:
+            reasoning_settings(found or "off")
+        except InputError as error:
+            raise ValueError(error.problem) from None
+        return found
+
+    @property
+    def generation(self) -> GenerationSettings:
+        """How models are asked to decode."""
+        return GenerationSettings(
+            max_new_tokens=self.max_tokens,
+            temperature=self.temperature,
+            seed=self.seed,
+            system=self.system,
+            **({} if self.reasoning is None else reasoning_settings(self.reasoning)),
+        )
 
     @property
     def specs(self) -> str | list[str] | dict[str, str]:

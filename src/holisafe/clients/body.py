@@ -44,8 +44,9 @@ def payload(request: Request, options: ChatOptions, url: str) -> dict[str, Any]:
             asked[name] = generation[name]
     if request.first_words:
         asked |= {"logprobs": True, "top_logprobs": MOST_TOKENS_TOLD}
+    asked |= options.reasoning(request.settings)
     if request.template:
-        asked["chat_template_kwargs"] = dict(request.template)
+        asked["chat_template_kwargs"] = {**asked.get("chat_template_kwargs", {}), **request.template}
     if request.answer_schema is not None:
         schema = {"name": "answer", "strict": True, "schema": dict(request.answer_schema)}
         asked["response_format"] = {"type": "json_schema", "json_schema": schema}

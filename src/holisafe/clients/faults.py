@@ -30,7 +30,14 @@ NOBODYS = frozenset({401, 403, 404, 405})
 
 NO_CHOICES = "the answer holds no choices"
 
-WAY_OUT = {"temperature": "temperature=none leaves it out", "reasoning_effort": "leave reasoning_effort out"}
+WAY_OUT = {
+    "temperature": "temperature=none leaves it out",
+    "reasoning_effort": "leave --reasoning, or the option reasoning_effort, out",
+    **dict.fromkeys(
+        ("chat_template_kwargs", "thinking_token_budget", "thinking", "reasoning"),
+        "leave --reasoning out, or let reasoning_by=template, effort, thinking or openrouter say how it is told",
+    ),
+}
 """What is never dropped in silence: the user is told how."""
 
 STREAM_ONLY = re.compile(r"only supports? stream|stream must be (set to )?true|enable the stream", re.IGNORECASE)

@@ -18,6 +18,7 @@ from ..records import GenerationSettings
 from ..specs import is_local
 from ..thoughts import Marks, own_marks
 from .pictures import Encoding
+from .reasoning import OTHERS, WAYS, reasoning_fields, way
 
 OPENAI = "https://api.openai.com/v1"
 KEY = "OPENAI_API_KEY"
@@ -32,6 +33,7 @@ OPTIONS = (
     "temperature",
     "reasoning_tokens",
     "reasoning_effort",
+    "reasoning_by",
     "max_side",
     "image_format",
     "detail",
@@ -65,6 +67,7 @@ class ChatOptions:
     temperature: float | Literal["none"] | None = None
     reasoning_tokens: int | None = None
     reasoning_effort: str | None = None
+    reasoning_by: str = OTHERS
     encoding: Encoding = field(default_factory=Encoding)
     detail: str | None = None
     input_price: float | None = None
@@ -77,7 +80,9 @@ class ChatOptions:
     def generation(self, settings: GenerationSettings) -> dict[str, Any]:
         """How a request with these settings is decoded, as JSON."""
         temperature = settings.temperature if self.temperature is None else self.temperature
+        chosen = {} if settings.reasoning is None else {"reasoning": settings.reasoning}
         return {
+            **chosen,
             "max_new_tokens": settings.max_new_tokens if self.max_tokens is None else self.max_tokens,
             "temperature": None if temperature == "none" else temperature,
             "seed": settings.seed,
@@ -85,6 +90,13 @@ class ChatOptions:
             "reasoning_tokens": settings.reasoning_tokens if self.reasoning_tokens is None else self.reasoning_tokens,
             "reasoning_effort": self.reasoning_effort,
         }
+
+    def reasoning(self, settings: GenerationSettings) -> dict[str, Any]:
+        """What tells the server to think or not. Raises InputError for what its API cannot be told."""
+        if settings.reasoning is not None and self.reasoning_effort is not None:
+            raise InputError("--reasoning and the option reasoning_effort exclude each other")
+        tokens = settings.reasoning_tokens if self.reasoning_tokens is None else self.reasoning_tokens
+        return reasoning_fields(self.reasoning_by, settings.reasoning, tokens)
 
     def cost(self, usage: Mapping[str, int]) -> float | None:
         """US dollars for tokens counted by the server; None without prices or counts."""
@@ -118,6 +130,8 @@ def chat_options(model: str, written: Mapping[str, str]) -> ChatOptions:
     if "temperature" in written:
         none = written["temperature"] == "none"
         values["temperature"] = "none" if none else _number("temperature", written["temperature"], False, 0)
+    if (by := written.get("reasoning_by", way(base_url))) not in WAYS:
+        raise InputError(f"option reasoning_by is one of {', '.join(WAYS)}, not {by!r}")
     if written.get("detail", "auto") not in DETAILS:
         raise InputError(f"option detail is one of {', '.join(DETAILS)}, not {written['detail']!r}")
     if written.get("stream", "false") not in ("true", "false"):
@@ -127,6 +141,7 @@ def chat_options(model: str, written: Mapping[str, str]) -> ChatOptions:
         base_url=base_url,
         api_key=_secret(written.get("key", KEY), base_url),
         reasoning_effort=written.get("reasoning_effort"),
+        reasoning_by=by,
         encoding=_encoding(written),
         detail=written.get("detail"),
         thoughts=own_marks(written.get("thoughts")),

@@ -17,8 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..errors import Notice
 from ..records import GenerationSettings, Message, Picture, Request, Response
 from ..stepping import event_loop
-from ..targets.base import Target
-from .pledges import innermost
+from ..targets.base import Target, innermost
 
 QUESTION = (
     "Which word is written in the picture? Answer with this word alone, or with 'none' where there is no picture."

@@ -39,10 +39,10 @@ from ..runs.reasons import alike, failures
 from ..runs.run import read_run
 from ..runs.scores import Scores, write_scores
 from ..stepping import event_loop
-from ..targets.base import Target, keeping
+from ..targets.base import Target, innermost, keeping
 from . import image_probe
 from .image_probe import needs_probe, probe
-from .pledges import check_prices, innermost, warn_of_repeats
+from .pledges import check_prices, warn_of_repeats
 from .progress import Progress, silent
 from .stopping import Budget, Stopping, stopping_on_interrupt
 
@@ -120,9 +120,9 @@ def evaluate(
         stopping = Stopping(interrupted, Budget(max_cost, run.index.spent + paid))
         respond(run, benchmark, target, calls, settings, stopping, report)
         judge_responses(run, panel, benchmark, calls, stopping, report)
-        scores = score_run(out, panel, seed)
         remarks += image_probe.remark(probed, target.name)
-        scores = replace(scores, remarks=remarks, cost={**image_probe.cost(probed), **scores.cost})
+        scores = score_run(out, panel, seed, remarks)
+        scores = replace(scores, cost={**image_probe.cost(probed), **scores.cost})
         write_scores(out, scores)
     return scores
 
@@ -160,9 +160,9 @@ def judge_run(
         again = {judge.name for judge in judges} if rejudge_invalid else set()
         judge_responses(run, panel, benchmark, calls, stopping, report, again)
         probed = manifest.get(PROBE)
-        scores = score_run(out, panel, manifest["seed"])
         remarks += image_probe.remark(probed, str(manifest["target"]["name"]))
-        scores = replace(scores, remarks=remarks, cost={**image_probe.cost(probed), **scores.cost})
+        scores = score_run(out, panel, manifest["seed"], remarks)
+        scores = replace(scores, cost={**image_probe.cost(probed), **scores.cost})
         write_scores(out, scores)
     return scores
 
@@ -190,9 +190,17 @@ def respond(
             yield benchmark.request(sample, settings, repeat)
 
     async def ask() -> None:
+        thought: list[bool] = []  # of the first answers
         async for response in target.respond(requests()):
             asked = waiting.pop(response.key, None) is not None
             stored.keep(response, None if asked else f"{target.name} answered {response.sample_id!r}")
+            if settings.reasoning == "off" and response.usable and len(thought) < FIRST:
+                thought.append(bool(response.reasoning or response.usage.get("reasoning_tokens")))
+                if len(thought) == FIRST and all(thought):
+                    problem = (
+                        f"{target.name} leaves --reasoning off aside: each of the first {FIRST} answers has a thought"
+                    )
+                    stored.fault = stored.fault or InputError(problem)
 
     if waiting:
         report("responses", total - len(waiting), total)
@@ -344,8 +352,9 @@ class Stored:
             raise self.fault
 
 
-def score_run(run: Path, judges: Sequence[Judge], seed: int) -> Scores:
-    """The numbers of everything that the run folder holds, as `scores.json` keeps them."""
+def score_run(run: Path, judges: Sequence[Judge], seed: int, remarks: Sequence[str] = ()) -> Scores:
+    """The numbers of everything that the run folder holds, as `scores.json` keeps them; with the remarks."""
+    from ..metrics.reasoning_heeded import not_heeded
     from ..metrics.run_scores import run_scores
 
     found = read_run(run)
@@ -353,7 +362,9 @@ def score_run(run: Path, judges: Sequence[Judge], seed: int) -> Scores:
     counts = found.verdicts.loc[failed, "judge"].value_counts()
     measures = {judge.name: getattr(judge, "measures", {}) for judge in judges}
     errors = {str(name): int(n) for name, n in counts.items() if n}
-    return replace(run_scores(found.answers, found.verdicts, seed, measures), judge_errors=errors)
+    unheeded = not_heeded(found.answers, found.manifest.get("settings", {}).get("reasoning"))
+    told = [*remarks, *([unheeded] if unheeded else [])]
+    return replace(run_scores(found.answers, found.verdicts, seed, measures), judge_errors=errors, remarks=told)
 
 
 def _settings(target: Any, given: GenerationSettings | None) -> GenerationSettings:
@@ -368,6 +379,14 @@ def _settings(target: Any, given: GenerationSettings | None) -> GenerationSettin
     return own
 
 
+def take_reasoning(target: Any, settings: GenerationSettings) -> None:
+    """Let a target make ready for thinking or not, as the settings say. Raises InputError where it offers no choice."""
+    takes = getattr(innermost(target), "takes_reasoning", None)
+    if takes is None:
+        raise InputError(f"{target.name} offers no choice of reasoning")
+    takes(settings)
+
+
 def _check(benchmark: Benchmark, target: Target, judges: Sequence[Judge], settings: GenerationSettings) -> None:
     """Raise InputError for what could only fail later, when much has been paid for."""
     if not benchmark.samples:
@@ -377,6 +396,8 @@ def _check(benchmark: Benchmark, target: Target, judges: Sequence[Judge], settin
         raise InputError(
             f"{target.name} takes {can.images_per_request} images a request; {benchmark.name} needs {most}"
         )
+    if settings.reasoning is not None:
+        take_reasoning(target, settings)
     if settings.system and not can.system_prompt:
         raise InputError(f"{target.name} takes no system prompt")
     if not any(applies(judge, sample) for judge in judges for sample in benchmark.samples):

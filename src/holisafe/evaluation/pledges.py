@@ -10,14 +10,7 @@ from typing import Any
 from ..errors import InputError, Notice
 from ..judges.base import Judge
 from ..records import GenerationSettings
-from ..targets.base import Target
-
-
-def innermost(target: Any) -> Any:
-    """The model itself, without the calibrations around it."""
-    while hasattr(target, "target"):
-        target = target.target
-    return target
+from ..targets.base import Target, innermost
 
 
 def check_prices(max_cost: float | None, parts: Sequence[Target | Judge]) -> None:

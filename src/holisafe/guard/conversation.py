@@ -37,8 +37,8 @@ def prompt_text(processor: Any, messages: Sequence[Message], **told: Any) -> str
     Placeholders and other control tokens inside a message's text are broken up, so that data cannot write turns or
     images. A template without room for a system prompt gets it at the head of the first user turn; a processor
     without a chat template gets placeholders and texts line by line. A processor that knows the Safety Meta Token gets
-    it after the pictures of every message that has any. Raises GuardError when the template fails or loses
-    text, InputError when it goes beyond its limits.
+    it after the pictures of every message that has any.
+    Raises GuardError when the template fails or loses text, InputError when it goes beyond its limits.
     """
     messages = [_plain(processor, message) for message in messages]
     after = meta_token_of(processor)

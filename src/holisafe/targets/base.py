@@ -28,7 +28,8 @@ class Target(Protocol):
     """A model to measure. A batched local model and a concurrent API look alike.
 
     `name` goes into every response; `describe()` is JSON that identifies the model and how it decodes: a run is only
-    resumed by a target that describes itself the same way.
+    resumed by a target that describes itself the same way. One that can be told to think or not also has
+    `takes_reasoning(settings)`, which raises InputError for settings that it cannot be told.
     """
 
     name: str
@@ -56,6 +57,13 @@ def keeping(target: Any, folder: Path) -> Iterator[None]:
     before are not made again. Most targets make none: one call is one answer."""
     with getattr(target, "keeping", lambda _: nullcontext())(folder):
         yield
+
+
+def innermost(target: Any) -> Any:
+    """The model itself, without the calibrations around it."""
+    while hasattr(target, "target"):
+        target = target.target
+    return target
 
 
 def error_response(request: Request, target: str, problem: str) -> Response:

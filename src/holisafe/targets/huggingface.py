@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..journal import read_json
 from ..records import GenerationSettings, GuardReading, Request, Response
 from ..registry import targets
-from ..thoughts import Marks, is_mark, own_marks, part
+from ..thoughts import Marks, is_mark, opened, own_marks, part
 from .base import Capabilities, error_response
 from .fingerprint import fingerprint
 from .huggingface_inside import SEES_AHEAD, Inside
@@ -48,8 +48,8 @@ class Prepared:
     def kind(self) -> tuple[Any, ...]:
         """Requests decoded together share settings and their number of images, and are alike in length."""
         settings = self.request.settings
-        words = self.request.first_words
-        return (settings.max_new_tokens, settings.temperature, settings.seed, len(self.images), words)
+        told = (settings.max_new_tokens, settings.temperature, settings.seed, settings.reasoning_tokens)
+        return (*told, str(settings.reasoning), len(self.images), self.request.first_words)
 
     @property
     def length(self) -> int:
@@ -85,6 +85,8 @@ class HuggingFaceTarget(Inside):
         config = self.inner.config
         causal = not config.is_encoder_decoder and config.model_type not in SEES_AHEAD
         self.capabilities = Capabilities(guard=self.labels is not None, likelihoods=causal)
+        self.switch: str | None = None
+        self.end_of_thought: list[int] = []
         tokenizer, generation = processor.tokenizer, self.inner.generation_config
         give_pad_token(processor)
         ends = generation.eos_token_id if generation.eos_token_id is not None else tokenizer.eos_token_id
@@ -101,6 +103,16 @@ class HuggingFaceTarget(Inside):
             decoder_start_token_id=generation.decoder_start_token_id,
         )
 
+    def takes_reasoning(self, settings: GenerationSettings) -> None:
+        """Learn what the settings need: the chat template's switch, and the tokens that end a thought.
+
+        Raises InputError where the model has none."""
+        from .huggingface_thinking import end_of_thought, switch_of
+
+        self.switch = self.switch or switch_of(self.processor, self.name)
+        if bounded(settings):
+            self.end_of_thought = end_of_thought(self.processor, self.thoughts, self.name)
+
     def describe(self) -> dict[str, Any]:
         """JSON: the model with its content, and how it decodes. Batch size and device are left free to change."""
         generation = {
@@ -110,6 +122,8 @@ class HuggingFaceTarget(Inside):
             "system": self.settings.system,
             "end_tokens": self.ends,
         }
+        if self.settings.reasoning is not None:
+            generation |= {"reasoning": self.settings.reasoning, "reasoning_tokens": self.settings.reasoning_tokens}
         return {
             "kind": "hf",
             "model": self.name.removeprefix("hf/"),
@@ -151,7 +165,9 @@ class HuggingFaceTarget(Inside):
     def _prepare(self, request: Request) -> Prepared:
         from ..guard.conversation import encode, prompt_text
 
-        prompt = prompt_text(self.processor, request.messages, **request.template)
+        chosen = request.settings.reasoning
+        switch = {self.switch: chosen == "on"} if self.switch and chosen else {}
+        prompt = prompt_text(self.processor, request.messages, **{**switch, **request.template})
         images = [picture.open() for message in request.messages for picture in message.pictures]
         ready = Prepared(request, prompt, images, encode(self.processor, [prompt], [images], side="left"))
         if self.context is not None and ready.length >= self.context:
@@ -183,8 +199,8 @@ class HuggingFaceTarget(Inside):
         with torch.inference_mode():
             made = self.model.generate(
                 **tensors,
-                max_new_tokens=settings.max_new_tokens,
-                logits_processor=_sampling(batch) if settings.temperature > 0 else None,
+                max_new_tokens=settings.max_new_tokens + self._room(settings),
+                logits_processor=self._processors(batch),
                 **({"return_dict_in_generate": True, "output_logits": True} if words else {}),
                 stopping_criteria=watching,
             )
@@ -224,6 +240,30 @@ class HuggingFaceTarget(Inside):
         text: str = self.processor.tokenizer.decode([token for token in said if token not in self.unsaid])
         return text
 
+    def _room(self, settings: GenerationSettings) -> int:
+        """How many tokens a bounded thought may take besides those of the answer."""
+        return (settings.reasoning_tokens or 0) + len(self.end_of_thought) if bounded(settings) else 0
+
+    def _processors(self, batch: Sequence[Prepared]) -> Any:
+        """What is in force while a batch is decoded: the sampling, and the bound on thoughts; None for neither."""
+        settings = batch[0].request.settings
+        found = _sampling(batch) if settings.temperature > 0 else None
+        if not bounded(settings):
+            return found
+        from transformers import LogitsProcessorList
+
+        from .huggingface_thinking import ThoughtBudget
+
+        always = self.thoughts is not None and not self.thoughts.open  # its answers begin in a thought
+        begun = [always or bool(self._opened(item)) for item in batch]
+        most, tokenizer = settings.reasoning_tokens or 0, self.processor.tokenizer
+        budget = ThoughtBudget(tokenizer, most, self.end_of_thought, begun, self.thoughts)
+        return LogitsProcessorList([*(found or ()), budget])
+
+    def _opened(self, item: Prepared) -> str:
+        """The mark with which the chat template begins a thought for the model, if it does."""
+        return opened(item.prompt, self.thoughts) if getattr(self.processor, "chat_template", None) else ""
+
     def _batched(self, batch: Sequence[Prepared]) -> dict[str, Tensor]:
         return self._joined([item.tensors for item in batch], [(item.prompt, item.images) for item in batch])
 
@@ -260,6 +300,12 @@ class HuggingFaceTarget(Inside):
         """One conversation's answer, up to its first end token; without one it was cut at the limit."""
         end = next((place for place, token in enumerate(row) if token in self.ends), None)
         parted = part(self.written(row).strip(), self.thoughts)
+
+        said = row if end is None else row[:end]
+        written = self.processor.tokenizer.decode([token for token in said if token not in self.unsaid])
+        parted = part((self._opened(item) + written).strip(), self.thoughts)
+        tokenizer = self.processor.tokenizer
+        thought = len(tokenizer(parted.reasoning, add_special_tokens=False)["input_ids"]) if parted.reasoning else None
         return Response(
             sample_id=item.request.sample_id,
             repeat=item.request.repeat,
@@ -271,6 +317,7 @@ class HuggingFaceTarget(Inside):
             usage={
                 "input_tokens": int(item.tensors["attention_mask"].sum()),
                 "output_tokens": len(row) if end is None else end + 1,
+                **({} if thought is None else {"reasoning_tokens": thought}),
             },
             latency_seconds=round(seconds, 4),
             first_words=begun,
@@ -312,6 +359,11 @@ def load(name: str, options: dict[str, str], settings: GenerationSettings) -> Hu
         precision = getattr(torch, dtype) if dtype is not None else None
         model = load_model(name, dtype=precision, device=options.get("device"), trust_remote_code=trust == "true")
     return HuggingFaceTarget(f"hf/{name}", model, processor, settings, int(size), thoughts)
+
+
+def bounded(settings: GenerationSettings) -> bool:
+    """Whether thoughts are held to a number of tokens."""
+    return settings.reasoning == "on" and bool(settings.reasoning_tokens)
 
 
 def model_fingerprint(name: str, model: Any) -> str:

@@ -20,6 +20,10 @@ class OpenAITarget(ChatClient):
         super().__init__(f"openai/{model}", options, **client)
         self.settings = settings
 
+    def takes_reasoning(self, settings: GenerationSettings) -> None:
+        """Raises InputError for what its API cannot be told; what the server takes shows once it is asked."""
+        self.options.reasoning(settings)
+
     def describe(self) -> dict[str, Any]:
         """JSON: what answers depend on. Key, limits, timeouts and prices are left free to change.
 
