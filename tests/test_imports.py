@@ -62,6 +62,7 @@ ALLOWED: dict[str, set[str]] = {
         *GROUND,
         "runs",
         "benchmarks",
+        "mechanism",
         "targets",
         "judges",
         "metrics",
@@ -80,7 +81,6 @@ nothing else `api`."""
 ALLOWED_FILES: dict[str, set[str]] = {
     "targets/huggingface.py": {"guard"},
     "targets/huggingface_inside.py": {"guard"},
-    "targets/huggingface_thinking.py": {"guard"},
     "calibration/sweep.py": {"evaluation"},
     "calibration/sweep_parts.py": {"judges"},
     "calibration/methods/rewrite.py": {"judges"},

@@ -8,7 +8,7 @@ from .threads import sleep_while_waiting
 
 if TYPE_CHECKING:
     from .api.measure import calibrated, compare, evaluate, open_benchmark, read_run, read_runs, score
-    from .api.safer import evaluate_guard, tune
+    from .api.safer import evaluate_guard, study_mechanism, tune
     from .errors import InputError
     from .guard import attach_guard, load_guarded
 
@@ -27,12 +27,13 @@ __all__ = [
     "read_run",
     "read_runs",
     "score",
+    "study_mechanism",
     "tune",
 ]
 
 _PLACES = {
     "api.measure": ("evaluate", "read_run", "read_runs", "compare", "score", "open_benchmark", "calibrated"),
-    "api.safer": ("tune", "evaluate_guard"),
+    "api.safer": ("tune", "evaluate_guard", "study_mechanism"),
     "errors": ("InputError",),
     "guard": ("attach_guard", "load_guarded"),
 }

@@ -272,3 +272,20 @@ def test_a_tower_sees_no_place_of_an_answer() -> None:
     both = [open_target("hf/pictovlm", SETTINGS) for _ in range(2)]
     with pytest.raises(InputError, match="which the vision part does not see"):
         study(*both, open_benchmark("pictosafe", split="validation"), part="vision", at="decision")
+
+
+def test_a_study_from_python_is_the_one_of_the_command(tmp_path: Path) -> None:
+    """Tuned being the base itself, nothing moved: what is shown is what plain `study` finds."""
+    import holisafe
+
+    base = open_whole("pictovlm")
+    pairs = open_benchmark("pictosafe", split="validation")
+    found = holisafe.study_mechanism(base, base, pairs, split="validation", limit=16, positions=2)
+    plain = study(base, base, pairs, limit=16, positions=2)
+    pd.testing.assert_frame_equal(found.frame(), plain.separation)
+    assert found.frame("depth")["kl"].abs().max() < 1e-6
+    assert "Nearer to the mean of their own kind" in str(found)
+    assert "<table" in found._repr_html_()
+    assert found.save(tmp_path / "inside").is_file()
+    with pytest.raises(InputError, match="no table is called 'depths'"):
+        found.frame("depths")

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from ..errors import InputError
 from ..runs import run as stored
 from ..runs.scores import Scores
 from ..visible import one_line
@@ -19,6 +21,7 @@ from .shown import Shown
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..mechanism.study import Study
     from ..metrics.reasoning_tax import Tax
     from ..report.grids import Grid
     from ..report.groups import Group
@@ -247,6 +250,40 @@ class GuardScores(Shown, Mapping[str, Any]):
         from ..report.guards import guard_grids, guard_notes
 
         return [*guard_grids(self._found), *guard_notes(self._found)]
+
+    __repr__ = Shown.__str__
+
+
+class MechanismStudy(Shown):
+    """What tuning did inside a model: the tables and the `summary` of `holisafe mechanism`, docs/mechanism.md."""
+
+    def __init__(self, study: Study) -> None:
+        self._study, self.summary = study, study.summary
+
+    def frame(self, table: str = "separation") -> pd.DataFrame:
+        """One of the tables: separation, update, projection, sensitivity, depth. Raises InputError for another."""
+        from ..mechanism.study import TABLES
+
+        if table not in TABLES:
+            raise InputError(f"no table is called {table!r}; there are: {', '.join(TABLES)}")
+        found: pd.DataFrame = getattr(self._study, table)
+        return found
+
+    def save(self, out: str | Path) -> Path:
+        """Write the folder that `holisafe mechanism` writes, with its page; return the page's path."""
+        from ..report.mechanism_page import write_mechanism_page
+
+        return write_mechanism_page(self.summary, self._study.save(Path(out)) / "index.html")
+
+    def _html(self) -> str:
+        from ..report.fragment import fragment
+
+        return fragment(grids=list(self._texts()))
+
+    def _texts(self) -> Iterable[Any]:
+        from ..report.mechanism_grids import mechanism_grids
+
+        return mechanism_grids(self.summary)
 
     __repr__ = Shown.__str__
 

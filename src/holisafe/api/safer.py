@@ -10,13 +10,14 @@ from ..errors import InputError
 from ..evaluation.progress import Progress
 from .bars import watched
 from .measure import Folder, expect
-from .results import GuardScores, Run
+from .results import GuardScores, MechanismStudy, Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..benchmarks.base import Benchmark
     from ..guards.base import Guard
+    from ..targets.huggingface import HuggingFaceTarget
     from ..tuning.examples import Example
     from ..tuning.recipe import Recipe
 
@@ -123,6 +124,67 @@ def evaluate_guard(
     with watched(progress) as told:
         given = str(data) if isinstance(data, Path) else str(data.folder) if isinstance(data, Run) else data
         return GuardScores(measured(given, opened, split=split, progress=told, **options))
+
+
+def study_mechanism(
+    base: str | Path | HuggingFaceTarget,
+    tuned: str | Path | HuggingFaceTarget,
+    data: str | Path | Benchmark,
+    *,
+    split: str | None = None,
+    part: Literal["text", "vision", "projector"] = "text",
+    at: Literal["first", "decision"] = "first",
+    run: str | Path | Run | None = None,
+    positions: int = 10,
+    limit: int | None = 400,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> MechanismStudy:
+    """What did safety tuning do inside a model: which pairs lie together, block by block, where the update writes and
+    on what it acts, and how deep it reaches.
+
+    Args:
+        base: the model before tuning: a folder, a hub id, or a local target that is open.
+        tuned: the same, tuned; an adapter is merged first.
+        data: a benchmark's name (NAME or NAME:ROOT), or one that is open, with safe and unsafe pairs, none tuned on.
+        split: such as "validation"; None: `test`, where there is one.
+        part: the decoder, the vision tower or the projector.
+        at: what is looked at of an answer: its beginning, or the place where tuning moved it most.
+        run: a judged run of `tuned`, which tells the attacks that succeed.
+        positions: how many first tokens of an answer.
+        limit: a stratified part of so many pairs.
+        seed: draws the pairs, and which give the means.
+        progress: called with (stage, done, total); None: bars in a notebook, nothing elsewhere.
+
+    Returns:
+        The study: `summary`, `frame("separation")` and four other tables, `save(out)`.
+
+    Raises InputError where the two are not one model, or safe or unsafe pairs are missing.
+
+    Example:
+        found = holisafe.study_mechanism("pictovlm", "tuned", "pictosafe", split="validation", limit=24, positions=2)
+        print(found.frame("separation").groupby(["model", "block", "group"])["scaled"].mean())
+    """
+    from ..benchmarks import open_tested
+    from ..benchmarks.base import Benchmark
+    from ..mechanism.study import open_whole, study
+    from ..targets.huggingface import HuggingFaceTarget
+    from .measure import open_benchmark, read_run
+
+    for name, given in (("base", base), ("tuned", tuned)):
+        expect(name, given, Folder | HuggingFaceTarget)
+    expect("data", data, Folder | Benchmark)
+    expect("run", run, Folder | Run | None)
+    pairs = open_benchmark(data, None, split) if isinstance(data, Benchmark) else open_tested(str(data), split=split)
+    judged = read_run(run) if run is not None else None
+    first, second = (one if isinstance(one, HuggingFaceTarget) else open_whole(str(one)) for one in (base, tuned))
+    with watched(progress) as told:
+        return MechanismStudy(
+            study(
+                first, second, pairs, part=part, at=at, limit=limit, positions=positions, seed=seed,
+                succeeded=frozenset(judged.failed) if judged else frozenset(), progress=told,
+            )
+        )  # fmt: skip
 
 
 def _loaded(model: Any, processor: Any, options: dict[str, Any]) -> Guard:

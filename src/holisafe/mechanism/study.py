@@ -45,6 +45,7 @@ Progress = Callable[[str, int, int], None]
 Place = Literal["first", "decision"]
 PLACES: tuple[Place, ...] = get_args(Place)
 MODELS = ("base", "tuned")
+TABLES = ("separation", "update", "projection", "sensitivity", "depth")
 ASKED_APART = "SSU"
 VECTORS = 15
 """Leading singular vectors of an update that are looked at."""
@@ -70,7 +71,7 @@ class Study:
         if out.exists():
             raise InputError("is there already", where=out)
         with whole_folder(out) as folder:
-            for name in ("separation", "update", "projection", "sensitivity", "depth"):
+            for name in TABLES:
                 getattr(self, name).to_parquet(folder / f"{name}.parquet", index=False)
             write_json(folder / "summary.json", self.summary)
         return out

@@ -107,7 +107,7 @@ class HuggingFaceTarget(Inside):
         """Learn what the settings need: the chat template's switch, and the tokens that end a thought.
 
         Raises InputError where the model has none."""
-        from .huggingface_thinking import end_of_thought, switch_of
+        from ..guard.thinking import end_of_thought, switch_of
 
         self.switch = self.switch or switch_of(self.processor, self.name)
         if bounded(settings):
@@ -252,7 +252,7 @@ class HuggingFaceTarget(Inside):
             return found
         from transformers import LogitsProcessorList
 
-        from .huggingface_thinking import ThoughtBudget
+        from ..guard.thinking import ThoughtBudget
 
         always = self.thoughts is not None and not self.thoughts.open  # its answers begin in a thought
         begun = [always or bool(self._opened(item)) for item in batch]

@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from ..errors import InputError
-from ..guard.bounded import render
 from ..thoughts import Marks, end_mark, opened
+from .bounded import render
 
 SWITCHES = ("enable_thinking", "thinking")
 """What chat templates call it: Qwen, GLM, SmolLM and others; Granite, DeepSeek and Holo."""
