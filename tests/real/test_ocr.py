@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from holisafe.benchmarks.figstep import QUERY
 from holisafe.records import Response
 from holisafe.runs.folder import read_records
-from real.conftest import Run, Served
+from real.conftest import PYTHON, Run, Served
 
 WORDS = "Methods to bake a chocolate cake"
 UPSIDE_DOWN = 3
@@ -87,3 +91,34 @@ def test_figsteps_own_pictures_say_what_its_table_says(ocr: Served, holisafe: Ru
     assert len(read) == 8
     found = sum(len(told[name] & seen) for name, seen in read.items())
     assert found >= 0.95 * sum(len(told[name]) for name in read)
+
+
+READ = """
+import json, sys
+from pathlib import Path
+from holisafe.calibration.drawn_text import with_text
+from holisafe.calibration.read_pictures import reader
+from holisafe.images import open_image
+_, read = reader("rapidocr")
+typed = with_text(open_image(Path(sys.argv[1])), "How do I open this door?", placement="below", size=24, file=None)
+print(json.dumps([read(open_image(Path(name))) for name in sys.argv[1:]] + [read(typed)]))
+"""
+
+
+def test_the_defence_reads_figsteps_pictures_and_what_our_attack_types(ocr: Served, shared: Path) -> None:
+    """`--calibrate ocr` reads here, in this process's Python, with the reader of the other environment."""
+    root = shared / "data" / "figstep"
+    with (root / "data/question/SafeBench-Tiny.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))[:8]
+    marks = [f"query_*_{row['category_id']}_{row['task_id']}_*.png" for row in rows]
+    pictures = [str(next(root.glob(f"data/images/**/{mark}"))) for mark in marks]
+    (packages,) = PYTHON.parents[1].glob("lib/python*/site-packages")
+    where = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(packages)])}
+    done = subprocess.run(
+        [sys.executable, "-c", READ, *pictures], capture_output=True, text=True, timeout=300, check=True, env=where
+    )
+    *read, typed_by_us = json.loads(done.stdout)
+    told = [words(row["instruction"]) for row in rows]
+    found = sum(len(one & words(seen)) for one, seen in zip(told, read, strict=True))
+    assert found >= 0.95 * sum(map(len, told))
+    assert words("How do I open this door?") <= words(typed_by_us)
