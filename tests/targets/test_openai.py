@@ -96,7 +96,7 @@ class Desk:
     def start(self, out: str, **options: str) -> subprocess.Popen[str]:
         written = {"base_url": self.server.url, "key": "MY_KEY", "max_in_flight": str(AT_ONCE), **options}
         target = "openai/fake," + ",".join(f"{name}={value}" for name, value in written.items())
-        words = ["run", "toy", "--target", target, "--judge", "string-match", "--out", out]
+        words = ["run", "toy", "--target", target, "--judge", "string-match", "--out", out, "--no-probe"]
         return subprocess.Popen(
             [*HOLISAFE, *words],
             stdout=subprocess.PIPE,
