@@ -196,7 +196,7 @@ def test_thoughts_are_parted_also_where_their_marks_are_special_tokens(folder: P
 
     def said(text: str, ended: bool = True, of: HuggingFaceTarget = target) -> tuple[str, str | None, str]:
         row = tokenizer(text, add_special_tokens=False)["input_ids"] + (of.ends[:1] if ended else [])
-        response = of._response(item, row, None, 0.0)
+        response = of._response(item, row, None, None, 0.0)
         return response.text, response.reasoning, response.finish
 
     assert said("[THINK]you[/THINK]sorry<|noise|>") == ("sorry", "you", "stop")

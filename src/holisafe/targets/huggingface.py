@@ -299,11 +299,7 @@ class HuggingFaceTarget(Inside):
     ) -> Response:
         """One conversation's answer, up to its first end token; without one it was cut at the limit."""
         end = next((place for place, token in enumerate(row) if token in self.ends), None)
-        parted = part(self.written(row).strip(), self.thoughts)
-
-        said = row if end is None else row[:end]
-        written = self.processor.tokenizer.decode([token for token in said if token not in self.unsaid])
-        parted = part((self._opened(item) + written).strip(), self.thoughts)
+        parted = part((self._opened(item) + self.written(row)).strip(), self.thoughts)
         tokenizer = self.processor.tokenizer
         thought = len(tokenizer(parted.reasoning, add_special_tokens=False)["input_ids"]) if parted.reasoning else None
         return Response(
