@@ -27,6 +27,7 @@ VARIANTS: dict[str, list[str]] = {
     "lambda 0.05": ["guard.loss_weight=0.05"],
     "lambda 1": ["guard.loss_weight=1.0"],
     "LoRA": ["trainable.method=lora", "optimiser.learning_rate=0.004"],
+    "robust": ["data.distort=0.75", "data.shares.utility=1.5", "optimiser.epochs=3.5"],
 }
 """Name -> settings laid over the demo's recipe."""
 
@@ -124,7 +125,8 @@ The whole test split in each style: {counts}. Judge: `string-match:normalised` f
 {unseen}
 
 "No benign pairs" leaves out SSS: the model then refuses whatever it sees, and its ASR of 0 is worth nothing. LoRA
-learns at a rate of its own (0.004). The 95 % intervals of every single run are in `results.json`.
+learns at a rate of its own (0.004). "Robust" is the recipe `demo-robust`, whose pictures are distorted, with more plain
+questions and 3.5 epochs instead of eight ([why](unseen_style.md)). The 95 % intervals of every single run are in `results.json`.
 """
 
 
