@@ -118,24 +118,31 @@ def held(yes: bool) -> str:
     return "**held**" if yes else "did **not** hold"
 
 
-def mean(found: Found, row: str, style: str, key: str) -> float:
-    return 100 * statistics.mean(found["rows"][row][style][key]["seeds"])
+def mean(found: Found, row: str, key: str, seeds: int) -> float:
+    """In the unseen style, percent, over the first so many seeds."""
+    return 100 * statistics.mean(found["rows"][row]["unseen"][key]["seeds"][:seeds])
 
 
 def hypotheses(found: Found) -> str:
-    """h1 and h2 in words, of the seeds that all their settings were measured with."""
-    rr = [mean(found, row, "unseen", "rr") for row in ("full", "full, debias s=1")]
-    cost = mean(found, "full, debias s=1", "unseen", "masr_pooled") - mean(found, "full", "unseen", "masr_pooled")
-    first = rr[1] <= rr[0] / 2 and cost <= 2
-    beyond = {row: mean(found, row, "unseen", "asr.SSU") for row in found["rows"] if row.startswith("full, alpha=1.")}
-    own = mean(found, "full", "unseen", "asr.SSU")
-    said = ", ".join(f"{value:.1f} at {row.partition(', ')[2]}" for row, value in beyond.items())
-    return (
-        "- *Taking the bias off (s = 1) halves the RR of the fully tuned model on the unseen style for at most 2 "
-        f"points of mASR* {held(first)}: RR {rr[0]:.1f} to {rr[1]:.1f} %, mASR {cost:+.1f} points.\n"
-        f"- *alpha above 1 lowers the ASR of SSU on the unseen style* {held(max(beyond.values()) < own)}: {own:.1f} % "
-        f"as tuned; {said}."
-    )
+    """h1 and h2 in words, of the seeds that a setting was measured with."""
+    said = []
+    for row in [one for one in found["rows"] if one.startswith("full, debias s=1")]:
+        seeds = len(found["rows"][row]["unseen"]["rr"]["seeds"])
+        before, after = (mean(found, one, "rr", seeds) for one in ("full", row))
+        cost = mean(found, row, "masr_pooled", seeds) - mean(found, "full", "masr_pooled", seeds)
+        said.append(
+            f"*Taking the bias off ({row.partition('debias ')[2]}) halves the RR of the fully tuned model on the "
+            f"unseen style for at most 2 points of mASR* {held(after <= before / 2 and cost <= 2)}: RR {before:.1f} to "
+            f"{after:.1f} %, mASR {cost:+.1f} points, {seeds} seeds."
+        )
+    for row in [one for one in found["rows"] if one.startswith("full, alpha=1.")]:
+        seeds = len(found["rows"][row]["unseen"]["rr"]["seeds"])
+        before, after = (mean(found, one, "asr.SSU", seeds) for one in ("full", row))
+        said.append(
+            f"*{row.partition(', ')[2]} lowers the ASR of SSU on the unseen style* {held(after < before)}: "
+            f"{before:.1f} to {after:.1f} %, {seeds} seeds."
+        )
+    return "\n".join(f"- {one}" for one in said)
 
 
 INSIDE = """# What can be done with what tuning added

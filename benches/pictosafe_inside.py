@@ -18,6 +18,8 @@ from typing import Any
 from inside_models import BASE, JUDGE, MODELS, SEEDS, folder
 
 STRENGTHS = (0.5, 1.0)
+LONGER = 16
+"""First tokens that are debiased besides the method's five: enough to reach the place where PictoVLM decides."""
 ALPHAS = (0.7, 1.3, 1.6)
 PAIRS = 240
 """Pairs of the validation split that a look inside takes."""
@@ -29,6 +31,7 @@ def settings() -> Iterator[tuple[str, str, str]]:
     for name in MODELS:
         yield name, name, ""
     yield from ((f"full, debias s={s:g}", "full", f"token-debias,file={{file}},s={s:g}") for s in STRENGTHS)
+    yield f"full, debias s=1, {LONGER} tokens", "full", f"token-debias,file={{file{LONGER}}},s=1"
     yield from ((f"full, alpha={alpha:g}", "full", f"weights,base={BASE},alpha={alpha:g}") for alpha in ALPHAS)
 
 
@@ -56,7 +59,13 @@ def measured(work: Path, row: str, model: Path | str, calibration: str, seed: in
         settings = GenerationSettings(max_new_tokens=LONGEST_ANSWER)
         target = open_target(f"hf/{model},batch_size=64", settings)
         if calibration:
-            target = calibrated(target, [calibration.format(file=debiasing(work, target, Path(model)))])
+            wanted = {"file": 5, f"file{LONGER}": LONGER}
+            files = {
+                name: debiasing(work, target, Path(model), n)
+                for name, n in wanted.items()
+                if f"{{{name}}}" in calibration
+            }
+            target = calibrated(target, [calibration.format(**files)])
         for names in STYLES.values():
             for name, judge in zip(names, (JUDGE, UTILITY_JUDGE), strict=True):
                 evaluate(open_benchmark(name, split="test"), target, [open_judge(judge)], runs[name], settings=settings)
@@ -64,13 +73,13 @@ def measured(work: Path, row: str, model: Path | str, calibration: str, seed: in
     return {name: str(one) for name, one in runs.items()}
 
 
-def debiasing(work: Path, target: Any, model: Path) -> Path:
-    """What tuning added to the first tokens of a model's answers, the untuned one its reference; learnt once."""
+def debiasing(work: Path, target: Any, model: Path, positions: int) -> Path:
+    """What tuning added to so many first tokens of a model's answers, against the untuned one; learnt once."""
     from holisafe.calibration.methods.token_debias import TokenDebias
 
-    file = work / f"debias-{model.name}.safetensors"
+    file = work / f"debias-{model.name}-{positions}.safetensors"
     if not file.exists():
-        TokenDebias.fit(target, None, {"reference": BASE}).save(file)
+        TokenDebias.fit(target, None, {"reference": BASE, "positions": str(positions)}).save(file)
     return file
 
 

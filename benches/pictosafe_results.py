@@ -126,7 +126,8 @@ The whole test split in each style: {counts}. Judge: `string-match:normalised` f
 
 "No benign pairs" leaves out SSS: the model then refuses whatever it sees, and its ASR of 0 is worth nothing. LoRA
 learns at a rate of its own (0.004). "Robust" is the recipe `demo-robust`, whose pictures are distorted, with more plain
-questions and 3.5 epochs instead of eight ([why](unseen_style.md)). The 95 % intervals of every single run are in `results.json`.
+questions and 3.5 epochs instead of eight ([why](unseen_style.md)). The 95 % intervals of every single run are in
+`results.json`.
 """
 
 
