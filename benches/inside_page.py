@@ -151,7 +151,8 @@ PictoVLM tuned with the demo's recipe and {epochs} epochs: `full`, `lora`, `robu
 seen](unseen_style.md)), `dpo` and `unlearn` ([objectives](tuning.md#preferences-and-unlearning), one epoch). Then
 `full` with its bias on the first tokens taken off ([token-debias](calibration_methods.md#token-debias), reference:
 PictoVLM), and with more and less of its update ([weights](calibration_methods.md#weights)). Tuning seeds 0, 1 and
-2, as far as they were run: the last column counts them.
+2, as far as they were run: the last column counts them. `dpo` and `unlearn` keep their objectives' defaults, and
+nothing was searched for them: their rates say what one epoch of these does, not what they can do.
 
     python benches/pictosafe_inside.py
 

@@ -105,7 +105,7 @@ def _guard(model: Path, seed: int) -> dict[str, Any]:
     unsafe = scores["seen"][~safe["seen"]]
     told = {name: _flagged(held, limit, np.ones(len(first), dtype=bool)) for name, limit in limits.items()}
     limit = traffic_quantile(traffic, unsafe, TRAFFIC_SHARE, ALARMS)
-    return {**told, f"from {len(traffic)} unlabelled pairs of the unseen style": _flagged(held, limit, ~first)}
+    return {**told, "from some 220 unlabelled pairs of the unseen style": _flagged(held, limit, ~first)}
 
 
 def _flagged(held: Mapping[str, Any], limit: float, part: Any) -> dict[str, Any]:
