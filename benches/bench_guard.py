@@ -60,7 +60,22 @@ def qwen(device: str, rows: int) -> tuple[Any, dict[str, torch.Tensor]]:
     return model, prompts(model, rows, image=64, text=64, pixels=pixels)
 
 
-MODELS = {"pictovlm": pictovlm, "qwen": qwen}
+def qwen_7b(device: str, rows: int) -> tuple[Any, dict[str, torch.Tensor]]:
+    """Qwen2.5-VL-7B's shape with random weights in bfloat16; 256 image tokens of 320, from 32 x 32 patches."""
+    config = qwen_config(
+        layers=28, width=3584, heads=28, groups=4, inner=18944, vocabulary=152064, depth=32, vision=1280
+    )
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=torch.bfloat16).eval()
+    pixels = {
+        "pixel_values": torch.randn(rows * 1024, 3 * 2 * 14 * 14, dtype=torch.bfloat16),
+        "image_grid_thw": torch.tensor([[1, 32, 32]] * rows),
+    }
+    return model, prompts(model, rows, image=256, text=64, pixels=pixels)
+
+
+MODELS = {"pictovlm": pictovlm, "qwen": qwen, "qwen-7b": qwen_7b}
 
 
 def qwen_config(
@@ -256,8 +271,8 @@ def training_step(model: Any, batch: dict[str, torch.Tensor], head: Any = None, 
     return step
 
 
-def measure(name: str, rounds: int, rows: int, new_tokens: int, device: str) -> dict[str, Any]:
-    """Every figure of one model."""
+def measure(name: str, rounds: int, rows: int, new_tokens: int, device: str, train: bool = True) -> dict[str, Any]:
+    """Every figure of one model; without `train` none of a training step, whose AdamW takes four times the weights."""
     stock, batch = MODELS[name](device, rows)
     guarded = guarded_twin(stock)
     for model in (stock, guarded):
@@ -300,6 +315,9 @@ def measure(name: str, rounds: int, rows: int, new_tokens: int, device: str) -> 
         },
         f"verdict by {VERDICT_TOKENS} tokens / by the guard": {"ratio": paired(*verdicts, few, device)},
     }
+    result["operations"] = {work: {"stock": one, "guarded": two} for work, (one, two) in counts.items()}
+    if not train:
+        return result
     safety_labels = torch.arange(rows, device=device) % 20
     steps = [
         training_step(stock.train(), batch, labels=labels),
@@ -335,17 +353,19 @@ def shown(result: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--model", nargs="+", choices=list(MODELS), default=["pictovlm", "qwen"])
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--new-tokens", type=int, default=32)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--no-training", action="store_true")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    results = [measure(name, given.rounds, given.rows, given.new_tokens, given.device) for name in given.model]
+    train = not given.no_training
+    results = [measure(name, given.rounds, given.rows, given.new_tokens, given.device, train) for name in given.model]
     if given.json:
         print(json.dumps({"device": given.device, "torch": torch.__version__, "results": results}, indent=1))
     else:

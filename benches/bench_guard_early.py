@@ -1,7 +1,7 @@
 """How early the guard can be read, and what that saves.
 
     python benches/bench_guard_early.py          some minutes on one core; prints the tables of docs/guard_cost.md
-    python benches/bench_guard_early.py --device cuda --shape 7b --only speed
+    python benches/bench_guard_early.py --device cuda --shape qwen-7b --only speed
 
 Speed: a verdict of 8 tokens by the stock model over a reading by the guard alone, in turns on the same weights, for
 each place it can read; medians of the rounds' ratios with 95 % intervals. Quality, on PictoVLM: heads of the guard's
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 import holisafe
-from bench_guard import MODELS, VERDICT_TOKENS, paired, prompts, qwen_config
+from bench_guard import MODELS, VERDICT_TOKENS, paired
 
 SEEDS = (0, 1, 2)
 EPOCHS, RATE, BATCH = 30, 2e-3, 64
@@ -33,26 +33,6 @@ SETS = {
 }
 
 
-def qwen_7b(device: str, rows: int) -> tuple[Any, dict[str, Tensor]]:
-    """Qwen2.5-VL-7B's shape with random weights in bfloat16; 256 image tokens of 320."""
-    from transformers import Qwen2_5_VLForConditionalGeneration
-
-    config = qwen_config(
-        layers=28, width=3584, heads=28, groups=4, inner=18944, vocabulary=152064, depth=32, vision=1280
-    )
-    torch.manual_seed(0)
-    with torch.device(device):
-        model = Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=torch.bfloat16).eval()
-    pixels = {
-        "pixel_values": torch.randn(rows * 1024, 3 * 2 * 14 * 14, dtype=torch.bfloat16),
-        "image_grid_thw": torch.tensor([[1, 32, 32]] * rows),
-    }
-    return model, prompts(model, rows, image=256, text=64, pixels=pixels)
-
-
-SHAPES = {**MODELS, "7b": qwen_7b}
-
-
 def places(layers: int) -> list[str]:
     """Where to read: before the decoder, after some layers of it, after all."""
     early = sorted({1, 2, layers // 4, layers // 2, 3 * layers // 4} - {0, layers})
@@ -60,7 +40,7 @@ def places(layers: int) -> list[str]:
 
 
 def speed(shape: str, rounds: int, rows: int, device: str) -> None:
-    model, batch = SHAPES[shape](device, rows)
+    model, batch = MODELS[shape](device, rows)
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = None, 0
     layers = model.config.get_text_config().num_hidden_layers
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
@@ -156,7 +136,7 @@ def quality() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--shape", nargs="+", choices=list(SHAPES), default=["pictovlm", "qwen"])
+    parser.add_argument("--shape", nargs="+", choices=list(MODELS), default=["pictovlm", "qwen"])
     parser.add_argument("--only", choices=["speed", "quality"])
     parser.add_argument("--rounds", type=int, default=24)
     parser.add_argument("--rows", type=int, default=4)

@@ -1,4 +1,4 @@
-"""Throughput and peak memory of tuning a Qwen2.5-VL shape of 1 to 3 B parameters, with the guard and without.
+"""Throughput and peak memory of tuning a Qwen2.5-VL shape of 1 to 7 B parameters, with the guard and without.
 
     python benches/bench_guard_tuning.py --shape 3b --device cuda [--method lora] [--steps 30] [--json]
     python benches/bench_guard_tuning.py --shape tiny                            # does it run at all
@@ -56,8 +56,18 @@ SHAPES: dict[str, dict[str, int]] = {
         "depth": 32,
         "vision": 1280,
     },
+    "7b": {
+        "layers": 28,
+        "width": 3584,
+        "heads": 28,
+        "groups": 4,
+        "inner": 18944,
+        "vocabulary": 152064,
+        "depth": 32,
+        "vision": 1280,
+    },
 }
-GRID = {"tiny": 8, "1b": 24, "3b": 24}
+GRID = {"tiny": 8, "1b": 24, "3b": 24, "7b": 24}
 """Patches along a side of the image; a quarter of their number are image tokens."""
 
 
