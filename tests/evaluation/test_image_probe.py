@@ -13,10 +13,10 @@ from PIL import Image
 
 from api_server import ApiServer, completion, problem
 from holisafe.cli import app
-from holisafe.evaluation.image_probe import WORDS, drawn
 from holisafe.journal import read_json
 from holisafe.records import Response
 from holisafe.runs.folder import read_manifest, read_records
+from holisafe.targets.image_probe import WORDS, drawn
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_what_is_known_of_it(
 
 
 def test_a_word_that_is_read_is_enough(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("holisafe.evaluation.image_probe.WORDS", WORDS[:1])
+    monkeypatch.setattr("holisafe.targets.image_probe.WORDS", WORDS[:1])
     with server(sees=True, counts=False, reads=True) as api:
         assert run(table, api) == 0
     assert read_manifest(table.parent / "r")["image_probe"]["told"] == "the word in it was read"

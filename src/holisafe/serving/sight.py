@@ -1,20 +1,20 @@
-"""Whether pictures reach the model: asked once, by what the upstream counts with a picture and without.
-
-Some servers and gateways drop pictures without a word. A model that sees one takes more tokens for it; where nothing is
-counted, nothing can be told, and the picture counts as seen.
-"""
+"""Whether pictures reach the model behind the gateway, found out once."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Literal
 
-from PIL import Image
-
-from ..records import GenerationSettings, Message, Picture, Request
+from ..records import GenerationSettings
+from ..targets.image_probe import probes, verdict
 from .upstream import Upstream
 
 Sight = Literal["seen", "unseen", "unknown"]
+NAMED: dict[bool | None, Sight] = {True: "seen", False: "unseen", None: "unknown"}
+
+MOST = 16
+"""Tokens of an answer that names a word."""
+
 AGAIN = 60.0
 """Seconds after which a model that saw nothing, or did not answer, is asked again."""
 
@@ -36,16 +36,6 @@ class Eyes:
             return self._found
 
     async def _probe(self) -> Sight:
-        with_one, without = await asyncio.gather(*(self._tokens(seen) for seen in (True, False)))
-        if with_one is None or without is None:
-            return "unknown"
-        return "seen" if with_one > without else "unseen"
-
-    async def _tokens(self, shown: bool) -> int | None:
-        """Input tokens of the same question with a grey picture or without it; None where they are not counted."""
-        grey = Picture("grey", lambda: Image.new("RGB", (64, 64), "grey"))
-        asked = Message("user", "Hello", (grey,) if shown else ())
-        name = f"sight-{'with' if shown else 'without'}"
-        request = Request(sample_id=name, messages=(asked,), settings=GenerationSettings(max_new_tokens=1))
-        response = await self.upstream.answer(request)
-        return response.usage.get("input_tokens") if response.usable else None
+        word, asked = probes(GenerationSettings(max_new_tokens=MOST))
+        shown, alone = await asyncio.gather(*map(self.upstream.answer, asked))
+        return NAMED[verdict(word, shown, alone)[0]]
