@@ -116,6 +116,11 @@ def pixel_limit() -> int:
     return int(told) if told else PIXEL_LIMIT
 
 
+def _within_limit(pixels: int, limit: int) -> None:
+    if pixels > limit:
+        raise InputError(f"{pixels:,} pixels are more than the limit of {limit:,} ({LIMIT_VARIABLE} raises it)")
+
+
 class ImageFile(NamedTuple):
     """Where an image is stored: a file, or with `part` a place in one; `read` gives the image's own bytes."""
 
@@ -209,8 +214,7 @@ def decoded(data: bytes, where: str | Path | None = None) -> Iterator[Image.Imag
             file = io.BytesIO(data if form is None else form.data)
             opened = held.enter_context(Image.open(file, formats=_formats(data)))
             pixels = opened.width * opened.height
-            if pixels > limit:
-                raise InputError(f"{pixels:,} pixels are more than the limit of {limit:,} ({LIMIT_VARIABLE} raises it)")
+            _within_limit(pixels, limit)
             held.enter_context(ROOM.hold(pixels, limit))
             opened.load()
             turn = TURNS.get(orientation(opened) if form is None else orientation(form.exif))
@@ -299,6 +303,12 @@ def _strips(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
     rows = max(1, STRIP // image.width)
     for top in range(0, image.height, rows):
         yield 0, top, image.width, min(top + rows, image.height)
+
+
+def blank(width: int, height: int) -> Image.Image:
+    """A white picture to draw on. Raises InputError when it would hold more pixels than the limit."""
+    _within_limit(width * height, pixel_limit())
+    return Image.new("RGB", (width, height), "white")
 
 
 def pixel_hash(image: Image.Image) -> str:

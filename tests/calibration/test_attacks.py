@@ -138,6 +138,25 @@ def test_wrapped_lines_hold_every_word_and_fit() -> None:
     assert lines[-1] == "and on"
 
 
+def test_a_text_without_spaces_is_broken_at_once_where_no_further_letter_fits() -> None:
+    text, drawn = "ab" * 10_000, font(None, 20)
+    lines = wrapped(text, 200, 20, None)  # counted down from the end, it would take hours
+    assert "".join(lines) == text
+    longer = (drawn.getlength(line + text[len(line) % 2]) for line in lines[:-1])
+    assert min(longer) > 200 >= max(map(drawn.getlength, lines))
+
+
+def test_what_is_drawn_keeps_to_the_limit_on_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text, or a picture of one pixel's width, would make a request of gigabytes."""
+    monkeypatch.setenv("HOLISAFE_PIXEL_LIMIT", "40000")
+    tall = Picture("tall.png", lambda: Image.new("RGB", (1, 400)))
+    for spec, query in (("decoy,place=joined", "a"), ("typed,placement=alone", "word " * 500), ("typed", "word " * 60)):
+        found = edited(spec, replace(ASKED, messages=(Message("user", query, (tall,)),)))
+        with pytest.raises(InputError, match=r"pixels are more than the limit of 40,000"):
+            found.messages[-1].pictures[-1].open()
+    assert pixels(edited("decoy,place=joined")).shape == (40, 100, 3)
+
+
 def test_letters_that_a_font_lacks_are_told_and_another_font_has_them() -> None:
     assert missing("Привет, мир", None) == "Приветм"
     assert missing(QUERY, None) == ""
@@ -160,6 +179,18 @@ def test_split_shares_the_words_out() -> None:
     rest = with_text(None, " ".join(words[5:]), placement="alone", size=24, file=None)
     assert np.array_equal(pixels(found), np.asarray(rest))
     assert not any(word in found.messages[-1].text for word in words[5:])
+
+
+def test_split_shares_out_the_letters_of_a_query_without_spaces_and_shows_one_word_at_least() -> None:
+    def shared(query: str, share: float) -> tuple[str, Any]:
+        one = replace(ASKED, messages=(Message("user", query),))
+        found = edited(f"split,share={share},placement=alone", one)
+        return found.messages[-1].text.split(" ...")[0], pixels(found)
+
+    for query, share, told, shown in (("abcdef", 0.5, "abc", "def"), ("a b c", 0.1, "a b", "c"), ("ab", 1, "", "ab")):
+        text, drawn = shared(query, share)
+        assert text == told
+        assert np.array_equal(drawn, with_text(None, shown, placement="alone", size=24, file=None))
 
 
 def test_a_decoy_stands_where_it_was_told_to(tmp_path: Path) -> None:
@@ -209,6 +240,9 @@ def test_a_translation_comes_from_its_table_and_a_sample_without_one_fails_alone
     before = target.describe()
     table.write_text("id,text\na,Wie geht sie auf?\n")
     assert under(f"translation,table={table}").describe() != before
+    table.write_text("id,text\na,Ja\nb,Ja\na,Ja\nb,Nein\n")
+    with pytest.raises(InputError, match="row 4, field 'id': another translation of this id stands above"):
+        under(f"translation,table={table}")
     (tmp_path / "by.jsonl").write_text(json.dumps({"query": QUERY, "text": "Bonjour"}))
     assert edited(f"translation,table={tmp_path / 'by.jsonl'}").messages[-1].text == "Bonjour"
 

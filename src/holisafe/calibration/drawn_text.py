@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 from PIL.ImageFont import FreeTypeFont, load_default, truetype
 
 from ..errors import InputError
+from ..images import blank
 from ..specs import typed_path
 
 Placement = Literal["below", "over", "alone"]
@@ -49,7 +50,7 @@ def with_text(
 ) -> Image.Image:
     """A picture with a text: on a white band below it, over its lower part, or alone on white (also without `image`).
 
-    Raises InputError for letters that the font does not have, naming how many.
+    Raises InputError for letters that the font does not have, naming how many, and for more pixels than the limit.
     """
     text = text.translate(AS_WRITTEN)
     if absent := missing(text, file):
@@ -60,10 +61,10 @@ def with_text(
     step = round(GAP * size)
     tall = step * len(lines) + 2 * MARGIN
     if image is None or placement == "alone":
-        canvas, top = Image.new("RGB", (wide, tall), "white"), 0
+        canvas, top = blank(wide, tall), 0
     else:
         top = max(0, image.height - tall) if placement == "over" else image.height
-        canvas = Image.new("RGB", (wide, max(image.height, top + tall)), "white")
+        canvas = blank(wide, max(image.height, top + tall))
         canvas.paste(image, ((wide - image.width) // 2, 0))
     draw = ImageDraw.Draw(canvas)
     draw.rectangle((0, top, wide, top + tall), fill="white")
@@ -85,10 +86,17 @@ def wrapped(text: str, room: int, size: int, file: str | None) -> list[str]:
                 continue
             if line:
                 lines.append(line)
-            while drawn.getlength(word) > room and len(word) > 1:
-                fits = next(n for n in range(len(word) - 1, 0, -1) if n == 1 or drawn.getlength(word[:n]) <= room)
+            while (fits := _fitting(word, room, drawn)) < len(word):
                 lines.append(word[:fits])
                 word = word[fits:]
             line = word
         lines.append(line)
     return lines
+
+
+def _fitting(word: str, room: int, drawn: FreeTypeFont) -> int:
+    """How many of its first letters fit, at least one. Counted up, for a language without spaces is one long word."""
+    fits = 1
+    while fits < len(word) and drawn.getlength(word[: fits + 1]) <= room:
+        fits += 1
+    return fits

@@ -8,7 +8,7 @@ from typing import Literal
 
 from PIL import Image, ImageDraw
 
-from ...images import open_image, pixel_hash
+from ...images import blank, open_image, pixel_hash
 from ...records import Message, Picture, Request, digest
 from ...registry import attacks
 from ...specs import typed_path
@@ -65,9 +65,9 @@ def landscape(seed: str, size: int = 192) -> Image.Image:
 
 
 def joined(first: Image.Image, second: Image.Image) -> Image.Image:
-    """Two pictures side by side, the second as high as the first."""
-    beside = second.resize((max(1, round(second.width * first.height / second.height)), first.height))
-    both = Image.new("RGB", (first.width + beside.width, first.height), "white")
+    """Two pictures side by side, the second as high as the first. Raises InputError for more pixels than the limit."""
+    width = max(1, round(second.width * first.height / second.height))
+    both = blank(first.width + width, first.height)
     both.paste(first, (0, 0))
-    both.paste(beside, (first.width, 0))
+    both.paste(second.resize((width, first.height)), (first.width, 0))
     return both

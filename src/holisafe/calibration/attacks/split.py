@@ -1,4 +1,7 @@
-"""`split,share=0.5`: the last words of the query stand in the picture, the first in the text; neither says it all."""
+"""`split,share=0.5`: the last words of the query stand in the picture, the first in the text; neither says it all.
+
+A query without spaces, as Chinese is written, is shared out by letters.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from .typed_text import DrawingAttack, DrawnOptions, typed_into
 
 
 class SplitOptions(DrawnOptions):
-    """`share`: of the words, how many stand in the picture, counted from the end; 0 changes nothing."""
+    """`share`: of the words, how many stand in the picture, the last ones and at least one; 0 changes nothing."""
 
     share: float = Field(0.5, ge=0, le=1)
 
@@ -25,11 +28,12 @@ class Split(DrawingAttack):
     attack, reads = "split", SplitOptions
 
     def turned(self, turn: Message, request: Request) -> Message:
-        words = turn.text.split()
-        shown = round(self.options.share * len(words))
-        if not shown:
+        words, between = turn.text.split(), " "
+        if len(words) == 1:
+            words, between = list(words[0]), ""
+        if not self.options.share or not words:
             return turn
-        said = wordings(self.attack)["end"].replace("{query}", " ".join(words[: len(words) - shown]))
-        return replace(
-            turn, text=said, pictures=typed_into(turn.pictures, " ".join(words[len(words) - shown :]), self.options)
-        )
+        told = len(words) - max(1, round(self.options.share * len(words)))
+        said = wordings(self.attack)["end"].replace("{query}", between.join(words[:told]))
+        shown = typed_into(turn.pictures, between.join(words[told:]), self.options)
+        return replace(turn, text=said, pictures=shown)

@@ -32,7 +32,12 @@ class Translation(Attack):
         for number, row in rows(path):
             self.by_id = column_of(row, ("id", "query"), path, number) == "id"
             key = identity(row, "id", path, number) if self.by_id else text(row, "query", path, number)
-            self.said[key] = text(row, "text", path, number)
+            said = text(row, "text", path, number)
+            if self.said.setdefault(key, said) != said:
+                named = "id" if self.by_id else "query"
+                raise InputError(
+                    f"another translation of this {named} stands above", where=path, row=number, field=named
+                )
         self.facts["content_hash"] = digest(self.said)
 
     def turned(self, turn: Message, request: Request) -> Message:
