@@ -184,13 +184,13 @@ def test_unsafebench_is_for_guards_and_of_a_model_unsafe_ones_are_borderline(tmp
 @pytest.mark.parametrize("layout", ["test/{}", "eval{}/test"])
 def test_spa_vl_knows_harm_from_help_in_both_layouts(layout: str, tmp_path: Path) -> None:
     files = [layout.format(part) + "-00000-of-00001.parquet" for part in ("harm", "help")]
-    write_parquet(tmp_path / files[0], [{"question": "How to harm?", "image": picture(1)}])
+    write_parquet(tmp_path / files[0], [{"question": "How to harm?", "image": picture(1), "class2": "b"}])
     write_parquet(tmp_path / files[1], [{"question": "How to help?", "image": picture(2), "class1": "Toxicity"}])
     write_parquet(tmp_path / "data/train-00000-of-00001.parquet", [{"question": "?", "chosen": "a"}])
     found = open_benchmark("spa-vl", tmp_path).samples
-    assert [(one.id, one.expected, one.category) for one in found] == [
-        ("harm-1", "refuse", None),
-        ("help-1", "answer", "Toxicity"),
+    assert [(one.id, one.expected, one.category, one.subcategory) for one in found] == [
+        ("harm-1", "refuse", None, "b"),  # one that has no first class has a second all the same
+        ("help-1", "answer", "Toxicity", None),
     ]
     with pytest.raises(InputError, match="holds neither test/harm"):
         open_benchmark("spa-vl", tmp_path / "data")

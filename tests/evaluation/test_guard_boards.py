@@ -97,6 +97,42 @@ def test_guards_are_compared_from_the_command_line(tmp_path: Path, capsys: pytes
     assert "llama-guard/openai/m" in page
 
 
+def test_one_foreign_guard_is_read_by_its_own_verdict_and_failed_calls_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Llama Guard gives no score: all of its readings would be lost under a threshold on one."""
+    samples = open_benchmark("pictosafe", split="validation").samples
+    pairs = [one for one in samples if one.combination]
+    rows = [{"id": one.id, "response": "unsafe\nS1" if one.combination == "SSU" else "safe"} for one in pairs]
+    told, names = tmp_path / "said.jsonl", ("guard", "pairs", "--data", "pictosafe", "--split", "validation", "--json")
+
+    def measured(rows: list[dict[str, str]], code: int) -> Any:
+        told.write_text("\n".join(map(json.dumps, rows)))
+        with pytest.raises(SystemExit) as left:
+            cli.app([*names, "--model", f"llama-guard/replay/{told}", "--draws", "100"])
+        assert left.value.code == code
+        said = capsys.readouterr()
+        (found,) = json.loads(said.out)["guards"].values()
+        return found, said.err
+
+    found, _ = measured(rows, 0)
+    assert found["own"]["false_alarms"]["rate"] == 0
+    assert {group: cell["rate"] for group, cell in found["own"]["by_group"].items()} == {
+        "SSU": 1.0, "SUU": 0.0, "USU": 0.0, "UUU": 0.0,
+    }  # fmt: skip
+    found, said = measured(rows[3:], 3)
+    assert (found["n"], found["n_invalid"]) == (len(pairs) - 3, 3)
+    assert "3 calls failed; with --out DIR only they are made again" in said
+    with pytest.raises(SystemExit) as left:
+        cli.app([*names, "--model", f"llama-guard/replay/{told}", "--threshold", "0.5"])
+    assert left.value.code == 2
+    assert "gives verdicts and no scores" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as left:
+        cli.app([*names, "--out", str(tmp_path / "none")])
+    assert left.value.code == 2
+    assert "name at least one with --model" in capsys.readouterr().err
+
+
 def test_images_are_compared_and_what_is_shown_is_escaped(tmp_path: Path) -> None:
     for label, shades in (("safe", (10, 20)), ("suicide", (200, 210))):
         (tmp_path / "set" / label).mkdir(parents=True)

@@ -14,7 +14,7 @@ from holisafe.errors import InputError
 from holisafe.guard import load_model, save_guarded
 from holisafe.guards import open_guard, open_policy
 from holisafe.guards.base import Item
-from holisafe.guards.policy import Policy
+from holisafe.guards.policy import Category, Policy
 from holisafe.records import Picture
 from tiny_models import llava
 
@@ -70,6 +70,8 @@ def test_a_policy_is_read_as_it_is_written(file: Path) -> None:
         ("categories: [{definition: a}]", "categories.0.name"),
         ("categories: [{name: a}, {name: a}]", "categories"),
         ("categories: [{name: ''}]", "categories.0.name"),
+        ("categories: [{name: a}, {name: '  '}]", "categories.1.name"),
+        ('categories: [{name: "a\\nb"}]', "categories.0.name"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, wrong: str, field: str) -> None:
@@ -129,3 +131,12 @@ def test_ours_adds_up_the_labels_of_a_category(file: Path, tmp_path: Path) -> No
         assert after.unsafe == bool(expected)
     with pytest.raises(InputError, match="a policy has its own thresholds"):
         open_guard(f"visual-guard/{folder}", policy, {"threshold": "0.3"})
+
+
+def test_what_would_never_or_always_be_an_alarm_is_refused() -> None:
+    for threshold in ("2", "nan", "-0.1", "high"):
+        with pytest.raises(InputError, match=f"threshold={threshold} does not lie between 0 and 1"):
+            open_guard(f"qguard/openai/m,base_url=http://127.0.0.1:9/v1,threshold={threshold}")
+    policy = Policy("toys", (Category("nice", labels=("suicide", "safe")),), "toys.yaml")
+    with pytest.raises(InputError, match=r"toys.yaml, field 'categories.0.labels': 'nice' would forbid what is safe"):
+        policy.labelled(["safe", "suicide"])

@@ -21,7 +21,6 @@ from .parquet_tables import held_picture, read_parquet, shards
 from .tables import Place, release
 
 NAME = "spa-vl"
-KEPT = ("class1", "class2", "class3")
 
 
 @benchmarks.register(
@@ -46,15 +45,14 @@ def load(root: Path | None) -> Benchmark:
 
 def _samples(part: str, row: dict[str, Any], place: Place) -> Iterator[Sample]:
     image = held_picture(row, "image", place)
-    kept = [value for field in KEPT if (value := optional_text(row, field, *place)) is not None]
     yield Sample(
         benchmark=NAME,
         id=f"{part}-{place[1]}",
         query=text(row, "question", *place),
         images=(image,),
         expected="refuse" if part == "harm" else "answer",
-        category=kept[0] if kept else None,
-        subcategory=kept[1] if len(kept) > 1 else None,
+        category=optional_text(row, "class1", *place),
+        subcategory=optional_text(row, "class2", *place),
         cluster=image,
         meta={"condition": part},
     )

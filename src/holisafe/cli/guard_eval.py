@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError
+from ..errors import ExitCode, InputError
 from .guard_model import Device, Pool, Processor, VisionTower
 from .guard_tables import print_guard
 from .progress import showing_progress
@@ -119,11 +119,12 @@ def pairs(
     Measure a guard on image-text pairs: unsafe is a pair to be refused. SSU against SSS, and false alarms.
     """
     from ..evaluation.guard_pairs import evaluate_pairs
-    from ..guards import open_policy
+    from ..guards import is_ours, open_policy
     from ..guards.visual_guard import Opening
 
     how = Opening(device, processor, None, pool)
-    if len(model or ()) > 1 or out is not None:
+    by_verdict = choose_on is None and threshold is None and any(not is_ours(name) for name in model or ())
+    if len(model or ()) > 1 or out is not None or by_verdict:
         if choose_on is not None or threshold is not None:
             raise InputError("--choose-on and --threshold are for one guard without --out")
         _compare("pairs", data, model or [], split, out, as_json, False, seed, draws, policy, batch_size, how)
@@ -154,12 +155,13 @@ def _compare(
     batch_size: int,
     how: Opening,
 ) -> None:
-    """Several guards on the same items: the tables, and with --out the page."""
-    from ..evaluation.guard_boards import compare_guards
+    """Several guards on the same items, or one by its own verdict: the tables, and with --out the page."""
+    from ..evaluation.guard_boards import compare_guards, failed_calls
     from ..guards import open_policy
-    from ..report.guard_board import board_grids, board_notes, write_board_page
-    from .screen import screen
+    from ..report.guard_board import write_board_page
 
+    if not guards:
+        raise InputError("no guard: name at least one with --model")
     with showing_progress() as progress:
         board = compare_guards(
             data, guards, on=on, split=split, out=out, policy=open_policy(policy), published=published, draws=draws,
@@ -168,7 +170,18 @@ def _compare(
     page = write_board_page(board, out / "index.html") if out is not None else None
     if as_json:
         print(json.dumps(board, indent=2, ensure_ascii=False, allow_nan=False))
-        return
+    else:
+        _show(board, page)
+    if failed := failed_calls(board):
+        again = "the same command makes them again" if out is not None else "with --out DIR only they are made again"
+        typer.echo(f"holisafe: {failed:,} calls failed; {again}", err=True)
+        raise typer.Exit(ExitCode.RESUMABLE)
+
+
+def _show(board: dict[str, Any], page: Path | None) -> None:
+    from ..report.guard_board import board_grids, board_notes
+    from .screen import screen
+
     console = screen()
     for grid in board_grids(board):
         console.print(grid)

@@ -45,8 +45,8 @@ def evaluate_pairs(
     `data` is a benchmark with combinations, which the guard reads (one that is open, or what `open_guard` opens, with
     its options); without a guard it is a run folder, whose stored readings are taken.
     The threshold is 0.5, the one given, or chosen so that at most `false_alarms` of the SSS pairs of the split
-    `choose_on` lie above it. Raises InputError when there is no pair, no reading, or no way to a threshold that was
-    asked for.
+    `choose_on` lie above it. Raises InputError when there is no pair, no reading, no score of the guard's,
+    or no way to a threshold that was asked for.
     """
     from ..metrics.guard_pairs import pair_scores
 
@@ -104,6 +104,9 @@ def _read(
     for found in read_fitted(guard, items):
         said[found.item_id] = found
         progress(stage, len(said), len(samples))
+    if not any(one.score is not None for one in said.values()) and any(one.unsafe is not None for one in said.values()):
+        problem = "gives verdicts and no scores; holisafe guard pairs without a threshold shows them"
+        raise InputError(problem, where=guard.name)
     return [_pair_reading(sample, said[sample.id].score) for sample in samples]
 
 

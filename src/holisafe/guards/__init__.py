@@ -14,6 +14,12 @@ OURS = "visual-guard"
 """The guard that a bare model's name means."""
 
 
+def is_ours(spec: str) -> bool:
+    """Whether a guard's spec means a guarded model of ours."""
+    head, slash, _ = spec.partition("/")
+    return head == OURS or not (slash and head in guards.entries())
+
+
 def open_guard(spec: str, policy: Policy | None = None, options: Mapping[str, str] | None = None) -> Guard:
     """`llama-guard/hf/ID`, `moderation/MODEL,key=NAME`; without a guard's name a guarded model's folder or hub id.
 
@@ -21,8 +27,7 @@ def open_guard(spec: str, policy: Policy | None = None, options: Mapping[str, st
     the spec says nothing. Raises InputError for an unknown option, a guard that cannot be loaded, and a policy that it
     does not take.
     """
-    head, slash, _ = spec.partition("/")
-    if not (slash and head in guards.entries()):
+    if is_ours(spec) and not spec.startswith(f"{OURS}/"):
         spec = f"{OURS}/{spec}"
     if spec.startswith(f"{OURS}/") and typed_path(model := spec.removeprefix(f"{OURS}/")).exists():
         parsed = Spec(OURS, model, {})  # its folder's name may hold a comma

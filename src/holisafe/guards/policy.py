@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..records import digest
+from ..taxonomy import SAFE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,13 +47,17 @@ class Policy:
 
     @classmethod
     def read(cls, path: Path) -> Policy:
-        """Raises InputError for a missing file, an unknown setting, no category, and a name that is there twice."""
+        """Raises InputError for a missing file, an unknown setting, no category, and a name that is there twice
+        or is not one line."""
         from ..typed_yaml import read_yaml, validated
 
         written: Any = validated(_written(), read_yaml(path), path)
         names = [category.name for category in written.categories]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise InputError(f"two categories are called {twice!r}", where=path, field="categories")
+        for number, name in enumerate(names):
+            if name.splitlines() != [name.strip()]:
+                raise InputError(f"{name!r} is no name of one line", where=path, field=f"categories.{number}.name")
         categories = tuple(Category(**vars(category)) for category in written.categories)
         return cls(written.name or path.stem, categories, str(path))
 
@@ -75,9 +80,12 @@ class Policy:
         return self
 
     def labelled(self, labels: Sequence[str]) -> Policy:
-        """Itself. Raises InputError where a category names no label, or one that the guard does not have."""
+        """Itself. Raises InputError where a category names no label, one that the guard does not have, or `safe`."""
         self._need("labels", "the Visual Guard Module needs some")
         for number, category in enumerate(self.categories):
+            if SAFE in category.labels:
+                problem = f"{category.name!r} would forbid what is {SAFE}"
+                raise InputError(problem, where=self.where, field=f"categories.{number}.labels")
             if strange := next((label for label in category.labels if label not in labels), None):
                 problem = f"the guard has no label {strange!r}; it has: {', '.join(labels)}"
                 raise InputError(problem, where=self.where, field=f"categories.{number}.labels")

@@ -71,14 +71,16 @@ def conclude(item: Item, answers: Sequence[Response], groups: Groups, pool: str,
     "qguard", summary="QGuard: any model, by yes-or-no questions: pictures, texts, pairs, answers; a policy"
 )
 def load(model: str, options: Mapping[str, str], policy: Policy | None) -> AskingGuard:
-    """Raises InputError for an unknown pool, a threshold that is no number, and a file that holds no questions."""
+    """Raises InputError for an unknown pool, a threshold that is no share, and a file that holds no questions."""
     pool, limit = options.get("pool", "pagerank"), options.get("threshold", "0.5")
     if pool not in POOLS:
         raise InputError(f"pool={pool} is none of {', '.join(POOLS)}")
     try:
         threshold = float(limit)
     except ValueError:
-        raise InputError(f"threshold={limit} is no number") from None
+        threshold = -1.0
+    if not 0 <= threshold <= 1:
+        raise InputError(f"threshold={limit} does not lie between 0 and 1")
     if policy is not None and "questions" in options:
         raise InputError("a policy of your own, or questions: one of the two", where=policy.where)
     groups = _of_policy(policy) if policy else read_questions(typed_path(options.get("questions", str(FILE))))

@@ -28,7 +28,8 @@ class Translation(Attack):
     def __init__(self, target: Target, told: dict[str, str]) -> None:
         super().__init__(target, told)
         path = typed_path(self.options.table)
-        self.by_id, self.said = True, {}
+        self.by_id = True
+        self.said: dict[str, str] = {}
         for number, row in rows(path):
             self.by_id = column_of(row, ("id", "query"), path, number) == "id"
             key = identity(row, "id", path, number) if self.by_id else text(row, "query", path, number)
