@@ -11,7 +11,7 @@ from holisafe.records import Sample
 from pictosafe_guard import STYLES
 
 REFERENCE = "pair head, frozen"
-"""The least of the pair heads; it reads the model that `QGuard, base` asks, as it is."""
+"""The pair head that leaves the model as `QGuard, base` asks it."""
 
 SEEDLESS = ("text alone", "QGuard, base")
 EVEN = 0.05

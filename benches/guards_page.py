@@ -63,8 +63,9 @@ fourteen questions about each pair. Nothing is paid for: all run on this machine
 - `image head`: the demo's recipe with 3.5 epochs, the guard beside the answers, on the 20 image labels. It sees the
   picture.
 - `pair head`: the same head on whether the pair is unsafe. `frozen` is trained on PictoVLM as it is; `full`, `robust`
-  and `LoRA` tune the model along by those [recipes](unseen_style.md), 3.5 epochs. `frozen` is the least of them
-  ([guard_results.md](guard_results.md)), so the others' leads are measured from it.
+  and `LoRA` tune the model along by those [recipes](unseen_style.md), 3.5 epochs.
+  Leads are measured from `frozen`, which leaves the model as `QGuard, base` asks it. `full` and `LoRA` with eight
+  epochs stand in [guard_results.md](guard_results.md).
 - `QGuard`: PictoVLM, or the tuned model of the image head's row, asked
   [QGuard's questions](guard_eval.md#others-guards) in this project's wording, pooled as in the paper. PictoVLM has
   4 million parameters, was never taught to answer Yes or No, and spells either in pieces, the first of which stands for
