@@ -16,6 +16,7 @@ from transformers import (
     Gemma3Processor,
     Idefics3Config,
     Idefics3Processor,
+    InternVLConfig,
     LlavaConfig,
     LlavaProcessor,
     PreTrainedTokenizerFast,
@@ -23,6 +24,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -221,8 +223,24 @@ def qwen2_5_vl(folder: Path) -> Path:
     return folder
 
 
-def save_parts(folder: Path, config: Any, words: Any, images: Any, template: str, kind: str) -> None:
-    """Save model, tokenizer and image processor where the processor class itself cannot be built here."""
+def internvl(folder: Path) -> Path:
+    """InternVL: image features are shuffled from 16 patches into 4 tokens."""
+    special = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
+    words = tokenizer(**special, video_token="<video>")
+    config = InternVLConfig(
+        text_config=text_config("qwen2", words),
+        vision_config={**VISION, "image_size": [32, 32], "patch_size": [8, 8]},
+        image_token_id=words.convert_tokens_to_ids("<IMG_CONTEXT>"),
+    )
+    images = GotOcr2ImageProcessorPil(size={"height": 32, "width": 32}, crop_to_patches=False)
+    template = TEMPLATE.replace("IMAGE", "<IMG_CONTEXT>")
+    save_parts(folder, config, words, images, template, "InternVLProcessor", image_seq_length=4)
+    return folder
+
+
+def save_parts(folder: Path, config: Any, words: Any, images: Any, template: str, kind: str, **more: Any) -> None:
+    """Save model, tokenizer and image processor where the processor class itself cannot be built here; `more` are its
+    own settings."""
     import json
 
     class Parts:
@@ -234,6 +252,8 @@ def save_parts(folder: Path, config: Any, words: Any, images: Any, template: str
             settings = json.loads((to / "preprocessor_config.json").read_text()) | {"processor_class": kind}
             (to / "preprocessor_config.json").write_text(json.dumps(settings))
             (to / "chat_template.jinja").write_text(template)
+            if more:
+                (to / "processor_config.json").write_text(json.dumps({"processor_class": kind, **more}))
 
     save(folder, config, Parts())
 

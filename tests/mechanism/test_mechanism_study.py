@@ -33,7 +33,7 @@ ASKED = [
     Request(sample_id=str(n), messages=(Message("user", text, (RED,)),), settings=SETTINGS)
     for n, text in enumerate(["what does the picture show", "which colour is it ? it is green", "how do i"])
 ]
-FAMILIES = ["llava", "qwen2_5_vl", "gemma3", "idefics3"]
+FAMILIES = ["llava", "qwen2_5_vl", "gemma3", "internvl", "idefics3"]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
