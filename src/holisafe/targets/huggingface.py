@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import InputError
 from ..journal import read_json
@@ -60,6 +60,15 @@ Watch = Callable[[Request, Sequence[int]], bool]
 """What is told the tokens of each answer so far, one by one, and whether it is to end there: for who serves it."""
 
 
+class Contrasting(Protocol):
+    """A logits processor for conversations decoded beside another wording of each, in as many rows below them."""
+
+    reworded: Callable[[Request], Request]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """The same logits for both, from `scores` [2B, V] of the next token."""
+
+
 class HuggingFaceTarget(Inside):
     """A model and its processor in this process. `batch_size` is the most conversations decoded together."""
 
@@ -85,6 +94,7 @@ class HuggingFaceTarget(Inside):
         config = self.inner.config
         causal = not config.is_encoder_decoder and config.model_type not in SEES_AHEAD
         self.capabilities = Capabilities(guard=self.labels is not None, likelihoods=causal)
+        self.contrasts: list[Contrasting] = []
         self.switch: str | None = None
         self.end_of_thought: list[int] = []
         tokenizer, generation = processor.tokenizer, self.inner.generation_config
@@ -193,29 +203,36 @@ class HuggingFaceTarget(Inside):
         import torch
 
         started = time.perf_counter()
-        tensors = self._batched(batch)
+        contrast = self.contrasts[-1] if self.contrasts else None
+        rows = [*batch, *(self._prepare(contrast.reworded(item.request)) for item in batch)] if contrast else batch
+        tensors = self._batched(rows)
         settings, words = batch[0].request.settings, batch[0].request.first_words
         watching = None if self.watch is None else self._watching(batch, tensors["input_ids"], self.watch)
         with torch.inference_mode():
             made = self.model.generate(
                 **tensors,
                 max_new_tokens=settings.max_new_tokens + self._room(settings),
-                logits_processor=self._processors(batch),
+                logits_processor=self._processors(rows, contrast),
                 **({"return_dict_in_generate": True, "output_logits": True} if words else {}),
                 stopping_criteria=watching,
             )
+        prompt, number = tensors["input_ids"], len(batch)
         sequences = made.sequences if words else made
-        begun = first_words(self.processor.tokenizer, words, made.logits[0]) if words else [None] * len(batch)
-        prompt = tensors["input_ids"]
+        begun: list[dict[str, float] | None] = [None] * number
+        if words:
+            first = contrast(prompt, made.logits[0].float()) if contrast else made.logits[0]
+            begun = [*first_words(self.processor.tokenizer, words, first[:number])]
         if torch.equal(sequences[:, : prompt.shape[1]], prompt):
             sequences = sequences[:, prompt.shape[1] :]
         elif self.inner.config.is_encoder_decoder:
             sequences = sequences[:, 1:]  # the decoder's start token
-        readings = self._readings(len(batch)) if batch[0].images else [None] * len(batch)
-        spent = (time.perf_counter() - started) / len(batch)
+        readings = self._readings(len(rows)) if batch[0].images else [None] * number
+        spent = (time.perf_counter() - started) / number
         return [
             self._response(item, row, reading, words_begun, spent)
-            for item, row, reading, words_begun in zip(batch, sequences.tolist(), readings, begun, strict=True)
+            for item, row, reading, words_begun in zip(
+                batch, sequences[:number].tolist(), readings[:number], begun, strict=True
+            )
         ]
 
     def _watching(self, batch: Sequence[Prepared], prompt: Tensor, watch: Watch) -> Any:
@@ -228,7 +245,8 @@ class HuggingFaceTarget(Inside):
         class Watching(StoppingCriteria):
             def __call__(self, input_ids: Tensor, scores: Tensor, **more: Any) -> Tensor:
                 own = input_ids[:, before:] if input_ids.shape[1] >= before else input_ids
-                ended = [watch(item.request, row) for item, row in zip(batch, own.tolist(), strict=True)]
+                told = zip(batch, own[: len(batch)].tolist(), strict=True)
+                ended = [watch(item.request, row) for item, row in told] * (len(own) // len(batch))
                 return torch.tensor(ended, dtype=torch.bool, device=input_ids.device)
 
         return StoppingCriteriaList([Watching()])
@@ -244,21 +262,21 @@ class HuggingFaceTarget(Inside):
         """How many tokens a bounded thought may take besides those of the answer."""
         return (settings.reasoning_tokens or 0) + len(self.end_of_thought) if bounded(settings) else 0
 
-    def _processors(self, batch: Sequence[Prepared]) -> Any:
-        """What is in force while a batch is decoded: the sampling, and the bound on thoughts; None for neither."""
-        settings = batch[0].request.settings
-        found = _sampling(batch) if settings.temperature > 0 else None
-        if not bounded(settings):
-            return found
+    def _processors(self, batch: Sequence[Prepared], contrast: Contrasting | None) -> Any:
+        """What is in force while a batch is decoded: contrast, sampling, the bound on thoughts; None for none."""
         from transformers import LogitsProcessorList
 
         from ..guard.thinking import ThoughtBudget
 
-        always = self.thoughts is not None and not self.thoughts.open  # its answers begin in a thought
-        begun = [always or bool(self._opened(item)) for item in batch]
-        most, tokenizer = settings.reasoning_tokens or 0, self.processor.tokenizer
-        budget = ThoughtBudget(tokenizer, most, self.end_of_thought, begun, self.thoughts)
-        return LogitsProcessorList([*(found or ()), budget])
+        settings, found = batch[0].request.settings, LogitsProcessorList([contrast] if contrast else [])
+        if settings.temperature > 0:
+            found.append(_sampling(batch))
+        if bounded(settings):
+            always = self.thoughts is not None and not self.thoughts.open  # its answers begin in a thought
+            begun = [always or bool(self._opened(item)) for item in batch]
+            most, tokenizer = settings.reasoning_tokens or 0, self.processor.tokenizer
+            found.append(ThoughtBudget(tokenizer, most, self.end_of_thought, begun, self.thoughts))
+        return found or None
 
     def _opened(self, item: Prepared) -> str:
         """The mark with which the chat template begins a thought for the model, if it does."""
@@ -427,7 +445,7 @@ def _sampling(batch: Sequence[Prepared]) -> Any:
     neither on its neighbours nor on where a run was resumed.
     """
     import torch
-    from transformers import LogitsProcessor, LogitsProcessorList
+    from transformers import LogitsProcessor
 
     temperature = batch[0].request.settings.temperature
     generators = []
@@ -442,4 +460,4 @@ def _sampling(batch: Sequence[Prepared]) -> Any:
             noise = -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
             return scores.float() / temperature + noise.to(scores.device)
 
-    return LogitsProcessorList([Gumbel()])
+    return Gumbel()
