@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import signal
@@ -15,8 +16,9 @@ from safetensors.torch import load_file
 
 import tiny_models
 from holisafe.errors import InputError
+from holisafe.journal import write_json
 from holisafe.tuning.recipe import Recipe
-from holisafe.tuning.resume import LOG, last_checkpoint, unfinished
+from holisafe.tuning.resume import LOG, RUN, check_same_run, last_checkpoint, unfinished
 from holisafe.tuning.train import tune
 from tuning.colours import colour_file
 
@@ -137,3 +139,15 @@ def test_who_stops_a_run_is_told_what_the_same_command_does(base: Path, data: st
 
 def test_checkpoints_are_kept_unless_somebody_says_no() -> None:
     assert Recipe().compute.save_every
+
+
+def test_a_setting_that_there_was_not_yet_was_as_it_is_by_default(tmp_path: Path) -> None:
+    run = {"base": "b", "recipe": Recipe().model_dump(mode="json")}
+    older = copy.deepcopy(run)
+    del older["recipe"]["data"]["distort"]
+    write_json(tmp_path / "checkpoint-1" / LOG, {})
+    write_json(tmp_path / RUN, older)
+    check_same_run(tmp_path, run)
+    run["recipe"]["data"]["distort"] = 0.5
+    with pytest.raises(InputError, match=r"another run: data\.distort was 0\.0, is 0\.5; remove"):
+        check_same_run(tmp_path, run)

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from functools import cache
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -29,7 +28,9 @@ def _engine() -> Any:
         "Global.use_cls": False,  # which turns lines that it takes to be upside down
         "EngineConfig.onnxruntime.intra_op_num_threads": 1,
     }
-    return import_module("rapidocr").RapidOCR(params=options)
+    from rapidocr import RapidOCR
+
+    return RapidOCR(params=options)
 
 
 def rapidocr(image: Image) -> str:

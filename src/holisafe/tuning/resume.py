@@ -21,6 +21,7 @@ from transformers import TrainerCallback
 
 from ..errors import InputError
 from ..journal import read_json, write_json
+from .recipe import Recipe
 
 RUN, LOG = "run.json", "log.json"
 
@@ -31,10 +32,12 @@ def unfinished(out: Path) -> Path:
 
 
 def check_same_run(folder: Path, run: Mapping[str, Any]) -> None:
-    """Raise InputError, saying what differs, when the folder holds checkpoints of another run."""
+    """Raise InputError, saying what differs, when the folder holds checkpoints of another run. A setting that there was
+    not yet when it began was as it is by default."""
     if last_checkpoint(folder) is None:
         return
     before, now = dict(_leaves(read_json(folder / RUN))), dict(_leaves(run))
+    before = {name: value for name, value in _leaves(Recipe().model_dump(mode="json")) if name in now} | before
     names = [name for name in dict.fromkeys([*before, *now]) if before.get(name) != now.get(name)]
     if names:
         changes = "; ".join(f"{name} was {before.get(name)}, is {now.get(name)}" for name in names[:3])
