@@ -48,7 +48,9 @@ def test_a_leaderboard_a_benchmark_and_judge_with_the_names_that_the_grid_gives(
     assert tables[1::2] == [f"{bench}, by {judge}" for bench in ("all", "unsafe") for judge in JUDGES]
     for board in tables[2::2]:
         assert max(map(len, board.splitlines())) <= width
-        assert re.findall(r"^(care\w+|middling)", board, re.MULTILINE) == list(HARMFUL)
+        ranks, others = board.split("The other rates\n")
+        for table in (ranks, others):
+            assert re.findall(r"^(care\w+|middling)", table, re.MULTILINE) == list(HARMFUL)
         rates = re.findall(r"\b(\d+\.\d) %(?! \[\d, )", board)
         assert {f"{100 * helped / 20:.1f}" for helped in HARMFUL.values()} <= set(rates)
         assert "[1.2, 31.7]" in board  # Clopper-Pearson for 2 of 20

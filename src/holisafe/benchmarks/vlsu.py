@@ -35,7 +35,7 @@ CATEGORIES = ("image_category", "text_category")
     NAME,
     summary="Image, text and both graded safe, borderline or unsafe",
     size="8,187 pairs",
-    combinations="SSS SSU SUU USU UUU where no grade is borderline",
+    combinations="SSS SSU SUU USU UUU: none where a grade is borderline",
     licence="see its repository",
     citation="Palaskar et al., VLSU, arXiv 2510.18214",
     access="github.com/apple/ml-vlsu, the pictures from its addresses as images/UUID.jpg; name its folder with --root",
