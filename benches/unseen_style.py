@@ -26,16 +26,7 @@ GUARD += ["optimiser.epochs=15", "guard.hidden_layers=2", "guard.hidden_scale=1"
 def named(run: Path) -> dict[str, Any]:
     """Of the safe pairs of a run: how many pictures are named rightly, and how many pairs are refused where they are
     and where they are not; likewise how many SSU pairs are answered. Cells with intervals by cluster."""
-    from holisafe.benchmarks import open_benchmark
-    from holisafe.runs.run import read_run
-
-    read = read_run(run)
-    benchmark = open_benchmark(str(read.benchmark["name"]), split=str(read.benchmark["split"]))
-    shown = {one.id: spoken(benchmark.in_words(one) or "") for one in benchmark.samples}
-    rows = read.verdicts.merge(read.answers[["sample_id", "response"]], on="sample_id")
-    right = np.array(
-        [spoken(said) == shown[name] for name, said in zip(rows["sample_id"], rows["response"], strict=True)]
-    )
+    rows, right = named_rightly(run)
     missed = ~rows["adheres"].astype("boolean").fillna(False).to_numpy(bool)
     clusters = rows["cluster"].factorize()[0]
     valid = rows["invalid"].isna().to_numpy(bool)
@@ -49,6 +40,19 @@ def named(run: Path) -> dict[str, Any]:
             for words, side in (("named rightly", right), ("not", ~right))
         },
     }
+
+
+def named_rightly(run: Path) -> tuple[Any, Any]:
+    """The verdicts of a run with the answers that they are about, and which of these name the picture rightly."""
+    from holisafe.benchmarks import open_benchmark
+    from holisafe.runs.run import read_run
+
+    read = read_run(run)
+    benchmark = open_benchmark(str(read.benchmark["name"]), split=str(read.benchmark["split"]))
+    shown = {one.id: spoken(benchmark.in_words(one) or "") for one in benchmark.samples}
+    rows = read.verdicts.merge(read.answers[["sample_id", "response"]], on="sample_id")
+    said = zip(rows["sample_id"], rows["response"], strict=True)
+    return rows, np.array([spoken(answer) == shown[name] for name, answer in said])
 
 
 def spoken(said: str) -> str:
