@@ -145,13 +145,14 @@ class Reader:
         A layer's input is pooled later where gradients are wanted: a hook on a layer may run inside a checkpoint, which
         runs it again without us, and what is kept is the checkpoint's own input, alive all the same.
         """
-        if side not in (wanted for wanted, _ in self.parts):
+        wanted = any(part[0] == side and index not in self.pooled for index, part in enumerate(self.parts))
+        if not wanted or side in self.kept:
             return
         if features.shape[:2] != self.shape:
             seen = f"decoder {tuple(features.shape[:2])}, call {tuple(self.shape)}"
             raise RuntimeError(f"the guard cannot tell the image positions: {seen}")
         if isinstance(side, int) and torch.is_grad_enabled():
-            self.kept.setdefault(side, features)
+            self.kept[side] = features
         else:
             self._pool(side, features)
         if self.alone and not self.places and not torch.compiler.is_compiling():
