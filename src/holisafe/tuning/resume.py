@@ -37,7 +37,8 @@ def check_same_run(folder: Path, run: Mapping[str, Any]) -> None:
     if last_checkpoint(folder) is None:
         return
     before, now = dict(_leaves(read_json(folder / RUN))), dict(_leaves(run))
-    before = {name: value for name, value in _leaves(Recipe.model_validate({}).model_dump(mode="json")) if name in now} | before
+    default = _leaves(Recipe.model_validate({}).model_dump(mode="json"))
+    before = {name: value for name, value in default if name in now} | before
     names = [name for name in dict.fromkeys([*before, *now]) if before.get(name) != now.get(name)]
     if names:
         changes = "; ".join(f"{name} was {before.get(name)}, is {now.get(name)}" for name in names[:3])
