@@ -7,28 +7,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from tools import api_page
 
 import holisafe
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    monkeypatch.syspath_prepend(str(ROOT))
-    from tools import api_page
-
-    return api_page
+def test_the_page_is_what_the_docstrings_say() -> None:
+    assert api_page.PAGE.read_text(encoding="utf-8") == api_page.page(), "run: python tools/api_page.py"
 
 
-def test_the_page_is_what_the_docstrings_say(tool) -> None:  # type: ignore[no-untyped-def]
-    assert tool.PAGE.read_text(encoding="utf-8") == tool.page(), "run: python tools/api_page.py"
-
-
-def test_every_example_runs_where_the_one_before_it_left_off(tool, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_every_example_runs_where_the_one_before_it_left_off(tmp_path: Path) -> None:
     order = ("evaluate(", "calibrated(", "tune(")  # these make what the others read
-    found = sorted(tool.examples(), key=lambda code: [n for n, made in enumerate(order) if made in code] or [9])
+    found = sorted(api_page.examples(), key=lambda code: [n for n, made in enumerate(order) if made in code] or [9])
     assert len(found) == len(holisafe.__all__) - 2
     program = "\n".join(["import holisafe, pandas", *found])
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=300)
