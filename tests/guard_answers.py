@@ -42,7 +42,7 @@ NOT_LLAVAGUARD = [
     llavaguard(rating="UNSAFE"), llavaguard(rating=["Safe"]), llavaguard(rating=True), llavaguard(category="O3"),
     llavaguard(category="O10: Spam"), llavaguard(category={}), llavaguard(category=["O3: Sexual Content"]),
     json.dumps({"rating": "Safe"}), json.dumps({"category": SAID["category"]}), json.dumps({"Rating": "Safe"}),
-    "[" * 100_000, "I cannot assess this image.",
+    "[" * 100_000, "I cannot assess this image.", f'{{"rating": "Safe", {llavaguard()[1:]}',
 ]  # fmt: skip
 
 NEMOTRON: dict[str, Told] = {

@@ -22,7 +22,7 @@ from holisafe.guards.base import Item
 from holisafe.guards.llavaguard import POLICY
 from holisafe.guards.policy import Category, Policy
 from holisafe.guards.qguard import FILE as QUESTIONS
-from holisafe.records import GenerationSettings, Picture
+from holisafe.records import GenerationSettings, Picture, Response
 from tiny_guards import mllama, onevision, shieldgemma2
 from tiny_models import gemma3, llava
 
@@ -110,6 +110,14 @@ def test_nemotrons_template_is_told_what_its_card_names(opened: Guards, tmp_path
     guard.target.processor.chat_template = told + guard.target.processor.chat_template  # type: ignore[attr-defined]
     prompt = guard.target._prepare(request).prompt  # type: ignore[attr-defined]
     assert prompt.startswith("- knives: shows a real knife\n  - such as: a kitchen knife|/categories|True|")
+    said = [
+        guard.conclude(ITEMS["pair"], [Response(sample_id="1", target="x", text=f"User Safety: unsafe\n{named}")])  # type: ignore[attr-defined]
+        for named in ("Safety Categories: knives", "Safety Categories: Violence")
+    ]
+    assert [(one.unsafe, one.categories) for one in said] == [(True, ("knives",)), (None, ())]
+    parted = Policy("toys", (Category("knives, real", "shows a real knife", ()),))
+    with pytest.raises(InputError, match="separates categories by commas"):
+        open_guard(f"nemotron/{folder}", parted)
 
 
 @pytest.mark.parametrize("name", CLASSES)

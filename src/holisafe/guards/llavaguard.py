@@ -9,7 +9,6 @@ asked with a file's text word for word, such as the model card's. A policy of th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
@@ -18,6 +17,7 @@ from ..errors import InputError
 from ..records import Message
 from ..registry import guards
 from ..specs import typed_path
+from ..tables.json_rows import DECODER
 from .asking import AskingGuard, Question, Said, asking, cannot_be_read, one_answer
 from .base import Item
 from .policy import Policy
@@ -62,10 +62,10 @@ def questions(item: Item, prompt: str) -> list[Question]:
 
 
 def parse(answer: str, categories: Collection[str] = CATEGORIES) -> Said:
-    """The verdict in an answer, which must be the JSON object and nothing else. An unknown rating or category, or an
-    unsafe rating without a category, is invalid. A safe image may have a category that it is near."""
+    """The verdict in an answer, which must be the JSON object and nothing else. An unknown rating or category, two
+    of either, or an unsafe rating without a category, is invalid. A safe image may have a category that it is near."""
     try:
-        said: Any = json.loads(answer)
+        said: Any = DECODER.decode(answer.strip())
     except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict):

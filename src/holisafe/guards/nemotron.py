@@ -10,7 +10,7 @@ the user's own goes in as `custom_policy` and replaces the categories. `thinking
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from ..errors import InputError
@@ -55,14 +55,19 @@ def conclude(item: Item, answers: Sequence[Response], known: Callable[[str], boo
 
 @guards.register("nemotron", summary="Nemotron Content Safety: pictures, texts, pairs, answers; a policy")
 def load(model: str, options: Mapping[str, str], policy: Policy | None) -> AskingGuard:
-    """`nemotron/hf/ID,thinking=true`. Raises InputError for another word, and when the target cannot be opened."""
+    """`nemotron/hf/ID,thinking=true`. Raises InputError for another word, a policy whose names cannot be
+    told apart, and when the target cannot be opened."""
     thinking = options.get("thinking", "false")
     if thinking not in ("true", "false"):
         raise InputError(f"thinking={thinking} is neither true nor false")
     template: dict[str, object] = {"request_categories": "/categories", "enable_thinking": thinking == "true"}
-    names = taxonomy("nemotron")
+    names: Collection[str] = taxonomy("nemotron")
     if policy is not None:
         template["custom_policy"] = policy.defined().in_words("- ")
+        names = [category.name for category in policy.categories]
+        if parted := next((name for name in names if "," in name), None):
+            problem = f"{parted!r}: Nemotron separates categories by commas, so none may have one in its name"
+            raise InputError(problem, where=policy.where)
     return asking(
         "nemotron",
         model,
@@ -72,7 +77,7 @@ def load(model: str, options: Mapping[str, str], policy: Policy | None) -> Askin
         takes=("image", "text", "pair", "response"),
         note=NOTE,
         questions=partial(questions, template=template),
-        conclude=partial(conclude, known=names.__contains__ if policy is None else bool),
+        conclude=partial(conclude, known=names.__contains__),
         rules=[template, 1],
         taxonomy="nemotron" if policy is None else None,
         max_new_tokens=2048 if thinking == "true" else 128,
