@@ -112,7 +112,8 @@ def test_before_and_after_side_by_side(
     with ApiServer(answer=scripted) as server:
         for reminded, out in runs.items():
             words = ["--root", release, "--target", f"openai/m,base_url={server.url}", "--judge", "string-match"]
-            words += ["--limit", 240, "--out", out, *(["--calibrate", "reminder,wording=brief"] if reminded else [])]
+            words += ["--no-probe", "--limit", 240, "--out", out]
+            words += ["--calibrate", "reminder,wording=brief"] if reminded else []
             holisafe(capfd, "run", bench, *words)
     benchmark = open_benchmark(bench, release)
     samples = list(read_records(runs[True], Sample).values())
