@@ -107,6 +107,25 @@ class PictureAttack(Attack):
         return Picture(picture.name, lambda: self.changed(picture.open(), seed))
 
 
+class WordingOptions(Options):
+    """`wording`: a shipped name, or a .txt file with {query} in it."""
+
+    wording: str
+
+
+class WordingAttack(Attack):
+    """An attack that puts the user's words into others, `wording`, whose text stands in the description."""
+
+    reads = WordingOptions
+
+    def __init__(self, target: Target, told: Mapping[str, str]) -> None:
+        super().__init__(target, told)
+        self.facts["text"] = wording(self.attack, self.options.wording)
+
+    def turned(self, turn: Message, request: Request) -> Message:
+        return replace(turn, text=self.facts["text"].replace("{query}", turn.text))
+
+
 def wordings(attack: str) -> dict[str, Any]:
     """{NAME: what is said} of an attack that comes with words of its own: `attacks/wordings.yaml`."""
     place = files("holisafe.calibration").joinpath("attacks", "wordings.yaml")
