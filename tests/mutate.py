@@ -218,7 +218,7 @@ MUTATIONS = (
              "return self.most is not None and self.spent >= self.most", "return False",
              f"{OF_PAIRS} evaluation/test_faults.py"),
     Mutation("images of the same pixels are two observations", "evaluation/guards.py",
-             "first_with.setdefault(pixel_hash(image.open()), image.cluster)", "image.cluster", "cli/test_guard.py"),
+             "first_with.setdefault(content, image.cluster)", "image.cluster", "cli/test_guard.py"),
     Mutation("a file that changed is not read again", "evaluation/readings_file.py",
              'row["error"] is None and row["sha256"] == sha256', 'row["error"] is None',
              "cli/test_guard.py evaluation/test_image_files.py"),

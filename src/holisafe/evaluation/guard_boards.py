@@ -26,7 +26,7 @@ from ..journal import Journal, typed_json, write_json
 from ..metrics.guard_board import Opinion, Subject, guard_board
 from ..records import Picture, digest
 from ..taxonomy import BORDERLINE, CATEGORY_OF, COMBINATIONS
-from .guards import of_equal_pixels, open_guard
+from .guards import open_guard, with_pixel_hashes
 from .image_sets import Set, called, check_labels, open_set
 from .progress import Progress, silent
 
@@ -157,19 +157,14 @@ def _opinion(reading: Reading) -> Opinion:
 
 def _images(data: Set, split: str | None, progress: Progress) -> list[Question]:
     """Images: their group is their label, their category what the label falls into."""
-    from ..images import pixel_hash
-
-    images = of_equal_pixels(open_set(data, split), "pixels", progress)
-    check_labels(images, (), called(data))
+    images = with_pixel_hashes(open_set(data, split), "pixels", progress)
+    check_labels([image for image, _ in images], (), called(data))
     asked = []
-    for number, image in enumerate(images):
-        try:
-            content = pixel_hash(image.open())
-        except InputError:
-            content = "unreadable"
+    for number, (image, content) in enumerate(images):
         label = image.label or "unsafe"
         subject = Subject(str(number), image.unsafe, label, image.cluster, CATEGORY_OF.get(label), image.source)
-        asked.append(Question(Item(id=str(number), pictures=(Picture(image.name, image.open),)), subject, content))
+        item = Item(id=str(number), pictures=(Picture(image.name, image.open),))
+        asked.append(Question(item, subject, content or "unreadable"))
     return asked
 
 

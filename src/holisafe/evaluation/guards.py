@@ -77,15 +77,22 @@ def image_reading(image: LabelledImage, said: Reading) -> ImageReading:
 def of_equal_pixels(images: Sequence[LabelledImage], stage: str, progress: Progress) -> list[LabelledImage]:
     """The images, those of the same pixels in one cluster: they are no two observations. One that cannot be opened
     stays as it is."""
+    return [image for image, _ in with_pixel_hashes(images, stage, progress)]
+
+
+def with_pixel_hashes(
+    images: Sequence[LabelledImage], stage: str, progress: Progress
+) -> list[tuple[LabelledImage, str | None]]:
+    """As `of_equal_pixels`, each with its pixels' hash, None for one that cannot be opened: each is opened once."""
     from ..images import pixel_hash
 
     first_with: dict[str, str] = {}
-    placed = []
+    placed: list[tuple[LabelledImage, str | None]] = []
     for done, image in enumerate(images, start=1):
         try:
-            cluster = first_with.setdefault(pixel_hash(image.open()), image.cluster)
+            content = pixel_hash(image.open())
+            placed.append((replace(image, cluster=first_with.setdefault(content, image.cluster)), content))
         except InputError:
-            cluster = image.cluster
-        placed.append(replace(image, cluster=cluster))
+            placed.append((image, None))
         progress(stage, done, len(images))
     return placed
