@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from inside_frontier import LIGHT
+from inside_frontier import write_alone
 from inside_models import BASE
 from inside_page import STYLES, TITLES
 from unseen_style import named_rightly
@@ -273,7 +273,6 @@ def seeds_run(found: Found, recipe: str) -> str:
 def draw(found: Found, out: Path, recipe: str = "full", style: str = "unseen") -> None:
     """The figure: unsafe pairs that the tuned model advises on, against what its guard ranks the wrong way round."""
     from holisafe.report.figures.frontier import UNTOUCHED, Point, frontier_plot
-    from holisafe.report.templates import part
     from holisafe.runs.scores import Cell
 
     marked = []
@@ -291,9 +290,7 @@ def draw(found: Found, out: Path, recipe: str = "full", style: str = "unseen") -
         title="Which layer breaks tuning, which the guard",
         name="f",
     )
-    style_sheet = "".join(map(part, ("results.css", "page.css", "frontier.css"))) + LIGHT
-    opened, body = svg.split(">", 1)
-    out.write_text(f'{opened} xmlns="http://www.w3.org/2000/svg"><style>{style_sheet}</style>{body}', encoding="utf-8")
+    write_alone(svg, out)
 
 
 PAGE = """# Attacks on the tuned model and on its guard

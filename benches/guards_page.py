@@ -9,8 +9,7 @@ from typing import Any
 
 from guards_measured import REFERENCE
 from holisafe.report.figures.roc import Guarding, roc
-from holisafe.report.templates import part
-from inside_frontier import LIGHT
+from inside_frontier import write_alone
 from inside_models import SEEDS
 from pictosafe_calibration import rounded
 from pictosafe_guard import TITLES, table
@@ -205,6 +204,4 @@ def draw(runs: Mapping[str, Any], out: Path) -> None:
     """Curves of the first seed, as an SVG file."""
     shown = [Guarding(one, tone, tuple(map(tuple, runs[one][0]["curve"]))) for tone, one in enumerate(DRAWN)]
     svg = roc(shown, title="SSU found against false alarms", name="g")
-    style = "".join(map(part, ("results.css", "page.css", "frontier.css", "guards.css"))) + LIGHT
-    opened, body = svg.split(">", 1)
-    out.write_text(f'{opened} xmlns="http://www.w3.org/2000/svg"><style>{style}</style>{body}', encoding="utf-8")
+    write_alone(svg, out, "guards.css")

@@ -71,7 +71,12 @@ def draw(found: list[Place], out: Path) -> None:
         title="With and without training",
         name="f",
     )
-    style = "".join(map(part, ("results.css", "page.css", "frontier.css"))) + LIGHT
+    write_alone(svg, out)
+
+
+def write_alone(svg: str, out: Path, *sheets: str) -> None:
+    """A page's figure as a file of its own, with the page's styles in it and those of other `sheets`."""
+    style = "".join(map(part, ("results.css", "page.css", "frontier.css", *sheets))) + LIGHT
     opened, body = svg.split(">", 1)
     out.write_text(f'{opened} xmlns="http://www.w3.org/2000/svg"><style>{style}</style>{body}', encoding="utf-8")
 
