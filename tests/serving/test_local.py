@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import torch
 
@@ -20,12 +21,14 @@ from holisafe.calibration.base import fit_data
 from holisafe.calibration.methods.guarded import Guarded
 from holisafe.guard import attach_guard, load_model, load_processor, save_guarded
 from holisafe.guards import open_guard
-from holisafe.records import GenerationSettings, Message, Request, Response
+from holisafe.records import GenerationSettings, Message, Request, Response, Sample
+from holisafe.runs.folder import read_records
 from holisafe.serving.gateway import Gateway
 from holisafe.serving.policy import Policy
+from holisafe.serving.traffic import Traffic
 from holisafe.serving.upstream import Local, opened, pieces
 from holisafe.targets import open_target
-from serving.served import MODEL, Served, data_url, plays, png, shown
+from serving.served import MODEL, Served, data_url, plays, png, shown, until
 from targets.test_huggingface import picture
 
 SETTINGS = GenerationSettings(max_new_tokens=24)
@@ -158,8 +161,6 @@ def test_guarded_calibration_goes_request_by_request_here_and_before_a_server(fo
 
 
 def test_our_guard_reads_pictures_before_the_model_is_asked(folder: Path) -> None:
-    import httpx
-
     target, reader = open_target(f"hf/{folder}", SETTINGS), open_guard(str(folder))
     unsafe = {"rules": [{"category": "violence", "above": 0.0, "do": "block"}]}
     body = {"model": "tiny", "messages": shown("what is it ?", data_url(png((32, 32))))}
@@ -179,3 +180,31 @@ def test_our_guard_reads_pictures_before_the_model_is_asked(folder: Path) -> Non
     with Served(Gateway(target, [reader], Policy(rules=()), settings=SETTINGS, name="tiny")) as served:
         reply = httpx.post(f"{served.url}/chat/completions", json=body, timeout=60).json()
         assert reply["choices"][0]["finish_reason"] in ("stop", "length")
+
+
+def test_a_client_that_hangs_up_ends_its_row_of_the_batch(folder: Path, tmp_path: Path) -> None:
+    """By way of a real connection."""
+    settings = GenerationSettings(max_new_tokens=400)
+    target = open_target(f"hf/{folder},batch_size=2", settings)
+    target.ends = []  # type: ignore[attr-defined]
+    ask = {"model": "tiny", "messages": shown("what is it ?", data_url(png((32, 32)))), "max_tokens": 400}
+    steps: dict[str, int] = {}
+    log = Traffic(tmp_path / "log", target, settings)
+    with log as traffic, Served(Gateway(target, (), settings=settings, name="tiny", traffic=traffic)) as served:
+        httpx.post(f"{served.url}/chat/completions", json={**ask, "max_tokens": 1}, timeout=60)  # looked once: it sees
+        watched = target.watch  # type: ignore[attr-defined]
+
+        def watch(request: Request, row: Any) -> bool:
+            steps[request.sample_id] = len(row)
+            return bool(watched(request, row))
+
+        target.watch = watch  # type: ignore[attr-defined]
+        with httpx.stream("POST", f"{served.url}/chat/completions", json={**ask, "stream": True}, timeout=60) as reply:
+            next(reply.iter_raw())
+        until(lambda: served.gateway.counters.ended.labels("cancelled")._value.get() == 1)
+        whole = httpx.post(f"{served.url}/chat/completions", json={**ask, "max_tokens": 9}, timeout=60).json()
+    assert whole["usage"]["completion_tokens"] == 9
+    assert len(steps) == 2
+    assert max(steps.values()) < 300
+    (run,) = (tmp_path / "log").iterdir()
+    assert [one.meta["delivered"] for one in read_records(run, Sample).values()] == ["answer", "cancelled", "answer"]

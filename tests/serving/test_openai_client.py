@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import openai
 import pytest
 
 from api_server import ApiServer
-from serving.served import MODEL, WORD, Served, data_url, gateway, plays, png, shown, streaming
+from serving.served import MODEL, WORD, Served, data_url, gateway, plays, png, shown, streaming, until
 
 ANSWER = "The picture shows a red square. " * 20
 
@@ -23,13 +22,6 @@ def client(served: Served, key: str = "none", **more: Any) -> openai.OpenAI:
 def ask(of: openai.OpenAI, text: str = "Hello", **more: Any) -> Any:
     more.setdefault("messages", [{"role": "user", "content": text}])
     return of.chat.completions.create(model=MODEL, **more)
-
-
-def until(holds: Callable[[], bool], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -13,10 +13,12 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from .chat import check_model, event
+from .chat import check_model, event, identity
+from .entry import Ended, Entry
 from .errors import GatewayError
-from .gateway import LOG, Gateway
+from .gateway import Gateway
 from .keys import Keys
+from .ledger import LOG, Ledger
 
 BUFFERED = 256 << 20
 """Bytes of bodies that are held at once while they come in."""
@@ -100,27 +102,18 @@ class Desk:
 
     async def chat(self, request: Request) -> Response:
         until = asyncio.get_running_loop().time() + self.limits.seconds
-        flow = self._answers(await self._body(request))
+        content, entry = await self._body(request), Entry(identity())
+        flow = self.gateway.answers(content, entry)
         try:
             first = await while_there(request, _next(flow), until)
-        except BaseException:
+        except BaseException as end:
             await flow.aclose()
+            await self.gateway.ledger.close(entry, *ending(end))
             raise
         if isinstance(first, bytes):
-            return Events(first, flow, until)
+            return Events(first, flow, until, self.gateway.ledger, entry)
         await flow.aclose()
         return JSONResponse(first)
-
-    async def _answers(self, content: bytes) -> AsyncGenerator[bytes | dict[str, Any]]:
-        """A completion, or the events of one; the request has its place among those in flight until it is closed."""
-        async with self.gateway.room():
-            asked = await self.gateway.asked(content)
-            if not asked.chat.stream:
-                yield await self.gateway.complete(asked)
-                return
-            async with aclosing(self.gateway.stream(asked)) as events:
-                async for one in events:
-                    yield one
 
     async def moderations(self, request: Request) -> Response:
         until = asyncio.get_running_loop().time() + self.limits.seconds
@@ -178,12 +171,22 @@ class Desk:
         return b"".join(parts)
 
 
+def ending(end: BaseException) -> tuple[Ended, str]:
+    """How a request ended that ended in an exception, and the error's code."""
+    if isinstance(end, GoneError):
+        return "cancelled", ""
+    if isinstance(end, GatewayError):
+        return "error", end.code
+    kinds = {TimeoutError: "timeout", asyncio.CancelledError: "stopped"}
+    return "error", next((code for kind, code in kinds.items() if isinstance(end, kind)), "internal_error")
+
+
 class Events(StreamingResponse):
     """Server-sent events. A client that does not take them in time loses the rest, and its place."""
 
-    def __init__(self, first: bytes, flow: AsyncGenerator[Any], until: float) -> None:
+    def __init__(self, first: bytes, flow: AsyncGenerator[Any], until: float, ledger: Ledger, entry: Entry) -> None:
         super().__init__(self._events(first), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-        self.flow, self.until = flow, until
+        self.flow, self.until, self.ledger, self.entry = flow, until, ledger, entry
 
     async def _events(self, first: bytes) -> AsyncIterator[bytes]:
         yield first
@@ -192,19 +195,26 @@ class Events(StreamingResponse):
                 yield piece
         except Exception as error:  # noqa: BLE001  (the status is sent: all that is left to say)
             LOG.error("fault of the gateway in a stream: %s", type(error).__name__, exc_info=error)
+            await self.ledger.close(self.entry, *ending(error))
             yield event(GatewayError(500, "internal_error", "the gateway failed; the rest was not delivered").to_json())
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        end: BaseException = GoneError()  # without another reason it is the client who did not hear the end
         try:
             async with asyncio.timeout_at(self.until):
                 await super().__call__(scope, receive, send)
-        except TimeoutError:
+        except TimeoutError as late:
+            end = late
             with suppress(TimeoutError, OSError, RuntimeError):
                 async with asyncio.timeout(1):
-                    late = GatewayError(504, "timeout", "the answer took too long; the rest was not delivered")
-                    await send({"type": "http.response.body", "body": event(late.to_json()), "more_body": False})
+                    told = GatewayError(504, "timeout", "the answer took too long; the rest was not delivered")
+                    await send({"type": "http.response.body", "body": event(told.to_json()), "more_body": False})
+        except asyncio.CancelledError as stopped:
+            end = stopped
+            raise
         finally:
             await self.flow.aclose()
+            await self.ledger.close(self.entry, *ending(end))
 
 
 async def _next(flow: AsyncGenerator[Any]) -> Any:

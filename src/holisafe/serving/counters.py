@@ -15,6 +15,9 @@ class Counters:
         self.requests = Counter(
             "holisafe_requests", "Requests by route and status", ["route", "status"], registry=self.registry
         )
+        self.ended = Counter(
+            "holisafe_ended", "Chat requests by what their clients got", ["how"], registry=self.registry
+        )
         self.decisions = Counter(
             "holisafe_decisions", "What the policy said", ["stage", "action"], registry=self.registry
         )

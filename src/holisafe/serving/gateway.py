@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..guards.base import Guard
 from ..records import GenerationSettings, Message, Picture, Request, Response
 from ..targets.base import Target
-from ..visible import one_line
 from .chat import ChatBody, check_model, chunk, completion, conversation, event, identity, read_body, read_chat, usage
 from .counters import Counters
+from .entry import PASS, Entry
 from .errors import GatewayError
+from .ledger import Ledger, warn
 from .moderation import ModerationBody, inputs, result, slot
 from .panel import Panel, Seen
 from .pictures import UNREADABLE, Intake
@@ -26,8 +26,6 @@ from .sight import Eyes
 from .traffic import Traffic
 from .upstream import Upstream, opened, pieces
 
-LOG = logging.getLogger("holisafe.serve")
-PASS = Decision("pass")
 CLIENT_BLOCKS = Decision("block", "flagged")
 
 
@@ -36,10 +34,10 @@ class Asked:
     """A request that was read: what is asked of whom, and what the guards and the policy said of it."""
 
     chat: ChatBody
+    entry: Entry
     request: Request
     told: tuple[Message, ...]
     seen: Seen | None
-    decision: Decision
     upstream: Upstream
 
 
@@ -60,9 +58,10 @@ class Gateway:
         name: str | None = None,
         traffic: Traffic | None = None,
     ) -> None:
-        self.target, self.treated, self.policy, self.settings, self.traffic = target, treated, policy, settings, traffic
+        self.target, self.treated, self.policy, self.settings = target, treated, policy, settings
         self.name = name or target.name.removeprefix("openai/")
         self.panel, self.intake, self.counters = Panel(guards, policy.limits.guard_seconds), Intake(policy), Counters()
+        self.ledger = Ledger(self.counters, traffic, target.name)
 
     async def __aenter__(self) -> Gateway:
         self._stack = AsyncExitStack()
@@ -95,96 +94,112 @@ class Gateway:
         finally:
             self._room.release()
 
-    async def asked(self, content: bytes) -> Asked:
+    async def answers(self, content: bytes, entry: Entry) -> AsyncGenerator[bytes | dict[str, Any]]:
+        """A completion, or the events of one; the request has its place among those in flight until it is closed.
+        Raises GatewayError for what is not answered; who closes this, or is raised something, closes the entry."""
+        async with self.room():
+            asked = await self.asked(content, entry)
+            if not asked.chat.stream:
+                yield await self.complete(asked)
+                return
+            async with aclosing(self.stream(asked)) as events:
+                async for one in events:
+                    yield one
+
+    async def asked(self, content: bytes, entry: Entry) -> Asked:
         """Read and judge a body. Raises GatewayError for one that is not carried out."""
         chat = read_chat(content, self.policy.limits)
         check_model(chat.model, self.name)
         pictures = [await self._pictures(turn.addresses) for turn in chat.messages]
         request = Request(
-            sample_id=identity(),
+            sample_id=entry.id,
             messages=conversation(chat, pictures, self.settings.system),
             settings=chat.settings(self.settings, self.policy.limits),
             answer_schema=chat.answer_schema,
         )
+        entry.request = request
         told = conversation(chat, pictures, None)
         seen = await self._timed("guard", self.panel.request(told)) if self.panel.guards else None
-        asked = self._decide("request", seen, chat.moderation is not None and chat.moderation.blocks("input"))
-        if asked.action != "block" and any(pictures):
+        entry.asked = self._decide("request", seen, chat.moderation is not None and chat.moderation.blocks("input"))
+        if entry.asked.action != "block" and any(pictures):
             await self._check_sight()
-        return Asked(chat, request, told, seen, asked, self.calibrating if asked.action == "calibrate" else self.plain)
+        way = self.calibrating if entry.asked.action == "calibrate" else self.plain
+        return Asked(chat, entry, request, told, seen, way)
 
     async def complete(self, asked: Asked) -> dict[str, Any]:
         """The completion of a request that is not streamed."""
-        if asked.decision.action == "block":
-            return await self._refused(asked, asked.decision, "request")
-        response = await self._timed("upstream", asked.upstream.answer(asked.request))
+        entry = asked.entry
+        if entry.asked.action == "block":
+            return await self._refused(asked, "request")
+        entry.response = response = await self._timed("upstream", asked.upstream.answer(asked.request))
         if response.finish == "error":
             return await self._without_answer(asked, response)
-        seen, decision = await self._judged(asked, response.text)
-        if decision.action == "block":
-            return await self._refused(asked, decision, "answer", response, seen)
-        await self._keep(asked, response, decision, "answer")
+        seen = await self._judged(asked, response.text)
+        if entry.answered.action == "block":
+            return await self._refused(asked, "answer", seen)
+        await self.ledger.close(entry, "answer")
         return completion(
             asked.request.sample_id, self.name, response.text, response.finish, response, self._slot(asked, seen)
         )
 
     async def stream(self, asked: Asked) -> AsyncGenerator[bytes]:
         """The events of a streamed completion. What fails before the first of them is raised as GatewayError."""
-        name, wanted = asked.request.sample_id, asked.chat.stream_options
-        if asked.decision.action == "block":
-            done = await self._refused(asked, asked.decision, "request")
+        entry, name, wanted = asked.entry, asked.request.sample_id, asked.chat.stream_options
+        if entry.asked.action == "block":
+            done = await self._refused(asked, "request")
             for piece in self._at_once(done, asked):
                 yield piece
             return
-        last, begun = (Seen(), PASS), False
-        kept, response = "", None
+        seen, kept, response = Seen(), "", None
 
         async def judge(text: str) -> bool:
-            nonlocal last, kept
+            nonlocal seen, kept
             kept = text
-            last = await self._judged(asked, text)
-            return last[1].action != "block"
+            seen = await self._judged(asked, text)
+            return entry.answered.action != "block"
 
         flow = pieces(asked.upstream, asked.request)
         try:
             async for said in released(flow, judge if self.panel.reads_answers else None, self.policy.stream):
                 if isinstance(said, Response):
-                    response = said
+                    entry.response = response = said
                     continue
-                yield chunk(name, self.name, {"content": said} if begun else {"role": "assistant", "content": said})
-                begun = True
+                delta = {"content": said} if entry.left else {"role": "assistant", "content": said}
+                entry.left.append(said)
+                yield chunk(name, self.name, delta)
         except Stopped:
-            stopped = replace(self._nothing(asked), text=kept)
-            done = await self._refused(asked, last[1], "answer", stopped, last[0])
-            if not begun:
+            entry.response = replace(self.ledger.nothing(entry), text=kept)
+            done = await self._refused(asked, "answer", seen)
+            if not entry.left:
                 for piece in self._at_once(done, asked):
                     yield piece
                 return
-            yield chunk(name, self.name, {}, "filtered", **self._told(asked, last[0]))
+            yield chunk(name, self.name, {}, "filtered", **self._told(asked, seen))
             yield event(None)
             return
         except GatewayError as fault:
-            if not begun:
+            if not entry.left:
                 raise
+            await self.ledger.close(entry, "error", fault.code)
             yield event(fault.to_json())
             return
         finally:
             await flow.aclose()
         assert response is not None
         if response.finish == "error":
-            if not begun:
+            if not entry.left:
                 done = await self._without_answer(asked, response)
                 for piece in self._at_once(done, asked):
                     yield piece
                 return
-            await self._keep(asked, response, last[1], "broken off")
+            await self.ledger.close(entry, "broken off")
             self.counters.failures.labels("upstream", "broken off").inc()
             yield event(GatewayError(502, "upstream_error", "the model's answer broke off").to_json())
             return
-        await self._keep(asked, response, last[1], "answer")
-        if not begun:
+        await self.ledger.close(entry, "answer")
+        if not entry.left:
             yield chunk(name, self.name, {"role": "assistant", "content": ""})
-        yield chunk(name, self.name, {}, response.finish, **self._told(asked, last[0]))
+        yield chunk(name, self.name, {}, response.finish, **self._told(asked, seen))
         if wanted and wanted.include_usage:
             yield chunk(name, self.name, None, usage=usage(response))
         yield event(None)
@@ -203,7 +218,7 @@ class Gateway:
             pictures = await self._pictures(addresses)
             seen = await self._timed("guard", self.panel.request([Message("user", text, tuple(pictures))]))
             if seen.faults or seen.blind:
-                self._warn("guard", seen.faults or ["no guard here reads pictures"])
+                warn("guard", seen.faults or ["no guard here reads pictures"])
                 raise GatewayError(503, "guard_unavailable", "the safety check is not available")
             if seen.unread:
                 raise GatewayError(400, "not_read", "no guard here reads this kind of input", param="input")
@@ -241,55 +256,46 @@ class Gateway:
         if (seen.faults or seen.blind) and found.action != "block":
             done = self.policy.failures.guard_down
             self.counters.failures.labels("guard", done).inc()
-            self._warn("guard", seen.faults or ["no guard here reads pictures"])
+            warn("guard", seen.faults or ["no guard here reads pictures"])
             if done == "closed":
                 raise GatewayError(503, "guard_unavailable", "the safety check is not available; nothing was delivered")
         self.counters.decisions.labels(stage, found.action).inc()
         return found
 
-    async def _judged(self, asked: Asked, text: str) -> tuple[Seen, Decision]:
-        """What the guards and the policy say of an answer."""
+    async def _judged(self, asked: Asked, text: str) -> Seen:
+        """What the guards say of an answer; what the policy says of it then stands in the entry."""
+        asked.entry.answered = PASS
         if not self.panel.reads_answers or not text.strip():
             if not self.panel.reads_answers:
                 self.counters.unread.labels("answer").inc()
-            return Seen(), PASS
+            return Seen()
         slot = asked.chat.moderation
-        seen = await self._timed("guard", self.panel.answer(asked.told, text))
-        return seen, self._decide("answer", seen, slot is not None and slot.blocks("output"))
+        seen: Seen = await self._timed("guard", self.panel.answer(asked.told, text))
+        asked.entry.answered = self._decide("answer", seen, slot is not None and slot.blocks("output"))
+        return seen
 
-    async def _refused(
-        self, asked: Asked, decision: Decision, stage: Stage, response: Response | None = None, seen: Seen | None = None
-    ) -> dict[str, Any]:
+    async def _refused(self, asked: Asked, stage: Stage, seen: Seen | None = None) -> dict[str, Any]:
         """The refusal that takes the place of an answer, which names the reason."""
-        said = replace(response or self._nothing(asked), finish="filtered", error=f"blocked: {decision.category}")
-        before, after = (decision, PASS) if stage == "request" else (asked.decision, decision)
-        await self._keep(replace(asked, decision=before), said, after, f"refusal of the {stage}")
-        text = self.policy.refuses_with(decision.category)
-        moderation = self._slot(asked, seen)
-        return completion(asked.request.sample_id, self.name, text, "filtered", response, moderation, refusal=True)
+        entry = asked.entry
+        category = (entry.asked if stage == "request" else entry.answered).category
+        said = entry.response or self.ledger.nothing(entry)
+        entry.response = replace(said, finish="filtered", error=f"blocked: {category}")
+        await self.ledger.close(entry, "refusal of the request" if stage == "request" else "refusal of the answer")
+        text, moderation = self.policy.refuses_with(category), self._slot(asked, seen)
+        return completion(entry.id, self.name, text, "filtered", entry.response, moderation, refusal=True)
 
     async def _without_answer(self, asked: Asked, response: Response) -> dict[str, Any]:
         """What stands for an answer that did not come. Raises GatewayError unless the policy apologises."""
-        await self._keep(asked, response, PASS, "error")
         done = self.policy.failures.upstream_down
         self.counters.failures.labels("upstream", done).inc()
-        self._warn("upstream", [response.error or "no reason given"])
+        warn("upstream", [response.error or "no reason given"])
         if done == "apology":
-            return completion(
-                asked.request.sample_id,
-                self.name,
-                self.policy.apology,
-                "filtered",
-                None,
-                self._slot(asked, None),
-                refusal=True,
-            )
+            await self.ledger.close(asked.entry, "apology")
+            text, moderation = self.policy.apology, self._slot(asked, None)
+            return completion(asked.entry.id, self.name, text, "filtered", None, moderation, refusal=True)
         if "429" in (response.error or "")[:8]:
             raise GatewayError(429, "upstream_rate_limit", "the model takes no more requests now", retry_after=5)
         raise GatewayError(502, "upstream_error", "the model did not answer")
-
-    def _nothing(self, asked: Asked) -> Response:
-        return Response(sample_id=asked.request.sample_id, target=self.target.name, text="")
 
     def _at_once(self, done: dict[str, Any], asked: Asked) -> list[bytes]:
         """A completion that is all there, as events."""
@@ -316,25 +322,9 @@ class Gateway:
         found = self._slot(asked, seen)
         return {} if found is None else {"moderation": found}
 
-    async def _keep(self, asked: Asked, response: Response, answered: Decision, delivered: str) -> None:
-        """Log what happened, before it is delivered; a log that cannot be written is counted and said."""
-        for kind in ("input_tokens", "output_tokens"):
-            self.counters.tokens.labels(kind).inc(response.usage.get(kind, 0))
-        if self.traffic is None:
-            return
-        try:
-            await self.traffic.keep(asked.request, response, asked.decision, answered, delivered)
-        except Exception as error:  # noqa: BLE001  (the disk's fault is not the client's)
-            self.counters.failures.labels("log", "open").inc()
-            self._warn("log", [f"{type(error).__name__}: {error}"])
-
     async def _timed(self, part: str, work: Any) -> Any:
         began = time.perf_counter()
         try:
             return await work
         finally:
             self.counters.seconds.labels(part).observe(time.perf_counter() - began)
-
-    def _warn(self, part: str, reasons: Sequence[str]) -> None:
-        for reason in reasons[:3]:
-            LOG.warning("%s: %s", part, one_line(reason)[:300])

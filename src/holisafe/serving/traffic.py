@@ -22,10 +22,10 @@ from typing import Any
 from ..errors import InputError
 from ..images import as_png
 from ..journal import whole_file
-from ..records import SCHEMA_VERSION, GenerationSettings, Picture, Request, Response, Sample, digest
+from ..records import SCHEMA_VERSION, GenerationSettings, Picture, Response, Sample, digest
 from ..runs.folder import RunFolder, provenance
 from ..targets.base import Target
-from .policy import Decision
+from .entry import Entry
 
 BENCHMARK = "traffic"
 """The reader in `benchmarks/` that opens such a folder again."""
@@ -56,32 +56,30 @@ class Traffic:
         if self._run is not None:
             self._run.__exit__(kind, error, trace)
 
-    async def keep(
-        self, request: Request, response: Response, asked: Decision, answered: Decision, delivered: str
-    ) -> None:
-        """Write down one request and what came of it; `delivered` says how it ended for the client."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self._keep, request, response, asked, answered, delivered)
+    async def keep(self, entry: Entry, response: Response) -> None:
+        """Write down a request that has ended, with the answer as far as there is one."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._keep, entry, response)
 
-    def _keep(self, request: Request, response: Response, asked: Decision, answered: Decision, delivered: str) -> None:
-        day = _today()
-        run = self._opened(day)
-        shown = [picture for turn in request.messages for picture in turn.pictures]
+    def _keep(self, entry: Entry, response: Response) -> None:
+        run = self._opened(_today())
+        messages = entry.request.messages if entry.request is not None else ()
+        shown = [picture for turn in messages for picture in turn.pictures]
         meta: dict[str, Any] = {
             "pictures": len(shown),
-            "turns": len(request.messages),
-            "request": asked._asdict(),
-            "answer": answered._asdict(),
-            "delivered": delivered,
+            "turns": len(messages),
+            "request": entry.asked._asdict(),
+            "answer": entry.answered._asdict(),
+            "delivered": entry.ended,
             "characters": len(response.text),
+            **({"code": entry.code} if entry.code else {}),
         }
-        if self.texts and len(request.messages) > 1:
-            meta["conversation"] = [[turn.role, turn.text] for turn in request.messages]
+        if self.texts and len(messages) > 1:
+            meta["conversation"] = [[turn.role, turn.text] for turn in messages]
         sample = Sample(
             benchmark=BENCHMARK,
-            id=request.sample_id,
-            query=request.messages[-1].text if self.texts else "",
-            expected="refuse" if asked.action in ("block", "calibrate") else "answer",
+            id=entry.id,
+            query=messages[-1].text if self.texts and messages else "",
+            expected="refuse" if entry.asked.action in ("block", "calibrate") else "answer",
             images=tuple(dict.fromkeys(self._picture(run.path, one) for one in shown)) if self.pictures else (),
             meta=meta,
         )
