@@ -128,4 +128,9 @@ def labels_of(model: Any) -> tuple[str, ...]:
     """The guard's labels in the order of their ids, in the release's spelling. Raises GuardError without a guard."""
     if not is_guarded(model):
         raise GuardError(f"{type(unwrap(model)).__name__} has no guard")
-    return tuple(taxonomy.OTHER_SPELLINGS.get(name, name) for name in getattr(unwrap(model).config, LABELS))
+    return labels_in(unwrap(model).config)
+
+
+def labels_in(config: Any) -> tuple[str, ...]:
+    """The same from a guarded model's config."""
+    return tuple(taxonomy.OTHER_SPELLINGS.get(name, name) for name in getattr(config, LABELS))

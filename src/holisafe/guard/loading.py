@@ -201,7 +201,7 @@ def _add_guard(model: Any, source: str, fields: dict[str, Any], pool: str | None
     settings = read_settings(fields, model.config, where=f"{source}/{GUARD_FILE}")
     _check_pool(settings.pool, pool, source)
     weights = dict(open_weights(source, f"{GUARD_FOLDER}/model"))
-    _check_head({name: tuple(tensor.shape) for name, tensor in weights.items()}, model, settings, source)
+    check_head({name: tuple(tensor.shape) for name, tensor in weights.items()}, model, settings, source)
     attach_settings(model, settings)
     getattr(model, HEAD).load_state_dict({name.removeprefix(f"{HEAD}."): tensor for name, tensor in weights.items()})
 
@@ -290,12 +290,12 @@ def _prepare_head(model: Any, head: dict[str, tuple[int, ...]], fields: dict[str
                 raise InputError(
                     f"differs between the adapter's guard and its base's{values}", where=source, field=field
                 )
-    _check_head(head, model, settings, source)
+    check_head(head, model, settings, source)
     if base is None:
         attach_settings(model, settings)
 
 
-def _check_head(head: dict[str, tuple[int, ...]], model: Any, settings: GuardSettings, source: str) -> None:
+def check_head(head: dict[str, tuple[int, ...]], model: Any, settings: GuardSettings, source: str) -> None:
     """Raise InputError unless these are the weights, by name and shape, of the head that the settings make."""
     expected = _head_shapes(model, settings)
     mismatched = [(name, head[name], shape) for name, shape in expected.items() if head.get(name, shape) != shape]

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from .. import taxonomy
 from . import pooling
 from .adapters import before_weights_are_collected, check_adapters_keep_head, record_settings_with_adapters
 from .calls import (
@@ -44,12 +43,13 @@ from .calls import (
 from .errors import GuardError
 from .families import decoder_layers, hidden_size, image_token_ids, text_decoder
 from .generation import Generation
-from .head import HEAD, IGNORED, SafetyHead, guard_loss, of_sample
-from .outputs import Safety, guarded_output, safety_fields
+from .head import HEAD, IGNORED, SafetyHead, guard_loss
+from .outputs import Safety, guarded_output
 from .pooling import Positions, layers_of, parts_of
 from .reading import Enough, Reader, Reading
 from .settings import read_settings
 from .tap import arm, disarm, install
+from .verdict import classified
 
 if TYPE_CHECKING:
     Stock = PreTrainedModel
@@ -193,21 +193,7 @@ class GuardedModel(Stock):
         return pooling.image_mask(asked, tokens)
 
     def _classify(self, reading: Reading) -> dict[str, Tensor]:
-        """The fields of Safety: one row a sample; with unit "image" a row an image beside it, and the sample's is made
-        of them."""
-        head = getattr(self, HEAD)
-        if self.config.safety_unit == "sample":
-            features, valid = reading.image(0)  # [B, P * H], [B]
-            logits = head(features)  # [B, K]
-            return safety_fields(logits, logits.float().softmax(dim=-1), valid.to(logits.device))
-        images = [reading.image(number) for number in range(reading.images)]
-        logits = head(torch.stack([features for features, _ in images], dim=1))  # [B, M, P * H] -> [B, M, K]
-        valid = torch.stack([valid for _, valid in images], dim=1).to(logits.device)  # [B, M]
-        probabilities = logits.float().softmax(dim=-1)
-        labels = list(self.config.safety_categories)
-        safe = labels.index(taxonomy.SAFE) if taxonomy.SAFE in labels else 0
-        sample = of_sample(logits, probabilities, valid, self.config.safety_verdict, safe)  # [B, K] twice
-        return safety_fields(*sample, valid.any(dim=1), logits, probabilities, valid)
+        return classified(getattr(self, HEAD), reading, self.config)
 
     def _loss(self, safety: Mapping[str, Tensor], labels: Tensor) -> Tensor:
         """A number, from labels [B], or [B, <= M] with unit "image"."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL.Image import Image
 
@@ -80,6 +80,8 @@ class VisualGuard:
     policy: Policy | None = None
     made_by: str = ""
     taxonomy: str | None = OURS
+    one_picture: ClassVar = True
+    """It reads no more of an item at a time."""
 
     @property
     def version(self) -> str:

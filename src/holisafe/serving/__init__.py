@@ -20,6 +20,7 @@ upstream.py    who answers
 sight.py       whether pictures reach the model
 release.py     a stream held back until it is judged
 moderation.py  readings in the form of OpenAI's moderations
+moderating.py  a moderation's body read
 entry.py       what is known of a request until it is written down
 ledger.py      each request written down once, however it ends
 traffic.py     requests as run records

@@ -12,12 +12,13 @@ from typing import Any
 from ..guards.base import Guard
 from ..records import GenerationSettings, Message, Picture, Request, Response
 from ..targets.base import Target
-from .chat import ChatBody, check_model, chunk, completion, conversation, event, identity, read_body, read_chat, usage
+from .chat import ChatBody, check_model, chunk, completion, conversation, event, read_chat, usage
 from .counters import Counters
 from .entry import PASS, Entry
 from .errors import GatewayError
 from .ledger import Ledger, warn
-from .moderation import ModerationBody, inputs, result, slot
+from .moderating import moderated
+from .moderation import slot
 from .panel import Panel, Seen
 from .pictures import UNREADABLE, Intake
 from .policy import Decision, Policy, Stage
@@ -206,24 +207,7 @@ class Gateway:
 
     async def moderate(self, content: bytes) -> dict[str, Any]:
         """The answer of `/v1/moderations`."""
-        body: ModerationBody = read_body(ModerationBody, content)
-        if not self.panel.guards:
-            raise GatewayError(404, "no_guard", "this gateway was started without a guard")
-        if sum(len(text) for text, _ in inputs(body)) > self.policy.limits.characters:
-            raise GatewayError(400, "invalid_value", "too much text", param="input")
-        results = []
-        for text, addresses in inputs(body):
-            if len(addresses) > self.policy.limits.pictures:
-                raise GatewayError(400, "invalid_value", "too many pictures", param="input")
-            pictures = await self._pictures(addresses)
-            seen = await self._timed("guard", self.panel.request([Message("user", text, tuple(pictures))]))
-            if seen.faults or seen.blind:
-                warn("guard", seen.faults or ["no guard here reads pictures"])
-                raise GatewayError(503, "guard_unavailable", "the safety check is not available")
-            if seen.unread:
-                raise GatewayError(400, "not_read", "no guard here reads this kind of input", param="input")
-            results.append(result(seen, self.policy, "request"))
-        return {"id": identity("modr"), "model": self.panel.name, "results": results}
+        return await moderated(content, self.panel, self.policy, self._pictures, self._timed)
 
     async def _pictures(self, addresses: Sequence[str]) -> list[Picture]:
         found = []

@@ -153,7 +153,8 @@ def in_loop(guard: Any) -> bool:
 
 def _can_take(guard: Any, item: Item) -> bool:
     """Several pictures together are for guards that are asked in words; our heads read one."""
-    return len(item.pictures) <= 1 or hasattr(guard, "readings") or item.response is not None
+    in_words = hasattr(guard, "readings") and not getattr(guard, "one_picture", False)
+    return len(item.pictures) <= 1 or in_words or item.response is not None
 
 
 def _modalities(item: Item) -> tuple[str, ...]:
