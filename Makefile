@@ -1,6 +1,7 @@
 # make demo   a vision-language model measured, guarded, tuned and measured again; results in demo/
 # make test   lint, types, tests
 # make test-real  tests against real models: SmolLM2 behind llama.cpp's server, and OCR; a few minutes
+# make test-litellm  LiteLLM as a client of the gateway; half a minute
 # make results  the tables of docs/results.md: about an hour
 # All set up .venv first, with the versions in constraints.txt. Another Python: make PYTHON=python3.12 ...
 
@@ -8,13 +9,13 @@ PYTHON ?= python3
 DEMO_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
-REAL := .venv-real
+BESIDE := real litellm
 TOOLS := build/tools
 COMPILE := --quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 TORCH := $(shell grep -i '^torch==' constraints.txt)
 
-.PHONY: setup demo test test-real lint types results audit lock release
+.PHONY: setup demo test $(BESIDE:%=test-%) lint types results audit lock release
 setup: $(READY)
 
 # torch goes in first and alone: pip then takes the build that the machine offers (without GPU libraries where there is
@@ -65,11 +66,12 @@ release:
 test: lint types
 	$(BIN)/pytest -n 2
 
-test-real: $(READY) $(REAL)/.ready
-	$(BIN)/pytest tests/real
+# Tests in need of packages that stay out of .venv: theirs are in .venv-NAME, and talk with ours over HTTP.
+$(BESIDE:%=test-%): test-%: $(READY) .venv-%/.ready
+	$(BIN)/pytest tests/$*
 
-$(REAL)/.ready: tests/real/requirements.txt
+$(BESIDE:%=.venv-%/.ready): .venv-%/.ready: tests/%/requirements.txt
 	@rm -f $@
-	$(PYTHON) -m venv --clear $(REAL)
-	$(REAL)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	$(PYTHON) -m venv --clear .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
 	@touch $@
