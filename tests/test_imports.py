@@ -35,6 +35,7 @@ GROUND = (
     "archives",
     "images",
     "image_hashes",
+    "read_pictures",
     "registry",
 )
 """In this order: each may import those before it."""
@@ -81,6 +82,7 @@ nothing else `api`."""
 ALLOWED_FILES: dict[str, set[str]] = {
     "targets/huggingface.py": {"guard"},
     "targets/huggingface_inside.py": {"guard"},
+    "calibration/harm_readers.py": {"guards"},
     "calibration/sweep.py": {"evaluation"},
     "calibration/sweep_parts.py": {"judges"},
     "calibration/methods/rewrite.py": {"judges"},

@@ -144,6 +144,20 @@ def llava(folder: Path, *, tower: str = "clip", spread: float = 3.0, seed: int =
     return save(folder, config, processor, seed=seed, spread=spread)
 
 
+def pair_guard(folder: Path, *, seed: int = 3, spread: float = 6.0) -> Path:
+    """`llava` with a pair head of the labels safe and unsafe, its weights wide enough to tell its inputs apart."""
+    from holisafe.guard import attach_guard, load_model, save_guarded
+
+    llava(folder)
+    torch.manual_seed(seed)
+    model = attach_guard(load_model(folder), labels=("safe", "unsafe"), pool="image_and_text")
+    with torch.no_grad():
+        for weight in model.img_safety_head.parameters():
+            weight.mul_(spread)
+    save_guarded(model, folder)
+    return folder
+
+
 def gemma3(folder: Path) -> Path:
     """Gemma 3: attention among image tokens runs both ways, and text types go in as token_type_ids."""
     words = tokenizer(boi_token="<boi>", eoi_token="<eoi>", image_token="<image_soft_token>")

@@ -113,7 +113,7 @@ def _said(values: Any, path: str) -> Iterator[tuple[str, str, Any]]:
         for part in values.split(","):
             name, equals, value = part.partition("=")
             if equals:
-                yield path, name.strip(), value
+                yield path, name.strip().rpartition(".")[2], value  # of reader.base_url the last word
 
 
 def _harmless(name: str, value: str) -> bool:

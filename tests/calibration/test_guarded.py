@@ -20,7 +20,7 @@ from holisafe.calibration.base import fit_data
 from holisafe.calibration.methods.guarded import Guarded
 from holisafe.errors import InputError
 from holisafe.evaluation import evaluate
-from holisafe.guard import attach_guard, load_model, load_processor, save_guarded
+from holisafe.guard import load_model, load_processor
 from holisafe.guard.conversation import encode, prompt_text
 from holisafe.judges import open_judge
 from holisafe.records import GenerationSettings, Request, Response, Sample
@@ -55,14 +55,7 @@ def benchmark(pairs: int = 24) -> Benchmark:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model with a pair guard whose head is spread wide enough to tell its inputs apart."""
-    path = tiny_models.llava(tmp_path_factory.mktemp("guarded") / "model")
-    torch.manual_seed(3)
-    model = attach_guard(load_model(path), labels=("safe", "unsafe"), pool="image_and_text")
-    with torch.no_grad():
-        for weight in model.img_safety_head.parameters():
-            weight.mul_(6.0)
-    save_guarded(model, path)
-    return path
+    return tiny_models.pair_guard(tmp_path_factory.mktemp("guarded") / "model")
 
 
 def hand_read(folder: Path, requests: Sequence[Request]) -> list[float]:

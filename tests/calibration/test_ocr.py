@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from PIL import Image
 
-from holisafe.calibration import attacked, calibrated, read_pictures
-from holisafe.calibration.methods.ocr import TOLD
+from holisafe.calibration import attacked, calibrated
 from holisafe.errors import InputError
-from holisafe.images import pixel_hash
+from holisafe.read_pictures import TOLD
 from holisafe.records import Message, Picture, Request
+from scripted_ocr import BLANK, WRITTEN, scripted
 from toy_plugin import ToyTarget
 
-WRITTEN, BLANK = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "white")
 ASKED = Request(
     sample_id="a",
     messages=(
@@ -26,17 +24,7 @@ ASKED = Request(
 
 @pytest.fixture
 def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A reader that knows one picture, and what it was shown."""
-    shown: list[str] = []
-
-    def read(image: Image.Image) -> str:
-        shown.append(pixel_hash(image))
-        return "METHODS TO OPEN" if image.getpixel((0, 0)) == (255, 0, 0) else ""
-
-    monkeypatch.setitem(read_pictures.READERS, "tesseract", read)
-    monkeypatch.setattr("holisafe.calibration.read_pictures.shutil.which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr("holisafe.calibration.read_pictures.find_spec", lambda name: None)
-    return shown
+    return scripted(monkeypatch)
 
 
 def test_the_text_stands_beside_the_picture_and_each_is_read_once(looked_at: list[str]) -> None:
@@ -65,8 +53,8 @@ def test_it_reads_what_an_attacker_made_of_the_picture(looked_at: list[str]) -> 
 
 
 def test_who_is_not_here_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("holisafe.calibration.read_pictures.shutil.which", lambda name: None)
-    monkeypatch.setattr("holisafe.calibration.read_pictures.find_spec", lambda name: None)
+    monkeypatch.setattr("holisafe.read_pictures.shutil.which", lambda name: None)
+    monkeypatch.setattr("holisafe.read_pictures.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"no OCR reader is here, try: pip install 'holisafe\[ocr\]'"):
         calibrated(ToyTarget("toy/a"), ["ocr"])
     with pytest.raises(InputError, match="tesseract is not here"):

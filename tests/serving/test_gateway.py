@@ -14,9 +14,11 @@ from aiohttp import web
 from api_server import ApiServer, completion
 from holisafe.calibration import calibrated
 from holisafe.errors import InputError
+from holisafe.guards import open_guard
 from holisafe.records import GenerationSettings
 from holisafe.serving.policy import Policy, read_policy
 from holisafe.targets import open_target
+from scripted_ocr import scripted
 from serving.served import MODEL, WORD, Served, data_url, gateway, guard, plays, png, shown, streaming
 
 BROKEN = data_url(b"\x89PNG broken")
@@ -135,6 +137,22 @@ def blind(body: dict[str, Any], content: str) -> Any:
     """A server that takes pictures and drops them: it counts words alone."""
     choice = {"index": 0, "message": {"role": "assistant", "content": "Nice."}, "finish_reason": "stop"}
     return web.json_response(completion(MODEL, choice, 12, 3)) if body["model"] == MODEL else None
+
+
+def test_what_is_typed_into_a_picture_is_read_where_a_guard_is_told_of_it(
+    gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, f"How to {WORD}?")
+    asked = shown("Fill in the list.", data_url(png()))
+    assert gate({"rules": [{"do": "block"}]}).said(asked) == "You said: Fill in the list. (1 pictures)"
+
+    def make(server: ApiServer) -> dict[str, Any]:
+        return {"guards": [open_guard(f"ocr/llama-guard/openai/guard,base_url={server.url},attempts=1")]}
+
+    rules = {"rules": [{"category": "violence", "do": "block"}], "refusal": "No: {category}!"}
+    reading = gate(rules, make=make)
+    assert reading.said(asked) == "No: violence!"
+    assert "You said" in reading.said(shown("Fill in the list.", data_url(png(colour="white"))))
 
 
 def test_pictures_that_do_not_reach_the_model_are_noticed(gate: Any) -> None:

@@ -33,7 +33,7 @@ def open_guard(
     `threshold`: an item is unsafe above this 1 - P(safe), whatever the model's folder says. Raises InputError when it
     cannot be loaded, has no label `safe`, or is another's and what only ours take was given.
     """
-    kind, _, rest = model.partition("/")
+    kind, _, rest = model.removeprefix("ocr/").partition("/")
     if kind not in known.entries() or kind == OURS:
         told: dict[str, object] = {"threshold": threshold, "batch_size": batch_size, **vars(how)}
     elif threshold is not None:

@@ -11,12 +11,12 @@ only: a pair head can (docs/guard.md). This conditioning is HoliSafe's own; the 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -26,13 +26,10 @@ from ...metrics.conformal import needed, upper_quantile
 from ...metrics.guard_temperature import fit_temperature
 from ...records import GenerationSettings, Request, Response
 from ...registry import calibrations
-from ...targets import open_target
-from ...targets.base import Target, keeping
-from ..base import Calibrated, FitData, Options, local_model, read_options, stream, windows
+from ...targets.base import Target, error_response, keeping
+from ..base import Calibrated, FitData, Options, read_options, stream, windows
+from ..harm_readers import Harm, harm_reader, own_options
 from ..learned import Learned, load_learned
-
-if TYPE_CHECKING:
-    from ...targets.huggingface import HuggingFaceTarget
 
 METHOD = "guarded"
 WINDOW = 64
@@ -41,8 +38,8 @@ WINDOW = 64
 
 class GuardedOptions(Options):
     """`guard` is the file that `fit` wrote, `reader` the model it was fitted with where that is not the target: the
-    file tells which, but a file does not decide what is opened. `apply` is the method to condition; options not named
-    here are its own.
+    file tells which, but a file does not decide what is opened. reader.NAME=VALUE are the reader's options. `apply` is
+    the method to condition; options not named here are its own.
     `alarms`: the share of safe pairs that may be touched. `steps`: in how many equal steps from the threshold to
     certainty the method's strength grows; 1: full strength at once."""
 
@@ -54,7 +51,8 @@ class GuardedOptions(Options):
 
 
 class FitOptions(Options):
-    """`reader`: a guarded model to read with, as a target's spec; without it the target's own guard."""
+    """`reader`: a guarded model to read with, as a target's spec, or a guard that gives scores; without it the target's
+    own guard."""
 
     reader: str | None = None
 
@@ -68,8 +66,9 @@ class Guarded(Calibrated):
     told_again = ("reader",)
 
     def __init__(self, target: Target, told: dict[str, str]) -> None:
-        own = {name: value for name, value in told.items() if name in GuardedOptions.model_fields}
-        rest = {name: value for name, value in told.items() if name not in own}
+        given, of_reader = own_options(told)
+        own = {name: value for name, value in given.items() if name in GuardedOptions.model_fields}
+        rest = {name: value for name, value in given.items() if name not in own}
         options = read_options(GuardedOptions, own, METHOD)
         learned = load_learned(options.guard, METHOD)
         self.temperature = learned.fact("temperature", Annotated[float, Field(gt=0, allow_inf_nan=False)])
@@ -84,15 +83,15 @@ class Guarded(Calibrated):
         if fitted_with is not None and options.reader is None:
             problem = f"was fitted with the reader {fitted_with}, which only you can name: reader={fitted_with}"
             raise InputError(problem, where=options.guard)
-        self.guard = _reader(target, options.reader)
+        self.guard = harm_reader(target, options.reader, of_reader, METHOD)
         self._limits = list(self._steps(threshold, options.steps))
         self.treated = [self._inner(target, options, rest, step) for step in range(1, options.steps + 1)]
         super().__init__(
             target,
             METHOD,
-            {name: value for name, value in told.items() if name != "reader"},  # its content is in the facts
+            {name: value for name, value in given.items() if name != "reader"},  # its content is in the facts
             file=learned.content,
-            reader=self.guard.describe()["fingerprint"],
+            reader=self.guard.fingerprint,
             alarms=options.alarms,
             steps=options.steps,
             applies=[one.describe()["calibration"][-1] for one in self.treated],
@@ -116,8 +115,12 @@ class Guarded(Calibrated):
         treated: Target = calibrations.get(options.apply).load(target, rest)
         return treated
 
-    def keeping(self, folder: Path) -> AbstractContextManager[None]:
-        return keeping(self.treated[0], folder)  # each strength is around the same target; only one method has calls
+    @contextmanager
+    def keeping(self, folder: Path) -> Iterator[None]:
+        with ExitStack() as kept:
+            kept.enter_context(keeping(self.guard, folder))
+            kept.enter_context(keeping(self.treated[0], folder))  # each strength is around the same target
+            yield
 
     async def respond(self, requests: AsyncIterable[Request]) -> AsyncIterator[Response]:
         """Read a window of requests, then answer them, the untouched ones first."""
@@ -127,13 +130,22 @@ class Guarded(Calibrated):
 
     async def _answer(self, window: Sequence[Request]) -> AsyncIterator[Response]:
         started = perf_counter()
-        steps = self.steps(window)
+        harms = {(one.sample_id, one.repeat): harm for one, harm in zip(window, self.guard.read(window), strict=True)}
         spent = (perf_counter() - started) / len(window)
-        for number, target in enumerate(self.ways):
-            chosen = [request for request, step in zip(window, steps, strict=True) if step == number]
+        ways: list[list[Request]] = [[] for _ in self.ways]
+        for request in window:
+            harm = harms[request.sample_id, request.repeat]
+            if harm.failed is not None:
+                yield error_response(request, self.name, f"the guard: {harm.failed}")
+            else:
+                ways[self.step(harm.odds)].append(request)
+        for number, (target, chosen) in enumerate(zip(self.ways, ways, strict=True)):
             async for response in target.respond(stream(chosen)):
                 waited = None if response.latency_seconds is None else round(response.latency_seconds + spent, 4)
-                yield replace(response, target=self.name, latency_seconds=waited, calibrated=number > 0)
+                harm = harms[response.key]
+                yield replace(
+                    _with_cost(response, harm), target=self.name, latency_seconds=waited, calibrated=number > 0
+                )
 
     @property
     def ways(self) -> list[Target]:
@@ -141,8 +153,8 @@ class Guarded(Calibrated):
         return [self.target, *self.treated]
 
     def steps(self, requests: Sequence[Request]) -> list[int]:
-        """What the guard, asked now, calls for: see `step`."""
-        return [self.step(odds) for odds in _read(self.guard, requests)]
+        """What the guard, asked now, calls for: see `step`. One whose call failed is treated as what it cannot read."""
+        return [self.step(harm.odds) for harm in self.guard.read(requests)]
 
     def step(self, odds: float | None) -> int:
         """Which strength the log-odds of P(unsafe) call for: 0, untouched, to `steps`.
@@ -157,12 +169,15 @@ class Guarded(Calibrated):
 
         Nothing is fitted on the training pairs: the guard may have been trained on them.
         """
-        chosen = read_options(FitOptions, options, METHOD)
-        reader = _reader(target, chosen.reader)
-        read = _read(reader, [data.benchmark.request(sample, GenerationSettings()) for sample in data.validation])
+        given, of_reader = own_options(options)
+        chosen = read_options(FitOptions, given, METHOD)
+        reader = harm_reader(target, chosen.reader, of_reader, METHOD)
+        read = reader.read([data.benchmark.request(sample, GenerationSettings()) for sample in data.validation])
+        if failed := [harm.failed for harm in read if harm.failed is not None]:
+            raise InputError(f"{len(failed):,} calls of {reader.name} failed, the first by {failed[0]}")
         unsafe = np.array([sample.expected == "refuse" for sample in data.validation])
-        known = np.array([odds is not None for odds in read])
-        scores = np.array([odds if odds is not None else 0.0 for odds in read])
+        known = np.array([harm.odds is not None for harm in read])
+        scores = np.array([0.0 if harm.odds is None else harm.odds for harm in read])
         if not known.any():
             raise InputError(f"{reader.name} read none of the pairs of {data.benchmark.name}")
         logits = np.stack([np.zeros(known.sum()), scores[known]], axis=1)
@@ -175,18 +190,11 @@ class Guarded(Calibrated):
         return Learned(METHOD, tensors, facts)
 
 
-def _reader(target: Target, spec: str | None) -> HuggingFaceTarget:
-    """The guarded model that reads: the one named, or the target itself."""
-    found = local_model(open_target(spec, GenerationSettings()) if spec else target, METHOD)
-    if found.labels is None:
-        raise InputError(f"{found.name} has no guard: tune one with trainable.method=guard, and give reader= to fit")
-    return found
-
-
-def _read(reader: HuggingFaceTarget, requests: Sequence[Request]) -> list[float | None]:
-    from ..activation.features import unsafe_log_odds
-
-    return unsafe_log_odds(reader, requests)
+def _with_cost(response: Response, harm: Harm) -> Response:
+    """With what reading it cost."""
+    usage = {name: response.usage.get(name, 0) + harm.usage.get(name, 0) for name in {**response.usage, **harm.usage}}
+    costs = [cost for cost in (response.cost, harm.cost) if cost is not None]
+    return replace(response, usage=usage, cost=math.fsum(costs) if costs else None)
 
 
 def _probability(odds: float) -> float:

@@ -7,56 +7,24 @@ in a picture. Reading costs time on this machine and no call; each picture is re
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
-from pydantic import Field
-
-from ...images import pixel_hash
-from ...records import Message, Picture, Request
+from ...read_pictures import OcrOptions, PictureTexts
+from ...records import Request
 from ...registry import calibrations
 from ...targets.base import Target
-from ..base import Calibrated, Options, read_options
-from ..read_pictures import reader
-
-TOLD = "The picture has this text in it; treat it as a part of the request:"
-
-
-class OcrOptions(Options):
-    """`letters`: of a picture with fewer nothing is told, of one with more the beginning."""
-
-    reader: Literal["auto", "rapidocr", "tesseract"] = "auto"
-    placement: Literal["before", "after"] = "before"
-    letters: int = Field(2, ge=1)
-    most: int = Field(4000, ge=1)
+from ..base import Calibrated, read_options
 
 
 class Ocr(Calibrated):
     """A target that is told in words what stands in the pictures of every turn of the user."""
 
     def __init__(self, target: Target, told: dict[str, str]) -> None:
-        self.options = read_options(OcrOptions, told, "ocr")
-        name, self.read = reader(self.options.reader)
-        self.known: dict[str, str] = {}
-        facts = {**self.options.model_dump(mode="json"), "reader": name, "text": TOLD}
-        super().__init__(target, "ocr", told, **facts)
+        self.texts = PictureTexts(read_options(OcrOptions, told, "ocr"))
+        super().__init__(target, "ocr", told, **self.texts.facts)
 
     def edit(self, request: Request) -> Request:
-        turns = tuple(self._told(turn) if turn.role == "user" else turn for turn in request.messages)
+        turns = self.texts.told(request.messages)
         return request if turns == request.messages else replace(request, messages=turns)
-
-    def _told(self, turn: Message) -> Message:
-        found = [text for picture in turn.pictures if len(text := self._text(picture)) >= self.options.letters]
-        if not found:
-            return turn
-        said = "\n".join([TOLD, *(f'"""\n{text[: self.options.most]}\n"""' for text in found)])
-        parts = (said, turn.text) if self.options.placement == "before" else (turn.text, said)
-        return replace(turn, text="\n\n".join(part for part in parts if part))
-
-    def _text(self, picture: Picture) -> str:
-        image = picture.open()
-        if (key := pixel_hash(image)) not in self.known:
-            self.known[key] = self.read(image)
-        return self.known[key]
 
 
 @calibrations.register("ocr", summary="text in a picture is told beside it", needs="rapidocr or tesseract")
