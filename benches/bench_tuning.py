@@ -20,12 +20,12 @@ from transformers import set_seed
 from transformers.utils import logging
 
 from holisafe.guard import load_processor
+from holisafe.tuning.assembly import make_trainer
 from holisafe.tuning.collator import Collator
 from holisafe.tuning.data import load_examples, select
 from holisafe.tuning.parts import set_trainable
 from holisafe.tuning.recipe import load_recipe
 from holisafe.tuning.train import _load_base, with_guard
-from holisafe.tuning.trainer import make_trainer
 
 EPOCH = 20
 """Steps in which every image is seen once: they fill the caches and are not counted."""

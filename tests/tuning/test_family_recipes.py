@@ -17,11 +17,11 @@ from guard.tiny_families import FAMILIES, answer_labels, build, collate, samples
 from holisafe.errors import InputError
 from holisafe.guard import attach_guard, load_guarded, load_model, load_processor
 from holisafe.tuning import train
+from holisafe.tuning.assembly import make_trainer
 from holisafe.tuning.data import load_examples
 from holisafe.tuning.parts import vision_tower
 from holisafe.tuning.recipe import Recipe, load_recipe, shipped
 from holisafe.tuning.train import prepared, tune
-from holisafe.tuning.trainer import make_trainer
 from tuning.colours import colour_file
 
 CONFIGS = Path(train.__file__).parent / "accelerate"

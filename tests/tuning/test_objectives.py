@@ -19,12 +19,12 @@ from PIL import Image
 import tiny_models
 from holisafe.errors import InputError
 from holisafe.guard import load_model, load_processor
+from holisafe.tuning.assembly import make_trainer
 from holisafe.tuning.data import load_examples
 from holisafe.tuning.objectives import Scored, margins, preference_loss, reference_scores, scored
 from holisafe.tuning.parts import set_trainable
 from holisafe.tuning.recipe import Objective, Recipe
 from holisafe.tuning.train import prepared, tune
-from holisafe.tuning.trainer import make_trainer
 
 QUICK = Recipe().with_settings(
     ["optimiser.learning_rate=2e-3", "optimiser.batch_size=4", "compute.log_every=1", "guard.loss_weight=0.5"]

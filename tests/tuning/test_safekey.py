@@ -16,13 +16,13 @@ from transformers import Blip2ForConditionalGeneration, LlavaForConditionalGener
 import tiny_models
 from holisafe.errors import InputError
 from holisafe.guard import load_model, load_processor
+from holisafe.tuning.assembly import make_trainer
 from holisafe.tuning.data import load_examples
 from holisafe.tuning.recipe import Recipe
 from holisafe.tuning.resume import last_checkpoint, unfinished
 from holisafe.tuning.safekey import HEADS, KEY, UNDERSTANDING, takes_positions
 from holisafe.tuning.spans import Spans, sentence_end, spans_of
 from holisafe.tuning.train import parts_found, parts_missed, prepared, tune
-from holisafe.tuning.trainer import make_trainer
 
 QUICK = Recipe().with_settings(
     [

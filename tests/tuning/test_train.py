@@ -20,13 +20,13 @@ from holisafe.guard import is_guarded, labels_of, load_guarded, load_model, load
 from holisafe.records import GenerationSettings, Request, Response
 from holisafe.targets import open_target
 from holisafe.taxonomy import IMAGE_LABELS
+from holisafe.tuning.assembly import make_trainer
 from holisafe.tuning.collator import Collator
 from holisafe.tuning.data import hold_back, load_examples
 from holisafe.tuning.parts import set_trainable
 from holisafe.tuning.recipe import Recipe, load_recipe
 from holisafe.tuning.resume import unfinished
 from holisafe.tuning.train import tune, with_guard
-from holisafe.tuning.trainer import make_trainer
 from tuning.colours import COLOURS, colour_file
 
 QUICK = Recipe().with_settings(
@@ -454,7 +454,7 @@ def test_the_log_is_on_disk_as_it_goes_and_reporters_are_told(base: Path, data: 
     trainer = trainer_for(base, data, ["optimiser.max_steps=3"], tmp_path)
     trainer.add_callback(Told())
     trainer.train()
-    assert Told.losses == [line["loss"] for line in trainer.lines]
+    assert Told.losses == [line["loss"] for line in trainer.training_log.lines]
 
 
 def test_an_unknown_reporter_is_one_line(base: Path, data: str, tmp_path: Path) -> None:

@@ -9,12 +9,10 @@ its neighbours. The guard's reading comes from the same prefill.
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..journal import read_json
@@ -23,6 +21,7 @@ from ..registry import targets
 from ..thoughts import Marks, is_mark, opened, own_marks, part
 from .base import Capabilities, error_response
 from .fingerprint import fingerprint
+from .huggingface_decoding import Contrasting, Prepared, Watch, bounded, first_words, sampling, watching
 from .huggingface_inside import SEES_AHEAD, Inside
 
 if TYPE_CHECKING:
@@ -33,40 +32,6 @@ OPTIONS = ("batch_size", "device", "dtype", "thoughts", "trust_remote_code")
 DTYPES = ("float32", "bfloat16", "float16")
 WINDOW = 4
 """Batches' worth of requests that are gathered and sorted by length."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A request made ready by itself: its prompt with image placeholders, its open images, its tensors [1, ...]."""
-
-    request: Request
-    prompt: str
-    images: list[Image]
-    tensors: dict[str, Tensor]
-
-    @property
-    def kind(self) -> tuple[Any, ...]:
-        """Requests decoded together share settings and their number of images, and are alike in length."""
-        settings = self.request.settings
-        told = (settings.max_new_tokens, settings.temperature, settings.seed, settings.reasoning_tokens)
-        return (*told, str(settings.reasoning), len(self.images), self.request.first_words)
-
-    @property
-    def length(self) -> int:
-        return int(self.tensors["input_ids"].shape[1])
-
-
-Watch = Callable[[Request, Sequence[int]], bool]
-"""What is told the tokens of each answer so far, one by one, and whether it is to end there: for who serves it."""
-
-
-class Contrasting(Protocol):
-    """A logits processor for conversations decoded beside another wording of each, in as many rows below them."""
-
-    reworded: Callable[[Request], Request]
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """The same logits for both, from `scores` [2B, V] of the next token."""
 
 
 class HuggingFaceTarget(Inside):
@@ -207,16 +172,16 @@ class HuggingFaceTarget(Inside):
         rows = [*batch, *(self._prepare(contrast.reworded(item.request)) for item in batch)] if contrast else batch
         tensors = self._batched(rows)
         settings, words = batch[0].request.settings, batch[0].request.first_words
-        watching = None if self.watch is None else self._watching(batch, tensors["input_ids"], self.watch)
+        prompt, number = tensors["input_ids"], len(batch)
+        before = 1 if self.inner.config.is_encoder_decoder else prompt.shape[1]
         with torch.inference_mode():
             made = self.model.generate(
                 **tensors,
                 max_new_tokens=settings.max_new_tokens + self._room(settings),
                 logits_processor=self._processors(rows, contrast),
                 **({"return_dict_in_generate": True, "output_logits": True} if words else {}),
-                stopping_criteria=watching,
+                stopping_criteria=None if self.watch is None else watching(batch, before, self.watch),
             )
-        prompt, number = tensors["input_ids"], len(batch)
         sequences = made.sequences if words else made
         begun: list[dict[str, float] | None] = [None] * number
         if words:
@@ -234,22 +199,6 @@ class HuggingFaceTarget(Inside):
                 batch, sequences[:number].tolist(), readings[:number], begun, strict=True
             )
         ]
-
-    def _watching(self, batch: Sequence[Prepared], prompt: Tensor, watch: Watch) -> Any:
-        """A stopping criterion by which each answer that `watch` says so of ends by itself."""
-        import torch
-        from transformers import StoppingCriteria, StoppingCriteriaList
-
-        before = 1 if self.inner.config.is_encoder_decoder else prompt.shape[1]
-
-        class Watching(StoppingCriteria):
-            def __call__(self, input_ids: Tensor, scores: Tensor, **more: Any) -> Tensor:
-                own = input_ids[:, before:] if input_ids.shape[1] >= before else input_ids
-                told = zip(batch, own[: len(batch)].tolist(), strict=True)
-                ended = [watch(item.request, row) for item, row in told] * (len(own) // len(batch))
-                return torch.tensor(ended, dtype=torch.bool, device=input_ids.device)
-
-        return StoppingCriteriaList([Watching()])
 
     def written(self, row: Sequence[int]) -> str:
         """The text of an answer's tokens, up to its first end token; its thoughts still within."""
@@ -270,7 +219,7 @@ class HuggingFaceTarget(Inside):
 
         settings, found = batch[0].request.settings, LogitsProcessorList([contrast] if contrast else [])
         if settings.temperature > 0:
-            found.append(_sampling(batch))
+            found.append(sampling(batch))
         if bounded(settings):
             always = self.thoughts is not None and not self.thoughts.open  # its answers begin in a thought
             begun = [always or bool(self._opened(item)) for item in batch]
@@ -375,11 +324,6 @@ def load(name: str, options: dict[str, str], settings: GenerationSettings) -> Hu
     return HuggingFaceTarget(f"hf/{name}", model, processor, settings, int(size), thoughts)
 
 
-def bounded(settings: GenerationSettings) -> bool:
-    """Whether thoughts are held to a number of tokens."""
-    return settings.reasoning == "on" and bool(settings.reasoning_tokens)
-
-
 def model_fingerprint(name: str, model: Any) -> str:
     """The content of the folder behind `name` and, for an adapter, of its base model's; a hub model's local copy."""
     from ..guard.folders import find_file, locate
@@ -400,27 +344,6 @@ def tuned_from(name: str) -> dict[str, str]:
     return {"tuned_from": str(record["base"])} if isinstance(record, dict) and "base" in record else {}
 
 
-def first_words(tokenizer: Any, words: Sequence[str], logits: Tensor) -> list[dict[str, float]]:
-    """For every row of logits [B, V] of an answer's first token: word -> the probability that it begins the answer.
-
-    A word's tokens are those of its spellings, with and without a space before it, that are one token; of a word that
-    is longer the first token stands for it. Raises InputError where two words begin with the same token.
-    """
-    import torch
-
-    begins: dict[int, str] = {}
-    tokens: dict[str, list[int]] = {}
-    for word in dict.fromkeys(words):
-        spelt = [tokenizer.encode(spelling, add_special_tokens=False) for spelling in (word, f" {word}")]
-        tokens[word] = sorted({ids[0] for ids in spelt if len(ids) == 1} or {spelt[0][0]})
-        for token in tokens[word]:
-            if begins.setdefault(token, word) != word:
-                raise InputError(f"the tokenizer begins {begins[token]!r} and {word!r} with the same token")
-    found = logits.double().softmax(dim=-1)
-    columns = {word: found[:, torch.tensor(ids)].sum(dim=-1).tolist() for word, ids in tokens.items()}
-    return [{word: column[row] for word, column in columns.items()} for row in range(len(found))]
-
-
 def out_of_memory(error: Exception) -> bool:
     """Whether an exception says that the device or the machine had no memory left."""
     import torch
@@ -436,28 +359,3 @@ def _free_memory() -> None:
 
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _sampling(batch: Sequence[Prepared]) -> Any:
-    """Plain sampling at a temperature as a logits processor, by the Gumbel-max rule: greedy over logits / T + noise.
-
-    Each row draws from its own generator, seeded with the seed and the sample's id, so that a sample's answer depends
-    neither on its neighbours nor on where a run was resumed.
-    """
-    import torch
-    from transformers import LogitsProcessor
-
-    temperature = batch[0].request.settings.temperature
-    generators = []
-    for item in batch:
-        asked, repeat = item.request, f"\n{item.request.repeat}" if item.request.repeat else ""
-        seed = hashlib.sha256(f"{asked.settings.seed}\n{asked.sample_id}{repeat}".encode()).digest()[:8]
-        generators.append(torch.Generator().manual_seed(int.from_bytes(seed, "big") >> 1))
-
-    class Gumbel(LogitsProcessor):
-        def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-            uniform = torch.stack([torch.rand(scores.shape[-1], generator=own) for own in generators])
-            noise = -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
-            return scores.float() / temperature + noise.to(scores.device)
-
-    return Gumbel()

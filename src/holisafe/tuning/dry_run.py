@@ -35,8 +35,8 @@ from .collator import Collator
 from .examples import Example
 from .parts import part_of
 from .recipe import Recipe
+from .steps import steps_per_epoch
 from .train import prepared, reads_token_of
-from .trainer import steps_per_epoch
 
 ASSUMED_TOKENS = 1024
 """Tokens of an example where there is no data, or no processor to count them with."""

@@ -82,7 +82,7 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 class CompleteCheckpoints(TrainerCallback):
-    """Keeps the training log, as `log_state` gives it, with every checkpoint."""
+    """Keeps the training log, as `TrainingLog.state` gives it, with every checkpoint."""
 
     def __init__(self, log_state: Callable[[], dict[str, Any]]) -> None:
         self.log_state = log_state

@@ -32,6 +32,7 @@ from ..guard.quiet import quiet
 from ..guard.thresholds_kept import forget
 from ..journal import read_json, whole_folder, write_json
 from ..records import digest
+from .assembly import make_trainer
 from .data import hold_back, load_examples, select
 from .distort import distort
 from .examples import Example
@@ -43,7 +44,9 @@ from .quantise import load_quantised
 from .recipe import Guard, Recipe, load_recipe, save_recipe
 from .resume import LOG, CompleteCheckpoints, unfinished, unfinished_run
 from .spans import Spans, spans_of
-from .trainer import TRAINING_LOG, Progress, SafetyTrainer, make_trainer, processes
+from .steps import processes
+from .trainer import SafetyTrainer
+from .training_log import TRAINING_LOG, Progress
 
 LEARNT_FROM = "examples learnt from"
 
@@ -144,10 +147,10 @@ def _tune(base: str | Path, gathered: Gathered, recipe: Recipe, out: Path, progr
         model = prepared(model, recipe, processor)
         with _config_kept(model):
             trainer = make_trainer(model, processor, train, recipe, folder, progress, held_back)
-            trainer.add_callback(CompleteCheckpoints(trainer.log_state))
+            trainer.add_callback(CompleteCheckpoints(trainer.training_log.state))
             if checkpoint is not None:
-                trainer.restore_log(read_json(checkpoint / LOG))
-                _write_lines(folder / TRAINING_LOG, trainer.lines)
+                trainer.training_log.restore(read_json(checkpoint / LOG), trainer.args.device)
+                _write_lines(folder / TRAINING_LOG, trainer.training_log.lines)
             with trainer.collator.vision.on() if trainer.collator.vision else nullcontext():
                 trainer.remember_reference()
                 trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -345,7 +348,7 @@ def _save(
             model.save_pretrained(whole)
         processor.save_pretrained(whole)
         save_recipe(recipe, whole / "recipe.yaml")
-        _write_lines(whole / TRAINING_LOG, trainer.lines)
+        _write_lines(whole / TRAINING_LOG, trainer.training_log.lines)
         _write_lines(whole / "examples.jsonl", _drawn(gathered.examples))
         if gathered.overlaps:
             _write_lines(whole / "overlaps.jsonl", (overlap._asdict() for overlap in gathered.overlaps))

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import json
-import math
-import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, Final
@@ -16,152 +10,26 @@ from typing import Any, Final
 import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor
-from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments
 
 from ..errors import InputError
-from ..guard import labels_of
-from ..guard.conversation import give_pad_token
 from ..guard.head import HEAD, guard_loss
-from ..thoughts import THINK
-from .balance import inverse_frequency
-from .collator import Collator, end_tokens
+from .collator import Collator
 from .examples import Example
-from .frozen import FrozenReadings, HeadAlone
+from .frozen import FrozenReadings
 from .objectives import Scored, margins, preference_loss, reference_scores, scored
-from .packing import pack
 from .parts import vision_tower
 from .recipe import Recipe
-from .safekey import DUAL_PATH, QUERY_MASK, SafeKeyLosses
-from .spans import spans_of
-from .vision_cache import VisionCache
+from .safekey import SafeKeyLosses
+from .steps import LikeLengths, processes, steps_per_epoch
+from .training_log import TRAINING_LOG, Notes, Progress, TrainingLog
 
 WEIGHTS: Final = "model.safetensors"
-TRAINING_LOG: Final = "training_log.jsonl"
-LOSSES = ("loss", "lm_loss", "safety_loss", "margin", DUAL_PATH, QUERY_MASK)
-
-Progress = Callable[[int, int, dict[str, float]], None]
-"""Called after every optimiser step with the step, the number of steps and the latest losses."""
-
-
-def make_trainer(
-    model: Any,
-    processor: Any,
-    examples: Sequence[Example],
-    recipe: Recipe,
-    folder: Path,
-    progress: Progress | None = None,
-    held_back: Sequence[Example] = (),
-) -> SafetyTrainer:
-    """A Trainer that is ready to run. Its checkpoints and its log go to `folder`; with every checkpoint it works out
-    the loss on the examples that are held back."""
-    compute, steps, patience = recipe.compute, recipe.optimiser, recipe.validation.patience
-    give_pad_token(processor)
-    learns_pairs = recipe.objective.kind != "supervised"
-    if learns_pairs and not any(example.rejected for example in examples):
-        problem = "none of the data names a rejected answer"
-        raise InputError(problem, where="recipe", field="objective.kind")
-    inner = model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
-    labels = labels_of(model) if recipe.guard.enabled else None
-    safekey = None
-    if recipe.safekey.enabled:
-        if processes() > 1:
-            raise InputError("safekey works in one process alone", where="recipe", field="safekey.enabled")
-        safekey = SafeKeyLosses(inner, recipe.safekey)
-    vision = None
-    if compute.cache_vision:
-        tower = vision_tower(inner)
-        if tower is None:
-            raise InputError("this model's vision tower is not known", where="recipe", field="compute.cache_vision")
-        once = {id(example): example for example in (*examples, *held_back)}
-        pictures = sum(len(one.pictures) * (2 if learns_pairs and one.rejected else 1) for one in once.values())
-        vision = VisionCache(tower, pictures, compute.cache_megabytes * 2**20)
-    collator = Collator(
-        processor,
-        ends=end_tokens(inner, processor),
-        labels=labels,
-        pairs=recipe.guard.labels == "pair",
-        vision=vision,
-        cache_bytes=compute.cache_megabytes * 2**20,
-        always_image=processes() > 1,
-        pack=functools.partial(pack, inner, segments=labels is not None) if compute.packing else None,
-        preferences=learns_pairs,
-        marks=recipe.data.marks or THINK,
-        spans=functools.partial(spans_of, sentences=recipe.safekey.understanding_sentences) if safekey else None,
-    )
-    weights = None
-    if labels is not None:
-        label_ids = [collator.label_id(example) for example in examples]
-        if recipe.guard.class_balance == "inverse":
-            weights = inverse_frequency(label_ids, len(labels), recipe.guard.class_balance_cap)
-    cached = recipe.guard.cache and processes() == 1
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=steps.epochs,
-        max_steps=steps.max_steps or -1,
-        per_device_train_batch_size=steps.batch_size,
-        per_device_eval_batch_size=steps.batch_size,
-        gradient_accumulation_steps=steps.gradient_accumulation,
-        learning_rate=steps.learning_rate,
-        lr_scheduler_type=steps.schedule if steps.schedule != "constant" else "constant_with_warmup",
-        warmup_steps=steps.warmup_ratio,
-        weight_decay=steps.weight_decay,
-        adam_beta1=steps.betas[0],
-        adam_beta2=steps.betas[1],
-        max_grad_norm=steps.max_grad_norm,
-        seed=recipe.seed,
-        data_seed=recipe.seed,
-        bf16=compute.bf16,
-        use_cpu=not torch.accelerator.is_available(),
-        **_checkpointing(compute.gradient_checkpointing and not cached),
-        dataloader_pin_memory=False,
-        remove_unused_columns=False,
-        label_names=["labels", "safety_labels"],
-        logging_strategy="no",
-        save_strategy="steps" if compute.save_every else "no",
-        save_steps=compute.save_every or 500,
-        save_total_limit=2,
-        eval_strategy="steps" if held_back else "no",
-        eval_steps=compute.save_every,
-        load_best_model_at_end=patience is not None,
-        metric_for_best_model=None if patience is None else "loss",
-        restore_callback_states_from_checkpoint=True,
-        report_to=list(compute.report_to),
-        disable_tqdm=True,
-    )
-    network: Any = HeadAlone(model) if cached else model
-    give = FrozenReadings(model, collator, autocast=compute.bf16) if cached else collator
-    try:
-        return SafetyTrainer(network, arguments, examples, held_back, give, recipe, progress, weights, safekey)
-    except (ValueError, RuntimeError) as error:
-        if not compute.report_to:
-            raise
-        raise InputError(str(error).splitlines()[0], where="recipe", field="compute.report_to") from None
-
-
-def steps_per_epoch(examples: int, recipe: Recipe) -> int:
-    """Optimiser steps that see every example once, on all processes together."""
-    batches = -(-examples // (recipe.optimiser.batch_size * processes()))
-    return max(1, -(-batches // recipe.optimiser.gradient_accumulation))
-
-
-def processes() -> int:
-    """How many processes work on the run together."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def _checkpointing(wanted: bool) -> dict[str, Any]:
-    """The arguments for gradient checkpointing, which transformers is about to rename."""
-    if not wanted:
-        return {}
-    known = {field.name for field in dataclasses.fields(TrainingArguments)}
-    name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
-    return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
 
 
 class SafetyTrainer(Trainer):
     """transformers' Trainer with the guard's learning rate, the two losses kept apart, and a frozen tower left in
-    evaluation mode. `lines` is the training log: one dict every `log_every` steps."""
+    evaluation mode."""
 
     def __init__(
         self,
@@ -176,9 +44,7 @@ class SafetyTrainer(Trainer):
         safekey: SafeKeyLosses | None = None,
     ) -> None:
         self.recipe, self.collator, self.label_weights, self.safekey = recipe, collator, label_weights, safekey
-        self.examples, self.lines = list(examples), list[dict[str, float]]()
-        self._sums: dict[str, Tensor] = {}
-        self._counts, self._began = dict[str, int](), time.perf_counter()
+        self.examples = list(examples)
         self._tower = (
             None if recipe.trainable.vision else vision_tower(getattr(model, "get_base_model", lambda: model)())
         )
@@ -191,6 +57,8 @@ class SafetyTrainer(Trainer):
         )
         if safekey is not None:
             safekey.heads.to(self.args.device)
+        file = Path(str(self.args.output_dir), TRAINING_LOG) if self.is_world_process_zero() else None
+        self.training_log = TrainingLog(file)
         self.model_accepts_loss_kwargs = False  # micro-batches count alike, with a guard and without
         self.remove_callback(PrinterCallback)
         self.add_callback(Notes(self, progress))
@@ -261,11 +129,7 @@ class SafetyTrainer(Trainer):
                 loss, outputs[name] = loss + weight * value, value
             outputs["loss"] = loss
         if model.training:
-            for name in LOSSES:
-                value = outputs.get(name)
-                if value is not None:
-                    self._sums[name] = self._sums.get(name, 0.0) + value.detach().float()
-                    self._counts[name] = self._counts.get(name, 0) + 1
+            self.training_log.add(outputs)
         return (loss, outputs) if return_outputs else loss
 
     def _in_last_epochs(self) -> bool:
@@ -323,29 +187,6 @@ class SafetyTrainer(Trainer):
         with torch.no_grad(), self.compute_loss_context_manager():
             return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
 
-    def note(self) -> dict[str, float]:
-        """Means of the losses since the last note, added to the log. Raises InputError when one is not a number."""
-        means = {name: round(float(value) / self._counts[name], 6) for name, value in self._sums.items()}
-        rate = self._get_learning_rate()
-        self.log({**means, "learning_rate": rate})  # to whom `report_to` names
-        line = self.add_line({**means, "learning_rate": rate})
-        if not math.isfinite(line["loss"]):
-            raise InputError(
-                f"the loss is no number any more at step {line['step']}; lower optimiser.learning_rate", where="recipe"
-            )
-        self._sums, self._counts = {}, {}
-        return line
-
-    def add_line(self, values: dict[str, float]) -> dict[str, float]:
-        """Add a line to the log, here and on disk."""
-        place = {"step": self.state.global_step, "epoch": round(float(self.state.epoch or 0.0), 4)}
-        line = {**place, **values, "seconds": round(time.perf_counter() - self._began, 2)}
-        self.lines.append(line)
-        if self.is_world_process_zero():
-            with Path(str(self.args.output_dir), TRAINING_LOG).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-        return line
-
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """A checkpoint's weights under the names they have in memory.
 
@@ -371,65 +212,3 @@ class SafetyTrainer(Trainer):
             return
         network: Any = self.model
         load_model(network, str(weights), strict=True)
-
-    def log_state(self) -> dict[str, Any]:
-        """The log, and the sums since its last line, as JSON holds them without loss."""
-        sums = {name: float(value) for name, value in self._sums.items()}
-        return {
-            "lines": self.lines,
-            "sums": sums,
-            "counts": self._counts,
-            "seconds": time.perf_counter() - self._began,
-        }
-
-    def restore_log(self, held: dict[str, Any]) -> None:
-        """Go on with the log that `log_state` gave."""
-        self.lines[:], self._counts = held["lines"], held["counts"]
-        self._sums = {name: torch.tensor(value, device=self.args.device) for name, value in held["sums"].items()}
-        self._began = time.perf_counter() - held["seconds"]
-
-
-class LikeLengths(LengthGroupedSampler):
-    """Alike lengths together, in an order that seed and epoch decide: a resumed run finds its place again."""
-
-    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
-        super().__init__(batch_size, lengths=lengths)
-        self.seed, self.epoch = seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        self.generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        order: Iterator[int] = super().__iter__()  # type: ignore[no-untyped-call]
-        return order
-
-
-class Notes(TrainerCallback):
-    """Writes the log's lines, tells the caller how far it is, and lets nothing but the checkpointed layers keep a
-    graph."""
-
-    def __init__(self, trainer: SafetyTrainer, progress: Progress | None) -> None:
-        self.trainer, self.progress = trainer, progress
-        self.latest: dict[str, float] = {}
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
-        # With checkpointing, transformers makes every embedding's output require a gradient. Checkpoints that are not
-        # re-entrant have no use for it; it makes a frozen tower keep its activations, and fails on a Swin's tuple.
-        getattr(model, "disable_input_require_grads", lambda: None)()
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **more: Any) -> None:
-        loss = round(float(metrics["eval_loss"]), 6)
-        self.trainer.add_line({"validation_loss": loss})
-        self.latest = {**self.latest, "validation_loss": loss}
-
-    def on_optimizer_step(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        if self.trainer.safekey is not None:  # which the Trainer, knowing the model alone, does not empty
-            self.trainer.safekey.heads.zero_grad()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        if state.global_step % self.trainer.recipe.compute.log_every == 0 or state.global_step == state.max_steps:
-            line = self.trainer.note()
-            self.latest |= {name: line[name] for name in LOSSES if name in line}
-        if self.progress is not None:
-            self.progress(state.global_step, state.max_steps, self.latest)
