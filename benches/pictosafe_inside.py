@@ -1,10 +1,11 @@
 """Regenerate docs/inside_results.md, mechanism_results.md and unseen_style.md: what tuning does inside PictoVLM, what
 can be done with what it added, and why it costs more in a style never seen, over three seeds.
 
-    python benches/pictosafe_inside.py       over two hours on two cores; stopped and started again, it goes on
+    python benches/pictosafe_inside.py [MODEL ...]
 
-Measures the models of benches/inside_models.py on the whole test split in both styles, takes the bias off the first
-tokens of the fully tuned ones, goes further and less far along their update, and looks inside all of them.
+Over two hours on two cores; stopped and started again, it goes on. Of the models that are named, or of all: measures
+them on the whole test split in both styles, takes the bias off the first tokens of the fully tuned ones, goes further
+and less far along their update, and looks inside. What was not measured now stays on the pages as it is.
 """
 
 from __future__ import annotations
@@ -116,6 +117,16 @@ def of_tables(study: Path) -> list[dict[str, Any]]:
     return found.to_dict("records")
 
 
+def beside(found: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+    """What was measured now in the place of what the pages told of it, in their order."""
+    return {
+        part: {**one, **{name: of for name, of in found[part].items() if of}}
+        if isinstance(one, dict)
+        else max(found[part], one, key=len)
+        for part, one in told.items()
+    }
+
+
 def main() -> None:
     """Make what is missing, then write the pages and their numbers."""
     from inside_frontier import draw, places
@@ -127,6 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("build/inside_results"))
     parser.add_argument("--docs", type=Path, default=Path("docs"))
+    parser.add_argument("models", nargs="*", default=list(MODELS), metavar="MODEL", help=", ".join(MODELS))
     parser.add_argument("--only-done", action="store_true", help="write the pages from what there is")
     options = parser.parse_args()
     work = options.work
@@ -134,18 +146,22 @@ def main() -> None:
     def wanted(done: Path) -> bool:
         return not options.only_done or done.exists()
 
+    if unknown := {*options.models} - {*MODELS}:
+        parser.error(f"no such model: {', '.join(unknown)}")
     runs = {"before": [measured(work, "before", BASE, "", 0)]}
     for seed in SEEDS:
         for row, name, calibration in settings():
-            if wanted(run_folder(work, row, seed) / LAST / "scores.json"):
+            if name in options.models and wanted(run_folder(work, row, seed) / LAST / "scores.json"):
                 runs.setdefault(row, []).append(measured(work, row, folder(work, name, seed), calibration, seed))
     studies = {
         name: [looked_inside(work, name, seed) for seed in SEEDS if wanted(work / "studies" / f"{name}-{seed}")]
-        for name in MODELS
+        for name in options.models
     }
     found = numbers(runs, studies)
     found["named"] = {row: [named(Path(one["pictosafe-unseen"])) for one in runs[row]] for row in ROWS if row in runs}
-    found["guards"] = guards(work, [seed for seed in SEEDS if wanted(work / "guards" / f"frozen-{seed}")])
+    trained = [seed for seed in SEEDS if (work / "guards" / f"frozen-{seed}").exists()]
+    found["guards"] = guards(work, trained if options.only_done or len(options.models) < len(MODELS) else SEEDS)
+    found = beside(found, json.loads((options.docs / "inside_results.json").read_text(encoding="utf-8")))
     calibrations = options.docs / "calibration_results.json"
     draw(places(found["rows"], calibrations), options.docs / "images" / "inside_frontier.svg")
     pages = {"inside_results": inside_page(found, calibrations), "mechanism_results": mechanism_page(found)}
