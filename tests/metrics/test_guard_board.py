@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn import metrics as sklearns
 
 from holisafe.metrics.guard_board import WANTED, Opinion, Subject, guard_board
@@ -106,3 +107,13 @@ def test_a_guard_that_says_the_same_of_all_finds_nothing_at_few_false_alarms() -
     entry = guard_board(SUBJECTS, {"flat": of(np.zeros(360))}, draws=50)["guards"]["flat"]
     assert entry["auroc"]["rate"] == 0.5
     assert entry["at"]["0.05"]["all"]["rate"] == 0.0
+
+
+def test_what_is_found_wholly_or_never_has_an_interval_too() -> None:
+    """Every draw finds all of SSU and nothing of UUU; scipy's exact interval of so many clusters is what is left."""
+    score = np.array([{"SSS": 0.5, "SSU": 0.9, "UUU": 0.1}[group] for group in GROUPS])
+    at = guard_board(SUBJECTS, {"one": of(score)}, draws=50)["guards"]["one"]["at"]["0.01"]
+    assert (at["SSU"]["rate"], at["SSU"]["high"], at["UUU"]["rate"], at["UUU"]["low"]) == (1.0, 1.0, 0.0, 0.0)
+    assert at["SSU"]["low"] <= binomtest(100, 100).proportion_ci().low
+    assert at["UUU"]["high"] >= binomtest(0, 60).proportion_ci().high
+    assert at["UUU"]["high"] < 0.15

@@ -11,12 +11,13 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ..runs.scores import Cell
 from .estimates import percentiles, ratio, resamples
 from .guard import auroc
 from .intervals import Floats, Ints
@@ -87,7 +88,10 @@ def guard_board(
         entry |= {"auroc": None, "at": None, "curve": None}
         if scored is not None:
             values = scored.figures(np.ones((1, len(subjects))))
-            cells = {key: _cell(float(values[key][0]), drawn[name][key], scored, key) for key in values}
+            cells = {key: _cell(float(values[key][0]), drawn[name][key], len(scored.order)) for key in values}
+            for share, (one, members) in product(WANTED, scored.members.items()):
+                key, above = f"{share:g} {one}", scored.above(share)
+                cells[key] = _covered(cells[key], scored.rate(above, members, clusters))
             at = {f"{share:g}": {one: cells[f"{share:g} {one}"] for one in scored.members} for share in WANTED}
             curve = zip(SHARES, scored.curve(np.ones((1, len(subjects))))[0], *_band(drawn[name]["curve"]), strict=True)
             entry |= {"auroc": cells["auroc"], "at": at, "curve": [[_plain(x) for x in point] for point in curve]}
@@ -141,6 +145,17 @@ class _Ranked:
         own = weights[:, self.order]
         above, hits = self._safe_above(own), np.cumsum(own * ~self.safe, axis=1)
         return np.stack([self._share_found(above, hits, share) for share in SHARES], axis=1)
+
+    def above(self, share: float) -> Mask:
+        """Of the items in order, those above the lowest threshold with at most `share` of safe ones."""
+        safe = self._safe_above(np.ones((1, len(self.order))))[0]
+        passing = int((safe <= share + SLACK).sum())
+        last = np.flatnonzero(self.last_of_ties)[passing - 1] if passing else -1
+        return np.arange(len(self.order)) <= last
+
+    def rate(self, above: Mask, members: Mask, clusters: Ints) -> Cell:
+        """How many of the members are above a threshold that is taken as known."""
+        return Outcomes(np.ones(len(above), dtype=bool), above, clusters[self.order]).macro([members])
 
     def _safe_above(self, own: Floats) -> Floats:
         """(draws, thresholds): the share of safe items at or above each distinct score."""
@@ -208,11 +223,21 @@ def _own(
     }
 
 
-def _cell(value: float, drawn: Floats, scored: _Ranked, key: str) -> dict[str, Any]:
-    interval = percentiles(drawn, value) or (None, None)
-    members = scored.members.get(key.partition(" ")[2])
-    n = len(scored.order) if members is None else int(members.sum())
-    return {"rate": _plain(value), "n": n, "n_invalid": 0, "low": interval[0], "high": interval[1]}
+def _cell(value: float, drawn: Floats, n: int) -> dict[str, Any]:
+    low, high = percentiles(drawn, value) or (None, None)
+    return {"rate": _plain(value), "n": n, "n_invalid": 0, "low": low, "high": high}
+
+
+def _covered(drawn: dict[str, Any], counted: Cell) -> dict[str, Any]:
+    """A rate with the wider of two intervals: the draws know that the threshold was chosen, but where they find all
+    or nothing they say no more of the rest; what was counted at one threshold does."""
+    if counted.rate is None:
+        return drawn
+    low, high = (
+        best(known for known in two if known is not None)
+        for best, two in ((min, (drawn["low"], counted.low)), (max, (drawn["high"], counted.high)))
+    )
+    return {**drawn, "n": counted.n, "low": low, "high": high}
 
 
 def _band(drawn: Floats) -> tuple[Floats, Floats]:
