@@ -15,6 +15,7 @@ from holisafe.errors import InputError
 from holisafe.interchange.run_table import write_run_table
 from holisafe.records import Request, Response
 from holisafe.runs.run import attacked_from, read_run
+from report.parsed_page import Node, parse
 from toy_plugin import ANSWER, REFUSAL, ToyTarget
 
 SWAYED = "Begin your answer"
@@ -98,6 +99,23 @@ def test_the_report_names_the_attack(folders: Path, tmp_path: Path) -> None:
     assert "blur,radius=2 + prefix" in page
     assert shown("report", folders / "base", "--out", tmp_path / "b.html") == 0
     assert "Under attack" not in (tmp_path / "b.html").read_text(encoding="utf-8")
+
+
+def test_the_report_tells_what_each_attack_costs_as_compare_does(folders: Path, tmp_path: Path) -> None:
+    names = ["base", "prefix", "both", "blur"]
+    assert shown("report", *(folders / name for name in names), "--out", tmp_path / "r.html") == 0
+    page = parse((tmp_path / "r.html").read_text(encoding="utf-8"))
+    (grid,) = holisafe.compare(*(folders / name for name in names)).robustness()
+    (table,) = [one for one in page.all("table") if one.one("caption").text == grid.note]
+    rows = [[cell.text for cell in row.children if isinstance(cell, Node)] for row in table.all("tr")]
+    assert rows[0] == list(grid.columns)
+    assert rows[1:] == [[cell.replace("(", "").replace(")", "") for cell in row] for row in grid.rows]
+    drawn = [one for one in page.all("svg") if one.all("title")[0].text == grid.title]
+    assert len(drawn) == 1
+    first = grid.columns.index("mASR, macro")
+    assert all(row[first].partition(" n=")[0] in drawn[0].one("desc").text for row in grid.rows[1:])
+    assert shown("report", folders / "blur", folders / "both", "--out", tmp_path / "n.html") == 0
+    assert "What each attack costs" not in (tmp_path / "n.html").read_text(encoding="utf-8")
 
 
 def test_a_run_goes_out_and_comes_back_unchanged(folders: Path, tmp_path: Path) -> None:

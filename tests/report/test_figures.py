@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 import pytest
 
 from holisafe.report.figures.confusion import confusion, mistakes
+from holisafe.report.figures.moved import Move, moved
 from holisafe.report.figures.radar import radar
 from holisafe.report.figures.rates import Row, rate_plot
 from holisafe.report.figures.reliability import Bin, reliability
@@ -17,6 +18,7 @@ from report.fake_runs import cell
 BEFORE, AFTER = Series("Before", 0), Series("After", 1)
 HALF = cell([True] * 50 + [False] * 50)
 NONE = cell([False] * 40 + [None] * 10)
+MOVES = [Move(0.2, -0.1, 0.5), None]
 HOSTILE = Series("<b>&\"'", 1)
 
 
@@ -34,6 +36,7 @@ def every_figure(series=(BEFORE, AFTER)):
         "tradeoff": tradeoff(cells, cells, series, across_name="RR, %", ideal=0.0, title="Trade", name="c"),
         "confusion": confusion(IMAGE_LABELS, counts, title="Confusion", name="d"),
         "reliability": reliability(bins, tone=1, title="Reliability", name="e"),
+        "moved": moved({"noise": MOVES, "x" * 90: MOVES}, [AFTER, *series[:1]], title="Moved", name="f"),
     }
 
 
@@ -68,6 +71,22 @@ def test_every_text_lies_inside_the_drawing(name):
         left = {"end": x - width, "middle": x - width / 2}.get(node.get("text-anchor", "start"), x)
         assert left > -2, "".join(node.itertext())
         assert left + width < WIDTH + 2, "".join(node.itertext())
+
+
+@pytest.mark.parametrize(("ends", "reach"), [((-0.02, 0.09), 10), ((-0.3, 0.1), 50), ((-1.0, 1.0), 100)])
+def test_a_change_stands_right_of_zero_when_it_rose_and_the_scale_holds_every_interval(ends, reach):
+    change = sum(ends) / 2
+    svg = moved({"noise": [Move(change, *ends)]}, [AFTER], title="t", name="n")
+    at = {node.text: float(node.get("x")) for node in parts(svg, "text") if node.text}
+    left, middle, right = at[f"−{reach}"], at["0"], at[f"+{reach}"]
+    scale = (right - middle) / reach * 100
+    (mark,) = parts(svg, "circle", "mark")
+    assert float(mark.get("cx")) == pytest.approx(middle + change * scale, abs=0.02)
+    bar = next(node for node in parts(svg, "line", "bar") if node.get("y1") == node.get("y2"))
+    assert [float(bar.get(end)) for end in ("x1", "x2")] == pytest.approx(
+        [middle + end * scale for end in ends], abs=0.02
+    )
+    assert left <= float(bar.get("x1")) <= float(bar.get("x2")) <= right
 
 
 def test_tones_differ_in_shape():

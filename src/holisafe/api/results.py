@@ -211,9 +211,9 @@ class Comparison(Shown):
 
     def robustness(self) -> list[Grid]:
         """What each attack costs, where some runs are others under attacks: a table for every model and judge."""
-        from ..report.robustness import robustness_grids
+        from ..report.robustness import robustness, robustness_grids
 
-        return robustness_grids(self.runs, self.rows)
+        return robustness_grids(robustness(self.runs, self.rows))
 
     __repr__ = Shown.__str__
 

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from ..metrics import measured
 from ..metrics.measured import spoken
 from ..metrics.rates import rate_cell
+from ..runs.run import attacked_from
 from ..runs.scores import Cell, Guard, ReliabilityBin
 from .figures.confusion import confusion, mistakes
 from .figures.radar import radar
@@ -18,9 +19,12 @@ from .figures.reliability import Bin, reliability
 from .figures.svg import Series
 from .figures.tradeoff import tradeoff
 from .groups import Group
+from .robustness import robustness, robustness_figure, robustness_view
 from .sections import aligned, judges_of, safety_rows
 
 View = dict[str, Any]
+
+DRAWN_CHANGES = "Changes in points with paired 95 % intervals; to the right is more than without the attack."
 
 
 def figures(group: Group, name: str) -> list[View]:
@@ -32,6 +36,18 @@ def figures(group: Group, name: str) -> list[View]:
         drawn += _tradeoffs(group, judge, series, name)
         drawn += _categories(group, judge, series, name)
     return drawn + _guards(group, series, name)
+
+
+def attacked(group: Group, name: str) -> list[View]:
+    """What each attack costs, as `holisafe compare` tells it: a table and a figure for every model and judge."""
+    if not any(attacked_from(one, other) for one in group.runs for other in group.runs):
+        return []
+    found = robustness(group.runs, group.comparisons)
+    views = []
+    for number, one in enumerate(found):
+        drawn = _view("In points", robustness_figure(one, f"{name}-attacks-{number}"), DRAWN_CHANGES)
+        views.append({"title": one.title, "table": robustness_view(one), "figures": [drawn]})
+    return views
 
 
 def _combinations(group: Group, judge: str, series: Sequence[Series], name: str) -> list[View]:

@@ -101,15 +101,20 @@ class Group:
         return changes(first, second, dict.fromkeys(measure for one in rows for measure in one))
 
     @cached_property
-    def reasoning_taxes(self) -> list[Tax]:
-        """What thinking costs, where one of two runs thinks and the other does not."""
-        if len(self.runs) != 2 or len({*map(thinks, self.runs)}) == 1:
-            return []
+    def comparisons(self) -> list[dict[str, Any]]:
+        """What `holisafe compare` finds of these runs; nothing where they share no judge."""
         try:
             judges, _ = shared_judges(self.runs)
         except InputError:
             return []
-        return reasoning_taxes(self.runs, compare(judged_by(self.runs, judges)))
+        return compare(judged_by(self.runs, judges))
+
+    @cached_property
+    def reasoning_taxes(self) -> list[Tax]:
+        """What thinking costs, where one of two runs thinks and the other does not."""
+        if len(self.runs) != 2 or len({*map(thinks, self.runs)}) == 1:
+            return []
+        return reasoning_taxes(self.runs, self.comparisons)
 
 
 def _parts(scores: Scores) -> list[dict[Measure, Any]]:

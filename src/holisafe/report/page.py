@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import InputError
 from ..journal import write_text
 from .doubts import doubts
-from .drawn import figures
+from .drawn import attacked, figures
 from .groups import Group, benchmark_name, parts_of, read_groups
 from .pairs import browser_data, packed
 from .pictures import OpenImage, Progress
@@ -99,6 +99,7 @@ def group_view(group: Group, name: str) -> dict[str, Any]:
         "headlines": headlines(group),
         "doubts": doubts(group),
         "tables": result_tables(group),
+        "robustness": attacked(group, name),
         "figures": figures(group, name),
         "breakdowns": breakdown_tables(group),
         "facts": facts(group),
