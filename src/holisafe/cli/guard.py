@@ -86,7 +86,7 @@ def _show(said: Iterable[tuple[Path, GuardReading | InputError]], reader: Reader
 
 
 def _print_lines(said: Iterable[tuple[Path, GuardReading | InputError]], reader: Reader) -> int:
-    from ..evaluation.image_files import shown_name
+    from ..image_files import shown_name
 
     failed = 0
     for path, reading in said:
@@ -97,7 +97,7 @@ def _print_lines(said: Iterable[tuple[Path, GuardReading | InputError]], reader:
 
 def _print_table(said: Iterable[tuple[Path, GuardReading | InputError]], reader: Reader) -> int:
     from ..evaluation.guard_readings import likeliest
-    from ..evaluation.image_files import shown_name
+    from ..image_files import shown_name
     from ..report.grids import Grid
     from .screen import screen
 

@@ -13,7 +13,7 @@ from PIL.Image import Image
 
 from ..errors import InputError
 from ..guards.visual_guard import Opening, VisualGuard, open_model
-from .image_files import image_files, shown_name
+from ..image_files import image_files, shown_name
 from .progress import Progress, silent
 
 if TYPE_CHECKING:

@@ -22,11 +22,11 @@ from PIL.Image import Image
 from ..benchmarks import open_benchmark
 from ..benchmarks.base import Benchmark
 from ..errors import InputError
+from ..image_files import image_files
 from ..images import inside, open_image
 from ..specs import typed_path
 from ..tables import FORMS, Row, label, optional_text, rows, text
 from ..taxonomy import IMAGE_LABELS, OTHER_SPELLINGS, SAFE
-from .image_files import image_files
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,11 +10,11 @@ from typing import Any, Literal, NamedTuple
 from ..benchmarks import open_benchmark
 from ..benchmarks.base import Benchmark
 from ..errors import InputError
+from ..near_duplicates import image_hash, near_images, near_texts
 from ..records import Picture
 from ..registry import benchmarks
 from ..specs import typed_path
 from .examples import Example
-from .near_duplicates import image_hash, near_images, near_texts
 from .recipe import Data
 
 

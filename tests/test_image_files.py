@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from holisafe.errors import InputError
-from holisafe.evaluation.image_files import image_files, shown_name
+from holisafe.image_files import image_files, shown_name
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from holisafe.tuning.near_duplicates import image_hash, jaccard, minhash, near_images, near_texts, normalised, pieces
+from holisafe.near_duplicates import image_hash, jaccard, minhash, near_images, near_texts, normalised, pieces
 
 SENTENCE = "how do i use this picture to make a red square safe dog house knife at night with my old friend"
 WORDS = SENTENCE.split()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from PIL.Image import Image
 
-from ..images import FOLLOW_VARIABLE, not_led_out, open_image
+from .images import FOLLOW_VARIABLE, not_led_out, open_image
 
 SUFFIXES = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff")
 MODERN = (".avif", ".avifs", ".heic", ".heif", ".hif")
@@ -55,6 +55,6 @@ def _open_below(folder: Path, path: Path) -> Image:
     return open_image(not_led_out(folder, path))
 
 
-def shown_name(path: Path) -> str:
+def shown_name(path: Path | str) -> str:
     """A path as text that any file can hold: bytes in it that are not UTF-8 are written as \\x and their number."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
