@@ -34,8 +34,10 @@ GROUND = (
     "image_kinds",
     "archives",
     "images",
+    "image_files",
     "image_hashes",
     "read_pictures",
+    "near_duplicates",
     "registry",
 )
 """In this order: each may import those before it."""
@@ -59,6 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "calibration": {*GROUND, "runs", "benchmarks", "guard", "targets", "metrics"},
     "report": {*GROUND, "runs", "metrics"},
     "serving": {*GROUND, "runs", "clients", "targets", "guard", "guards", "calibration"},
+    "scanning": {*GROUND, "guards", "metrics"},
     "api": {
         *GROUND,
         "runs",
@@ -74,6 +77,7 @@ ALLOWED: dict[str, set[str]] = {
         "guards",
         "tuning",
         "calibration",
+        "scanning",
     },
 }
 """Folder or file at the top -> the others it may import. `cli` may import everything; nothing may import `cli`, and

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import holisafe
-from holisafe.api import results
+from holisafe.api import results, scans
 
 PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 INTRODUCTION = """# The Python API
@@ -21,7 +21,15 @@ INTRODUCTION = """# The Python API
 Everything that `import holisafe` offers. [python](python.md) tells how it is used, [notebook](notebook.ipynb) shows it.
 This page is made from the docstrings: `python tools/api_page.py`.
 """
-RESULTS = (results.Run, results.Runs, results.Scored, results.Comparison, results.Pairs, results.GuardScores)
+RESULTS = (
+    results.Run,
+    results.Runs,
+    results.Scored,
+    results.Comparison,
+    results.Pairs,
+    results.GuardScores,
+    scans.Scan,
+)
 WIDTH = 110
 
 

@@ -9,6 +9,7 @@ from .threads import sleep_while_waiting
 if TYPE_CHECKING:
     from .api.measure import calibrated, compare, evaluate, open_benchmark, read_run, read_runs, score
     from .api.safer import evaluate_guard, study_mechanism, tune
+    from .api.scans import scan
     from .errors import InputError
     from .guard import attach_guard, load_guarded
 
@@ -26,6 +27,7 @@ __all__ = [
     "open_benchmark",
     "read_run",
     "read_runs",
+    "scan",
     "score",
     "study_mechanism",
     "tune",
@@ -34,6 +36,7 @@ __all__ = [
 _PLACES = {
     "api.measure": ("evaluate", "read_run", "read_runs", "compare", "score", "open_benchmark", "calibrated"),
     "api.safer": ("tune", "evaluate_guard", "study_mechanism"),
+    "api.scans": ("scan",),
     "errors": ("InputError",),
     "guard": ("attach_guard", "load_guarded"),
 }

@@ -2,6 +2,7 @@
 
     measure.py    a benchmark, a target and judges in, a run out; runs read, compared and scored
     safer.py      targets calibrated, models tuned, guards evaluated
+    scans.py      whatever holds pictures read by a guard, a row each
     results.py    what these return: tables and figures in a notebook, text in a terminal, pandas frames
     bars.py       progress in a notebook
 

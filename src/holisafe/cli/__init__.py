@@ -38,6 +38,7 @@ VERBS = {
     "report": Verb("report:report", "Make one HTML page from one or several runs."),
     "tune": Verb("tune:tune", "Safety-tune a vision-language model, with a guard attached."),
     "guard": Verb("guard:app", "Read images with a guard; measure, adjust and convert it."),
+    "scan": Verb("scan:scan", "Read millions of images with a guard, a row each."),
     "calibrate": Verb("calibrate:app", "Calibrate a model without training: fit, show, sweep."),
     "mechanism": Verb("mechanism:mechanism", "Show what tuning did inside a model."),
     "safeground": Verb("safeground:safeground", "Does a model find safe pairs likelier than unsafe ones?"),
@@ -57,7 +58,7 @@ LOCAL_PACKAGES = frozenset({"torch", "transformers", "peft", "accelerate", "toke
 """What `pip install 'holisafe[local]'` brings."""
 
 OPENING_PICTURES = frozenset(
-    {"run", "report", "tune", "guard", "calibrate", "mechanism", "safeground", "judge", "export", "data"}
+    {"run", "report", "tune", "guard", "scan", "calibrate", "mechanism", "safeground", "judge", "export", "data"}
 )
 """The verbs that take `--follow-links`, in each of their commands."""
 
@@ -93,7 +94,6 @@ class Verbs(TyperGroup):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         self.format_commands(ctx, formatter)
-        formatter.write("holisafe VERB --help tells more, holisafe --version which one this is.\n")
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> Any:
         """Run one command line and leave with its exit code; asked by a shell, tell how a line may go on."""
@@ -220,7 +220,7 @@ def _holisafe(
         bool, typer.Option("--version", help="Print the version and leave.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Measure how safe a vision-language model is, and make it safer."""
+    """Measure how safe a vision-language model is, make it safer: VERB --help."""
 
 
 def main() -> None:

@@ -1,0 +1,156 @@
+"""One call from a source and a guard to rows, numbers and a page."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..guards import is_ours, open_guard
+from ..guards.base import Guard
+from ..guards.policy import Policy
+from ..journal import write_json
+from ..metrics.prevalence import ErrorRates
+from .folder import SUMMARY, ScanFolder
+from .local import scan_here
+from .sampling import SIZE, Sampler
+from .sources import Source, open_source
+from .summary import summary_of
+
+SCHEMA = 1
+BATCH = 32
+"""Pictures that a guard of ours reads at once, unless its spec says otherwise."""
+
+
+class Tell(Protocol):
+    """Hears how far a scan is; `note` has its speed and an estimate."""
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None: ...
+
+
+def unheard(stage: str, done: int, total: int, note: str = "") -> None:
+    """Nobody watches."""
+
+
+def scan(
+    source: str,
+    guard: str | Guard,
+    out: Path,
+    *,
+    image_column: str | None = None,
+    text_column: str | None = None,
+    policy: Policy | None = None,
+    workers: int | None = None,
+    sample: int = SIZE,
+    rates: ErrorRates | None = None,
+    progress: Tell = unheard,
+) -> dict[str, Any]:
+    """Read everything in the source with the guard, and go on where an earlier call with the same ones stopped.
+
+    Returns what `summary_of` makes of all rows, which is also in summary.json. Raises InputError for a source or guard
+    that cannot be used, and a folder that holds another scan.
+    """
+    taken = open_source(source, image_column, text_column)
+    opened = guard if isinstance(guard, Guard) else open_scanner(guard, policy)
+    line = line_of(opened)
+    with ScanFolder(out, manifest_of(taken, opened, line)) as folder:
+        with telling(taken, folder, progress) as done:
+            scan_here(taken, opened, folder, Sampler(line, sample), workers or _workers(), done)
+        found = summary_of(out, folder.manifest, rates=rates, sample=sample)
+        write_json(out / SUMMARY, found)
+    return found
+
+
+def open_scanner(guard: str, policy: Policy | None = None) -> Guard:
+    """A guard by its spec, in larger batches than one that is asked now and then."""
+    return open_guard(guard, policy, {"batch_size": str(BATCH)} if is_ours(guard) else None)
+
+
+def manifest_of(source: Source, guard: Guard, line: float | None) -> dict[str, Any]:
+    """What a scan is of, and by what: rows of two scans with the same one may stand together."""
+    return {
+        "schema": SCHEMA,
+        "source": {
+            "place": source.store.place,
+            "names": source.names,
+            "image_column": source.image_column,
+            "text_column": source.text_column,
+        },
+        "guard": {
+            "name": guard.name,
+            "version": guard.version,
+            "takes": sorted(guard.takes),
+            "decides": guard.decides,
+            "note": guard.note,
+            "line": line,
+        },
+    }
+
+
+def line_of(guard: Guard) -> float | None:
+    """The score above which the guard calls a picture unsafe: its threshold, else a half; None where something else
+    decides, such as which of its labels is the likeliest."""
+    if getattr(guard, "policy", None) is not None:
+        return None
+    limit: float | None = getattr(guard, "limit", None)
+    stored: Any = getattr(guard, "stored", None)
+    if limit is not None or stored is not None:
+        return limit if limit is not None else float(stored.unsafe) if stored.unsafe is not None else None
+    return None if hasattr(guard, "labels") else 0.5
+
+
+@contextmanager
+def telling(source: Source, folder: ScanFolder, progress: Tell) -> Iterator[Callable[[], None]]:
+    """Gives what is to be called for each row. How many there will be is counted beside the scan."""
+    before, began, counted, told = folder.count(), time.monotonic(), [0], [0.0]
+    done, over = [before], threading.Event()
+
+    def count() -> None:
+        try:
+            for more in source.counts():
+                if more < 0 or over.is_set():
+                    counted[0] = -1
+                    return
+                counted[0] += more
+        except Exception:  # noqa: BLE001  (the scan itself will tell)
+            counted[0] = -1
+
+    def tell() -> None:
+        total = max(counted[0], done[0])
+        speed = (done[0] - before) / max(1e-9, time.monotonic() - began)
+        note = f"{speed:,.0f} a second" if speed >= 10 else f"{speed:.2g} a second"
+        if counted[0] > 0 and not counting.is_alive() and speed:
+            note += f", {in_words((total - done[0]) / speed)} left"
+        progress("scan", done[0], total, note)
+
+    def one_more() -> None:
+        done[0] += 1
+        if time.monotonic() - told[0] >= 0.2:
+            told[0] = time.monotonic()
+            tell()
+
+    counting = threading.Thread(target=count, name="holisafe-count", daemon=True)
+    counting.start()
+    try:
+        yield one_more
+        tell()
+    finally:
+        over.set()
+
+
+def in_words(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.5 h`, `4.1 days`."""
+    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}" if unit == "min" else f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _workers() -> int:
+    from joblib import cpu_count
+
+    return min(16, max(2, cpu_count())) if "OMP_NUM_THREADS" not in os.environ else 2
