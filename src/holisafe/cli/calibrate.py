@@ -10,7 +10,7 @@ import typer
 
 from ..errors import InputError
 from .calibrate_sweep import sweep
-from .command import Commands
+from .command import Commands, leave_if
 
 app = Commands("Calibrate a model without training.")
 app.command()(sweep)
@@ -87,6 +87,8 @@ def fit(
     told |= {again: options[again] for again in getattr(kind, "told_again", ()) if again in options}
     spec = ",".join([name, *(f"{option}={value}" for option, value in told.items())])
     print(f"{out} holds what {name} learnt; use it: holisafe run BENCH --calibrate {spec} ...")
+    again = f"calls failed, and {name} learnt without what they would have said; the same command makes all calls again"
+    leave_if(int(learned.facts.get("failed_calls", 0)), again)
 
 
 @app.command()

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ..errors import ExitCode, InputError
+from ..errors import InputError
+from .command import leave_if
 
 
 def sweep(
@@ -60,6 +61,4 @@ def sweep(
         if line:
             console.print(line)
     print(f"The page is {page}; all numbers are in {chosen.out / 'frontier.json'}")
-    if calls := failed(found["points"]):
-        print(f"{calls:,} calls failed; their settings are on no front. The same command tries them again.")
-        raise typer.Exit(ExitCode.RESUMABLE)
+    leave_if(failed(found["points"]), "calls failed; their settings are on no front. The same command tries them again")

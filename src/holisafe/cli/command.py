@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand
 
+from ..errors import ExitCode
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 RARE = "Rarely needed"
@@ -26,6 +28,14 @@ RANGE = re.compile(r"  \[x>=\d+\]|; x>=\d+(?=\])")
 
 FULL_STOP = re.compile(r"(?<!\.)\.(?= |$)")
 """The end of a sentence, and neither three dots nor that in a file's name."""
+
+
+def leave_if(failed: int, told: str) -> None:
+    """Where calls `failed`, say so on stderr, `told` being what the number is of, and leave with 3. Whatever makes
+    calls ends with this."""
+    if failed:
+        typer.echo(f"holisafe: {failed:,} {told}", err=True)
+        raise typer.Exit(ExitCode.RESUMABLE)
 
 
 def known(names: str) -> Callable[[str], list[str]]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import ExitCode, InputError
+from ..errors import InputError
 from .attention import attention
-from .command import RARE, Commands
+from .command import RARE, Commands, leave_if
 from .guard_convert import convert
 from .guard_eval import evaluate, pairs
 from .guard_model import Device, Pool, Processor, VisionTower
@@ -75,9 +75,7 @@ def predict(
             failed = _show(reader.each(found, progress), reader, as_json)
     else:
         failed = _show(zip(found, reader.read(found.values(), strict=True), strict=True), reader, as_json)
-    if failed:
-        typer.echo(f"holisafe: {failed:,} of {len(found):,} images could not be read", err=True)
-        raise typer.Exit(ExitCode.RESUMABLE)
+    leave_if(failed, f"of {len(found):,} images could not be read")
 
 
 def _show(said: Iterable[tuple[Path, GuardReading | InputError]], reader: Reader, as_json: bool) -> int:

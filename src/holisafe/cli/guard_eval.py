@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import ExitCode, InputError
+from ..errors import InputError
+from .command import leave_if
 from .guard_model import Device, Pool, Processor, VisionTower
 from .guard_tables import print_guard
 from .progress import showing_progress
@@ -85,10 +86,7 @@ def evaluate(
             data, model[0], split=split, out_of_distribution=apart, published=published, seed=seed, draws=draws,
             progress=progress, threshold=threshold, batch_size=batch_size, how=how, policy=open_policy(policy),
         )  # fmt: skip
-    if as_json:
-        print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
-    else:
-        print_guard(result)
+    _tell(result, as_json)
 
 
 def pairs(
@@ -135,10 +133,18 @@ def pairs(
             threshold=threshold, seed=seed, draws=draws, progress=progress, batch_size=batch_size, how=how,
             **({"policy": open_policy(policy)} if model else {}),
         )  # fmt: skip
+    _tell(result, as_json)
+
+
+def _tell(result: dict[str, Any], as_json: bool) -> None:
+    """What one guard was found to do."""
+    from ..evaluation.guards import failed_calls
+
     if as_json:
         print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         print_guard(result)
+    leave_if(failed_calls(result), "calls failed and are in no rate; the same command makes all calls again")
 
 
 def _compare(
@@ -156,7 +162,8 @@ def _compare(
     how: Opening,
 ) -> None:
     """Several guards on the same items, or one by its own verdict: the tables, and with --out the page."""
-    from ..evaluation.guard_boards import compare_guards, failed_calls
+    from ..evaluation.guard_boards import compare_guards
+    from ..evaluation.guards import failed_calls
     from ..guards import open_policy
     from ..report.guard_board import write_board_page
 
@@ -172,10 +179,8 @@ def _compare(
         print(json.dumps(board, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         _show(board, page)
-    if failed := failed_calls(board):
-        again = "the same command makes them again" if out is not None else "with --out DIR only they are made again"
-        typer.echo(f"holisafe: {failed:,} calls failed; {again}", err=True)
-        raise typer.Exit(ExitCode.RESUMABLE)
+    again = "the same command makes them again" if out is not None else "with --out DIR only they are made again"
+    leave_if(failed_calls(board), f"calls failed; {again}")
 
 
 def _show(board: dict[str, Any], page: Path | None) -> None:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ..errors import ExitCode, InputError
+from ..errors import InputError
+from .command import leave_if
 
 
 def judge(
@@ -62,8 +63,7 @@ def _judge_run(folder: Path, specs: list[str], rejudge_invalid: bool, max_cost: 
     screen().print(rates_grid([scores]))
     for remark in scores.remarks:
         print(f"note: {remark}")
-    for name, count in scores.judge_errors.items():
-        print(f"{count} calls of {name} failed; the same command tries them again.")
     if scores.judge_errors:
         print_reasons(folder)
-    raise typer.Exit(ExitCode.RESUMABLE if scores.judge_errors else ExitCode.DONE)
+    failed = sum(scores.judge_errors.values())
+    leave_if(failed, f"calls of {', '.join(scores.judge_errors)} failed; the same command tries them again")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import ExitCode
+from .command import leave_if
 
 
 def safeground(
@@ -41,9 +41,7 @@ def safeground(
     with showing_progress() as progress:
         result = measure(benchmark, model, out, limit=limit, settings=settings, progress=progress)
     _print(result)
-    if result["errors"]:
-        print(f"{len(result['errors'])} pairs could not be scored; the same command tries them again.")
-        raise typer.Exit(ExitCode.RESUMABLE)
+    leave_if(len(result["errors"]), "pairs could not be scored; the same command tries them again")
 
 
 def _print(result: dict[str, Any]) -> None:

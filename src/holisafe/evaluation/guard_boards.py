@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 from ..benchmarks import open_benchmark
 from ..benchmarks.base import Benchmark
 from ..errors import InputError
-from ..guards.base import CALL_FAILED, Guard, Item, Reading, call_failed, item_of, read_fitted
+from ..guards.base import Guard, Item, Reading, call_failed, item_of, read_fitted
 from ..guards.policy import Policy
 from ..image_hashes import KeptHashes
 from ..journal import Journal, typed_json, write_json
@@ -94,12 +94,6 @@ def compare_guards(
     if out is not None:
         write_json(out / BOARD, result)
     return result
-
-
-def failed_calls(board: Mapping[str, Any]) -> int:
-    """How many readings of a board are calls that failed, over all its guards."""
-    reasons = [reason for entry in board["guards"].values() for reason in entry["invalid"].items()]
-    return sum(count for why, count in reasons if why.startswith(CALL_FAILED))
 
 
 def _read(

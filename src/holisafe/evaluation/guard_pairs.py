@@ -40,7 +40,8 @@ def evaluate_pairs(
     progress: Progress = silent,
     **options: Any,
 ) -> dict[str, Any]:
-    """Scores of `pair_scores`, with how the threshold came about and a note on what the guard can see.
+    """Scores of `pair_scores`, with how the threshold came about, "chosen_on": {"n", "n_invalid", "invalid"} where it
+    was chosen, and a note on what the guard can see.
 
     `data` is a benchmark with combinations, which the guard reads (one that is open, or what `open_guard` opens, with
     its options); without a guard it is a run folder, whose stored readings are taken.
@@ -48,12 +49,13 @@ def evaluate_pairs(
     `choose_on` lie above it. Raises InputError when there is no pair, no reading, no score of the guard's,
     or no way to a threshold that was asked for.
     """
-    from ..metrics.guard_pairs import pair_scores
+    from ..metrics.guard_pairs import counted, pair_scores
 
     if choose_on is not None and threshold is not None:
         raise InputError("a threshold that is given is not chosen: one of the two")
     if not 0 < false_alarms < 1:
         raise InputError(f"a false-alarm rate of {false_alarms:g} does not lie between 0 and 1")
+    chosen_on: dict[str, Any] | None = None
     source = "given" if threshold is not None else "0.5, as none was given"
     if guard is None:
         if choose_on is not None or isinstance(data, Benchmark):
@@ -71,10 +73,12 @@ def evaluate_pairs(
         if choose_on is not None:
             calibration = _read(guard, benchmark, chosen, choose_on, progress)
             threshold, source = _choose(calibration, false_alarms, choose_on)
+            chosen_on = counted(calibration)
     limit = 0.5 if threshold is None else threshold
     scores = pair_scores(readings, threshold=limit if math.isfinite(limit) else 1.0, seed=seed, draws=draws)
     named = data.name if isinstance(data, Benchmark) else str(data)
-    return {"model": name, "data": named, "threshold_is": source, "note": note, **scores}
+    told = {"model": name, "data": named, "threshold_is": source, "note": note, **scores}
+    return told if chosen_on is None else {**told, "chosen_on": chosen_on}
 
 
 def _choose(readings: Sequence[PairReading], false_alarms: float, split: str) -> tuple[float, str]:
@@ -107,7 +111,7 @@ def _read(
     if not any(one.score is not None for one in said.values()) and any(one.unsafe is not None for one in said.values()):
         problem = "gives verdicts and no scores; holisafe guard pairs without a threshold shows them"
         raise InputError(problem, where=guard.name)
-    return [_pair_reading(sample, said[sample.id].score) for sample in samples]
+    return [_pair_reading(sample, said[sample.id].score, said[sample.id].invalid) for sample in samples]
 
 
 def _of_run(folder: Path) -> list[PairReading]:
@@ -131,7 +135,8 @@ def _of_target(sample: Sample, reading: GuardReading | None) -> PairReading:
     return _pair_reading(sample, reading.unsafe if reading is not None and usable else None)
 
 
-def _pair_reading(sample: Sample, score: float | None) -> PairReading:
+def _pair_reading(sample: Sample, score: float | None, invalid: str | None = None) -> PairReading:
     from ..metrics.guard_pairs import PairReading
 
-    return PairReading(str(sample.combination), sample.cluster or "\n".join(sample.images) or sample.id, score)
+    cluster = sample.cluster or "\n".join(sample.images) or sample.id
+    return PairReading(str(sample.combination), cluster, score, invalid)

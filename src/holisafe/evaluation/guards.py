@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ..errors import InputError
 from ..guards import OURS
 from ..guards import open_guard as open_by_name
-from ..guards.base import Guard, Item, Reading, read_fitted
+from ..guards.base import CALL_FAILED, Guard, Item, Reading, read_fitted
 from ..guards.policy import Policy
 from ..guards.visual_guard import Opening
 from ..metrics.guard_images import ImageReading
@@ -44,6 +45,13 @@ def open_guard(
         elsewhere = kind == "moderation" or rest.partition("/")[0] in {*targets.entries()} - {"hf"}
         told = {} if elsewhere else {"batch_size": batch_size, "device": how.device}
     return open_by_name(model, policy, {name: str(value) for name, value in told.items() if value is not None})
+
+
+def failed_calls(result: Mapping[str, Any]) -> int:
+    """How many readings are calls that failed, in what `compare_guards`, `evaluate_guard` or `evaluate_pairs` found."""
+    parts = [*result.get("guards", {}).values(), *result.get("sets", {}).values(), result.get("chosen_on", {}), result]
+    reasons = [reason for part in parts for reason in part.get("invalid", {}).items()]
+    return sum(count for why, count in reasons if why.startswith(CALL_FAILED))
 
 
 def read_images(guard: Guard, images: Sequence[LabelledImage], stage: str, progress: Progress) -> list[ImageReading]:

@@ -63,6 +63,11 @@ def _of_pairs(result: Mapping[str, Any]) -> Iterator[Grid]:
     counted = f"{result['model']}: {result['n']:,} pairs, {result['n_invalid']:,} without a reading"
     auroc = tuple((name if " " in name else f"{name} against SSS", _text(c)) for name, c in result["auroc"].items())
     yield Grid(counted, ("unsafe pairs", "AUROC"), auroc)
+    lacking = [(f"invalid: {reason}", f"{count:,}") for reason, count in result["invalid"].items()]
+    chosen = result.get("chosen_on", {"invalid": {}})["invalid"].items()
+    lacking += [(f"invalid where the threshold was chosen: {reason}", f"{count:,}") for reason, count in chosen]
+    if lacking:
+        yield Grid("Without a reading", ("why", "pairs"), tuple(lacking))
     rows = [(f"false alarms, {name}", _text(cell)) for name, cell in result["false_alarm_rate"].items()]
     rows += [(f"recall, {name}", _text(cell)) for name, cell in result["recall"].items()]
     title = f"1 - P(safe) above {result['threshold']:.4g} ({result['threshold_is']})"

@@ -173,18 +173,19 @@ class Guarded(Calibrated):
         chosen = read_options(FitOptions, given, METHOD)
         reader = harm_reader(target, chosen.reader, of_reader, METHOD)
         read = reader.read([data.benchmark.request(sample, GenerationSettings()) for sample in data.validation])
-        if failed := [harm.failed for harm in read if harm.failed is not None]:
-            raise InputError(f"{len(failed):,} calls of {reader.name} failed, the first by {failed[0]}")
+        failed = [harm.failed for harm in read if harm.failed is not None]
         unsafe = np.array([sample.expected == "refuse" for sample in data.validation])
         known = np.array([harm.odds is not None for harm in read])
         scores = np.array([0.0 if harm.odds is None else harm.odds for harm in read])
         if not known.any():
-            raise InputError(f"{reader.name} read none of the pairs of {data.benchmark.name}")
+            why = f": {failed[0]}" if failed else ""
+            raise InputError(f"{reader.name} read none of the pairs of {data.benchmark.name}{why}")
         logits = np.stack([np.zeros(known.sum()), scores[known]], axis=1)
         facts: dict[str, Any] = {
             "reader": chosen.reader,
             "temperature": fit_temperature(logits, unsafe[known].astype(int)),
             "unread": int((~known).sum()),
+            "failed_calls": len(failed),
         }
         tensors = {"safe": np.sort(scores[known & ~unsafe]), "unsafe": np.sort(scores[known & unsafe])}
         return Learned(METHOD, tensors, facts)
