@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import ExitCode, InputError
-from .command import RARE, known
+from ..errors import InputError
+from .command import RARE, known, leave_if
 
 if TYPE_CHECKING:
     from ..metrics.prevalence import ErrorRates
@@ -70,9 +70,7 @@ def scan(
         for note in scan_notes(found):
             console.print(f"note: {note}", soft_wrap=True)
         console.print(f"{page} shows it, with a blurred sample to check by hand.", soft_wrap=True)
-    if found["again"]:
-        typer.echo(f"holisafe: {found['again']:,} could not be read; the same command tries them again", err=True)
-        raise typer.Exit(ExitCode.RESUMABLE)
+    leave_if(found["again"], "could not be read; the same command tries them again")
 
 
 def _rates(guard: str, board: Path | None, sensitivity: str | None, specificity: str | None) -> ErrorRates | None:
