@@ -85,7 +85,7 @@ def demo(
         def show(step: int, steps: int, losses: dict[str, float]) -> None:
             progress("tuning steps", step, steps, in_words(losses))
 
-        tuned = out / "model"  # whole where it stands
+        tuned = out / "pictovlm-tuned"  # whole where it stands
         if not tuned.exists():
             tune(MODEL, "pictosafe", settings, tuned, seed=seed, progress=show)
         lap("tune")
