@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import InputError
-from .command import leave_if
+from .command import RARE, leave_if
 from .guard_model import Device, Pool, Processor, VisionTower
 from .guard_tables import print_guard
 from .progress import showing_progress
-
-if TYPE_CHECKING:
-    from ..guards.visual_guard import Opening
 
 Split = Annotated[str | None, typer.Option(metavar="S", help="Such as test; for a benchmark or a table.")]
 Threshold = Annotated[
@@ -32,6 +29,9 @@ Models = Annotated[
     typer.Option(metavar="GUARD", help="A guarded model, or another's: llama-guard/hf/ID ... Several are compared."),
 ]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Keep readings, numbers and a page here; goes on.")]
+NoProbe = Annotated[
+    bool, typer.Option("--no-probe", help="Ask an API nothing about a picture first.", rich_help_panel=RARE)
+]
 PolicyFile = Annotated[Path | None, typer.Option("--policy", metavar="FILE", help="A policy of your own, in YAML.")]
 
 
@@ -58,6 +58,7 @@ def evaluate(
     vision_tower: VisionTower = None,
     pool: Pool = None,
     device: Device = None,
+    no_probe: NoProbe = False,
 ) -> None:
     """holisafe guard eval --model tuned --data pictosafe --split test
 
@@ -67,11 +68,14 @@ def evaluate(
     from ..guards import open_policy
     from ..guards.visual_guard import Opening
 
-    how = Opening(device, processor, vision_tower, pool)
+    asked: dict[str, Any] = {
+        "split": split, "seed": seed, "draws": draws, "policy": open_policy(policy), "batch_size": batch_size,
+        "how": Opening(device, processor, vision_tower, pool), "probe_images": not no_probe, "published": published,
+    }  # fmt: skip
     if len(model) > 1 or out is not None:
         if ood or threshold is not None:
             raise InputError("--ood and --threshold are for one guard without --out")
-        _compare("images", data, model, split, out, as_json, published, seed, draws, policy, batch_size, how)
+        _compare("images", data, model, out, as_json, asked)
         return
     apart: dict[str, str] = {}
     for given in ood or []:
@@ -83,9 +87,8 @@ def evaluate(
         apart[name] = place
     with showing_progress() as progress:
         result = evaluate_guard(
-            data, model[0], split=split, out_of_distribution=apart, published=published, seed=seed, draws=draws,
-            progress=progress, threshold=threshold, batch_size=batch_size, how=how, policy=open_policy(policy),
-        )  # fmt: skip
+            data, model[0], out_of_distribution=apart, threshold=threshold, progress=progress, **asked
+        )
     _tell(result, as_json)
 
 
@@ -111,6 +114,7 @@ def pairs(
     processor: Processor = None,
     pool: Pool = None,
     device: Device = None,
+    no_probe: NoProbe = False,
 ) -> None:
     """holisafe guard pairs --model reader --data pictosafe --split test
 
@@ -120,18 +124,21 @@ def pairs(
     from ..guards import is_ours, open_policy
     from ..guards.visual_guard import Opening
 
-    how = Opening(device, processor, None, pool)
+    asked: dict[str, Any] = {
+        "split": split, "seed": seed, "draws": draws, "batch_size": batch_size, "probe_images": not no_probe,
+        "how": Opening(device, processor, None, pool),
+    }  # fmt: skip
+    asked |= {"policy": open_policy(policy)} if model else {}
     by_verdict = choose_on is None and threshold is None and any(not is_ours(name) for name in model or ())
     if len(model or ()) > 1 or out is not None or by_verdict:
         if choose_on is not None or threshold is not None:
             raise InputError("--choose-on and --threshold are for one guard without --out")
-        _compare("pairs", data, model or [], split, out, as_json, False, seed, draws, policy, batch_size, how)
+        _compare("pairs", data, model or [], out, as_json, asked)
         return
     with showing_progress() as progress:
         result = evaluate_pairs(
-            data, model[0] if model else None, split=split, choose_on=choose_on, false_alarms=false_alarms,
-            threshold=threshold, seed=seed, draws=draws, progress=progress, batch_size=batch_size, how=how,
-            **({"policy": open_policy(policy)} if model else {}),
+            data, model[0] if model else None, choose_on=choose_on, false_alarms=false_alarms, threshold=threshold,
+            progress=progress, **asked,
         )  # fmt: skip
     _tell(result, as_json)
 
@@ -147,33 +154,16 @@ def _tell(result: dict[str, Any], as_json: bool) -> None:
     leave_if(failed_calls(result), "calls failed and are in no rate; the same command makes all calls again")
 
 
-def _compare(
-    on: str,
-    data: str,
-    guards: list[str],
-    split: str | None,
-    out: Path | None,
-    as_json: bool,
-    published: bool,
-    seed: int,
-    draws: int,
-    policy: Path | None,
-    batch_size: int,
-    how: Opening,
-) -> None:
+def _compare(on: str, data: str, guards: list[str], out: Path | None, as_json: bool, asked: dict[str, Any]) -> None:
     """Several guards on the same items, or one by its own verdict: the tables, and with --out the page."""
     from ..evaluation.guard_boards import compare_guards
     from ..evaluation.guards import failed_calls
-    from ..guards import open_policy
     from ..report.guard_board import write_board_page
 
     if not guards:
         raise InputError("no guard: name at least one with --model")
     with showing_progress() as progress:
-        board = compare_guards(
-            data, guards, on=on, split=split, out=out, policy=open_policy(policy), published=published, draws=draws,
-            seed=seed, progress=progress, batch_size=batch_size, how=how,
-        )  # fmt: skip
+        board = compare_guards(data, guards, on=on, out=out, progress=progress, **asked)
     page = write_board_page(board, out / "index.html") if out is not None else None
     if as_json:
         print(json.dumps(board, indent=2, ensure_ascii=False, allow_nan=False))

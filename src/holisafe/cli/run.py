@@ -203,7 +203,8 @@ def _foresee(config: RunConfig, settings: GenerationSettings) -> None:
             if config.is_grid:
                 console.print(str(cell.out), style="bold")
             out = cell.out if config.is_grid else config.out
-            console.print(costs_grid(list(remaining(benchmark, model, judges, calls, settings, out))))
+            parts = remaining(benchmark, model, judges, calls, settings, out, probe_images=config.probe)
+            console.print(costs_grid(list(parts)))
 
 
 def _tell(cell: Cell, quiet: bool, several: bool = False) -> None:

@@ -10,10 +10,12 @@ from ..benchmarks.base import Benchmark
 from ..clients.estimate import Estimate, estimate
 from ..judges.base import Judge, Judged, applies
 from ..records import GenerationSettings, Request, Response, ResponseKey, response_key
-from ..runs.folder import read_index
+from ..runs.folder import read_index, read_manifest
 from ..runs.index import Index
-from ..targets.base import Target
-from .pairs import Call
+from ..targets.base import Target, innermost
+from ..targets.image_probe import NAMES, probes
+from .image_probe import needs_probe
+from .pairs import PROBE, Call
 
 TYPICAL_RESPONSE = "word " * 160
 """What a response to be judged is taken to be as long as, some 200 tokens."""
@@ -34,9 +36,17 @@ def remaining(
     calls: Sequence[Call],
     settings: GenerationSettings,
     out: Path,
+    *,
+    probe_images: bool = False,
 ) -> Iterator[Part]:
-    """The target's part and every judge's, less what a run in `out` already holds. Opens each picture once."""
+    """The target's part and every judge's, less what a run in `out` already holds. Opens each picture once. With
+    `probe_images` the picture's probe comes first, where it would be made."""
     index = read_index(out)
+    model: Any = innermost(target)
+    pictured = any(sample.every_image for sample, _ in calls)
+    earlier = read_manifest(out).get(PROBE) if (out / "manifest.json").is_file() else None
+    if probe_images and needs_probe(target, pictured, earlier):
+        yield Part("image probe", len(NAMES), estimate(probes(settings)[1], model.options))
     asked = [(sample, repeat) for sample, repeat in calls if not index.done(response_key(sample.id, repeat))]
     requests: Iterator[Request] = (benchmark.request(sample, settings, repeat) for sample, repeat in asked)
     asked_of: Any = target

@@ -1,6 +1,7 @@
 """Several guards on the same images or pairs, compared. What was read is kept as it comes: nothing is read twice.
 
 OUT/readings.jsonl    a line a reading: guard, version, item, digest of what was read, and the reading
+OUT/probes.json       for guards behind an API, whether pictures reach them, by guard and version
 OUT/board.json        what `metrics.guard_board` makes of them
 """
 
@@ -22,15 +23,16 @@ from ..errors import InputError
 from ..guards.base import Guard, Item, Reading, call_failed, item_of, read_fitted
 from ..guards.policy import Policy
 from ..image_hashes import KeptHashes
-from ..journal import Journal, typed_json, write_json
+from ..journal import Journal, read_json, typed_json, write_json
 from ..metrics.guard_board import Opinion, Subject, guard_board
 from ..records import Picture, digest
 from ..taxonomy import BORDERLINE, CATEGORY_OF, COMBINATIONS
 from .guards import open_guard, with_pixel_hashes
+from .image_probe import probe_guard, remark
 from .image_sets import Set, called, check_labels, open_set
 from .progress import Progress, silent
 
-READINGS, BOARD = "readings.jsonl", "board.json"
+READINGS, PROBES, BOARD = "readings.jsonl", "probes.json", "board.json"
 
 
 class Question(NamedTuple):
@@ -60,11 +62,13 @@ def compare_guards(
     published: bool = False,
     draws: int = 2000,
     seed: int = 0,
+    probe_images: bool = False,
     progress: Progress = silent,
     **options: Any,
 ) -> dict[str, Any]:
     """`guard_board` of several guards on the images of a set, or `on` the "pairs" of a benchmark; with "data", "split",
-    "on" and, of each guard, its "note", what "decides" and what it "takes".
+    "on" and, of each guard, its "note", what "decides", what it "takes" and what `probe_guard` found, as
+    "image_probe", where guards behind an API are asked (`probe_images`) whether pictures reach them.
 
     Guards are opened one after another, each once the one before it has read everything. `out` is a folder: a reading
     that stands there of the same guard, version and content is not made again. Raises InputError for two guards of one
@@ -81,12 +85,16 @@ def compare_guards(
             guard = open_guard(given, policy=policy, **options) if isinstance(given, str) else given
             if guard.name in told:
                 raise InputError(f"two guards are called {guard.name!r}")
+            pictured = probe_images and any(one.item.shown for one in asked)
+            probed = _probed(guard, out, seed) if pictured else None
             readings = _read(guard, asked, kept, journal, progress)
             opinions[guard.name] = {one: _opinion(reading) for one, reading in readings.items()}
             told[guard.name] = {"note": guard.note, "decides": guard.decides, "takes": sorted(guard.takes)}
+            told[guard.name] |= {} if probed is None else {"image_probe": probed}
     board = guard_board([one.subject for one in asked], opinions, draws=draws, seed=seed)
     board["guards"] = {name: {**told[name], **entry} for name, entry in board["guards"].items()}
-    result = {"data": called(data), "split": split, "on": on, **board}
+    remarks = [line for name, one in told.items() for line in remark(one.get("image_probe"), name)]
+    result = {"data": called(data), "split": split, "on": on, "remarks": remarks, **board}
     if published:
         from ..guards.published import FIGURES, PUBLISHED
 
@@ -94,6 +102,19 @@ def compare_guards(
     if out is not None:
         write_json(out / BOARD, result)
     return result
+
+
+def _probed(guard: Guard, out: Path | None, seed: int) -> dict[str, Any] | None:
+    """What `probe_guard` found, now or in `out` before: one that could not be told is asked again."""
+    path, name = out and out / PROBES, f"{guard.name} {guard.version}"
+    known: Any = read_json(path) if path is not None and path.is_file() else {}
+    earlier = known.get(name) if isinstance(known, dict) else None
+    if isinstance(earlier, dict) and earlier.get("arrived") is not None:
+        return earlier
+    found = probe_guard(guard, seed)
+    if path is not None and found is not None:
+        write_json(path, {**(known if isinstance(known, dict) else {}), name: found})
+    return found
 
 
 def _read(

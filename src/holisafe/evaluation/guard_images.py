@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import InputError
 from ..guards.base import Guard
 from .guards import of_equal_pixels, open_guard, read_images
+from .image_probe import probe_guard, remark
 from .image_sets import Set, called, check_labels, open_set
 from .progress import Progress, silent
 
@@ -21,6 +22,7 @@ def evaluate_guard(
     published: bool = False,
     seed: int = 0,
     draws: int = 2000,
+    probe_images: bool = False,
     progress: Progress = silent,
     **options: Any,
 ) -> dict[str, Any]:
@@ -32,6 +34,7 @@ def evaluate_guard(
         guard: one that is open, or what `open_guard` opens, then with its options; opened once the data are.
         out_of_distribution: {NAME: SET} of images unlike those the guard was made for.
         published: adds the published figures for HoliSafe-Bench.
+        probe_images: a guard behind an API is asked first whether pictures reach it: "image_probe" (`image_probe`).
 
     Returns:
         {"model", "decides": what makes an image unsafe, "note", "sets": {NAME: as `image_scores`}, "thresholds" where
@@ -47,6 +50,7 @@ def evaluate_guard(
     guard = open_guard(guard, **options) if isinstance(guard, str) else guard
     for name, images in sets.items():
         check_labels(images, getattr(guard, "labels", ()), name)
+    probed = probe_guard(guard, seed) if probe_images else None
     stored = getattr(guard, "stored", None)
     quantile = stored.set_quantile if stored else None
     scores: dict[str, Any] = {}
@@ -55,6 +59,8 @@ def evaluate_guard(
         found = image_scores(readings, set_quantile=quantile, seed=seed, draws=draws)
         scores[name] = {"out_of_distribution": number > 0, **found}
     result: dict[str, Any] = {"model": guard.name, "decides": guard.decides, "note": guard.note, "sets": scores}
+    if probed is not None:
+        result |= {"image_probe": probed, "remarks": remark(probed, guard.name)}
     if stored is not None:
         chosen = ("temperature", "false_alarm_rate", "coverage")
         result["thresholds"] = {name: getattr(stored, name) for name in chosen}

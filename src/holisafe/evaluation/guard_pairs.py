@@ -15,6 +15,7 @@ from ..records import GuardReading, Response, Sample
 from ..specs import typed_path
 from ..taxonomy import COMBINATIONS, SAFE
 from .guards import open_guard
+from .image_probe import probe_guard, remark
 from .progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -37,11 +38,13 @@ def evaluate_pairs(
     threshold: float | None = None,
     seed: int = 0,
     draws: int = 2000,
+    probe_images: bool = False,
     progress: Progress = silent,
     **options: Any,
 ) -> dict[str, Any]:
     """Scores of `pair_scores`, with how the threshold came about, "chosen_on": {"n", "n_invalid", "invalid"} where it
-    was chosen, and a note on what the guard can see.
+    was chosen, "image_probe" where a guard behind an API was asked (`probe_images`) whether pictures reach it, and a
+    note on what the guard can see.
 
     `data` is a benchmark with combinations, which the guard reads (one that is open, or what `open_guard` opens, with
     its options); without a guard it is a run folder, whose stored readings are taken.
@@ -56,6 +59,7 @@ def evaluate_pairs(
     if not 0 < false_alarms < 1:
         raise InputError(f"a false-alarm rate of {false_alarms:g} does not lie between 0 and 1")
     chosen_on: dict[str, Any] | None = None
+    probed: dict[str, Any] | None = None
     source = "given" if threshold is not None else "0.5, as none was given"
     if guard is None:
         if choose_on is not None or isinstance(data, Benchmark):
@@ -68,6 +72,7 @@ def evaluate_pairs(
         if choose_on is not None and {sample.id for sample in chosen} & {sample.id for sample in tested}:
             raise InputError("the threshold must not be chosen on the pairs that it is measured on: give --split")
         guard = open_guard(guard, **options) if isinstance(guard, str) else guard
+        probed = probe_guard(guard, seed) if probe_images else None
         name, note = guard.name, BLIND if guard.takes == {"image"} else guard.note
         readings = _read(guard, benchmark, tested, "pairs", progress)
         if choose_on is not None:
@@ -78,7 +83,8 @@ def evaluate_pairs(
     scores = pair_scores(readings, threshold=limit if math.isfinite(limit) else 1.0, seed=seed, draws=draws)
     named = data.name if isinstance(data, Benchmark) else str(data)
     told = {"model": name, "data": named, "threshold_is": source, "note": note, **scores}
-    return told if chosen_on is None else {**told, "chosen_on": chosen_on}
+    told |= {} if chosen_on is None else {"chosen_on": chosen_on}
+    return told if probed is None else {**told, "image_probe": probed, "remarks": remark(probed, name)}
 
 
 def _choose(readings: Sequence[PairReading], false_alarms: float, split: str) -> tuple[float, str]:

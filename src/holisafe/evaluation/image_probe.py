@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from ..errors import Notice
+from ..guards.base import Guard, Item, fitted
 from ..records import GenerationSettings, Request, Response
 from ..stepping import event_loop
 from ..targets.base import Target, innermost
-from ..targets.image_probe import NAMES, probes, verdict
+from ..targets.image_probe import NAMES, guard_verdict, probes, verdict, without_pictures
 
 
 def needs_probe(target: Target, images: bool, earlier: Any) -> bool:
@@ -27,11 +29,36 @@ def probe(target: Target, settings: GenerationSettings, seed: int = 0) -> dict[s
     """
     model: Target = innermost(target)
     word, asked = probes(settings, seed)
+    return _found(model, model.name, asked, partial(verdict, word))
+
+
+def probe_guard(guard: Guard, seed: int = 0) -> dict[str, Any] | None:
+    """As `probe`, of a guard behind an API: what it asks first about a harmless picture, with the picture and without.
+    None for one on this machine, and one that sends no pictures."""
+    model: Any = getattr(guard, "target", None)
+    if not hasattr(model, "options"):
+        return None
+    _, (shown, _) = probes(GenerationSettings(), seed)
+    (turn,) = shown.messages
+    item = fitted(Item(id=NAMES[0], pictures=turn.pictures, text=turn.text), guard.takes)
+    asking: Any = guard
+    first = None if item is None else next(iter(asking.requests(item)), None)
+    if first is None or not any(one.pictures for one in first.messages):
+        return None
+    return _found(model, guard.name, (first, without_pictures(first)), guard_verdict)
+
+
+def _found(
+    model: Target,
+    name: str,
+    asked: Sequence[Request],
+    verdict: Callable[[Response | None, Response | None], tuple[bool | None, str]],
+) -> dict[str, Any]:
     answers = {one.sample_id: one for one in _answers(model, asked)}
-    seen, unseen = (answers.get(name) for name in NAMES)
-    arrived, told = verdict(word, seen, unseen)
+    seen, unseen = (answers.get(one) for one in NAMES)
+    arrived, told = verdict(seen, unseen)
     if arrived is False:
-        warnings.warn(f"THE PICTURE MADE NO DIFFERENCE to {model.name}: {told}", Notice, stacklevel=2)
+        warnings.warn(f"THE PICTURE MADE NO DIFFERENCE to {name}: {told}", Notice, stacklevel=2)
     both = [one for one in (seen, unseen) if one is not None]
     kinds = dict.fromkeys(kind for one in both for kind in one.usage)
     costs = [one.cost for one in both if one.cost is not None]

@@ -33,7 +33,11 @@ def board_grids(board: Board) -> list[Grid]:
 def board_notes(board: Board) -> list[str]:
     """What makes an item unsafe to each guard, and what a reader must know of it."""
     notes = [f"{name}: unsafe is {of['decides']}. {of['note']}" for name, of in board["guards"].items()]
-    return [*notes, "Thresholds at wanted false alarms are those of these very safe items; on others they are off."]
+    return [
+        *board.get("remarks", ()),
+        *notes,
+        "Thresholds at wanted false alarms are those of these very safe items; on others they are off.",
+    ]
 
 
 def _titled(board: Board) -> Board:

@@ -2,12 +2,16 @@
 
 The same question about a picture of a word, once with the picture and once without. The picture arrived when the prompt
 counts more tokens with it, or when the word is read; it did not when the count stays the same, or where there is none
-the answer does; nothing is known when a call failed or only the answers differ.
+the answer does; nothing is known when a call failed or only the answers differ. Of a guard its numbers are looked at
+instead of the word, for its verdict on a harmless picture says nothing.
 """
 
 from __future__ import annotations
 
+import json
 import random
+from dataclasses import replace
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -34,22 +38,63 @@ def probes(settings: GenerationSettings, seed: int = 0) -> tuple[str, tuple[Requ
 def verdict(word: str, seen: Response | None, unseen: Response | None) -> tuple[bool | None, str]:
     """Whether the picture of the word arrived, by the answers with and without it, and how that is known."""
     if seen is None or unseen is None or not seen.judgeable or not unseen.judgeable:
-        why = next((one.error for one in (seen, unseen) if one is not None and one.error), "no answer")
-        return None, f"a call failed ({why})"
+        return _failed(seen, unseen)
     if word in seen.text.lower() and word not in unseen.text.lower():
         return True, "the word in it was read"
-    tokens = seen.usage.get("input_tokens"), unseen.usage.get("input_tokens")
-    if tokens[0] is not None and tokens[1] is not None:
-        more = tokens[0] - tokens[1]
-        if more > 0:
-            return True, f"the prompt counts {more:,} tokens more with it"
-        return (
-            False,
-            f"the prompt counts {tokens[0]:,} tokens with it and {tokens[1]:,} without, and nothing in it was read",
-        )
+    if (counted := _by_tokens(seen, unseen)) is not None:
+        return counted[0], counted[1] + ("" if counted[0] else ", and nothing in it was read")
     if seen.text.strip() == unseen.text.strip():
         return False, "the answer is the same with it and without"
     return None, "the answers differ, but the word was not read, and no tokens are counted"
+
+
+def without_pictures(request: Request) -> Request:
+    """The same request under the second name, with no picture."""
+    turns = tuple(replace(turn, pictures=()) for turn in request.messages)
+    return replace(request, sample_id=NAMES[1], messages=turns)
+
+
+def guard_verdict(seen: Response | None, unseen: Response | None) -> tuple[bool | None, str]:
+    """Whether the picture arrived at a guard, by what it said of a harmless one with it and without."""
+    if seen is None or unseen is None or not _answered(seen) or not _answered(unseen):
+        return _failed(seen, unseen)
+    if (counted := _by_tokens(seen, unseen)) is not None:
+        return counted
+    numbers = _numbers(seen), _numbers(unseen)
+    if None not in numbers:
+        changed = numbers[0] != numbers[1]
+        return changed, f"its numbers {'change' if changed else 'are the same'} with it and without"
+    return None, "no tokens are counted, and its verdict on a harmless picture says nothing"
+
+
+def _answered(response: Response) -> bool:
+    return response.finish not in ("error", "filtered")
+
+
+def _failed(*answers: Response | None) -> tuple[None, str]:
+    why = next((one.error for one in answers if one is not None and one.error), "no answer")
+    return None, f"a call failed ({why})"
+
+
+def _by_tokens(seen: Response, unseen: Response) -> tuple[bool, str] | None:
+    """By the tokens of the prompt, None where they are not counted."""
+    with_it, without = (one.usage.get("input_tokens") for one in (seen, unseen))
+    if with_it is None or without is None:
+        return None
+    if with_it > without:
+        return True, f"the prompt counts {with_it - without:,} tokens more with it"
+    return False, f"the prompt counts {with_it:,} tokens with it and {without:,} without"
+
+
+def _numbers(response: Response) -> Any:
+    """Probabilities of first words, or what a moderation endpoint says; None where it answers in words."""
+    if response.first_words is not None:
+        return dict(response.first_words)
+    try:
+        said = json.loads(response.text)
+    except (ValueError, RecursionError):
+        return None
+    return said.get("category_scores") if isinstance(said, dict) else None
 
 
 def drawn(word: str) -> Image.Image:
