@@ -159,10 +159,10 @@ class ApiServer:
         return web.json_response(self.moderate(body) if self.moderate else {}, status=200 if self.moderate else 404)
 
     async def _plain(self, request: web.Request) -> web.Response:
-        await request.read()
+        raw = await request.read()
         await asyncio.sleep(self.delay)
         choice = {"index": 0, "message": {"role": "assistant", "content": "x" * 400}, "finish_reason": "stop"}
-        return web.json_response(completion("fake", choice, 1000, 100))
+        return web.json_response(completion("fake", choice, len(raw) // 4, 100))
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         stats = self.stats

@@ -75,7 +75,7 @@ class Desk:
 
     @property
     def busy(self) -> float:
-        return self.served.gateway.counters.in_flight._value.get()
+        return self.served.gateway.room.inside
 
     @property
     def run(self) -> Path:
@@ -145,11 +145,11 @@ def test_whoever_leaves_the_queue_is_not_asked_for(tmp_path: Path) -> None:
         first = sent(one.served, body("first"))
         until(lambda: model.begun == 1)
         second = sent(one.served, body("second"))
-        until(lambda: one.served.gateway._waiting == 1)
+        until(lambda: one.served.gateway.room.waiting == 1)
         turned_away = httpx.post(f"{one.served.url}/chat/completions", json=body("third"), timeout=20)
         second.close()
         until(lambda: one.ended("cancelled") == 1)
-        assert one.served.gateway._waiting == 0
+        assert one.served.gateway.room.waiting == 0
         first.close()
         until(lambda: one.ended("cancelled") == 2)
     assert turned_away.status_code == 429

@@ -190,4 +190,4 @@ def test_who_goes_away_is_not_answered_any_more() -> None:
     with ApiServer(answer=plays(), delay=30) as server, Served(gateway(server, guarded=False)) as served:
         with pytest.raises(openai.APITimeoutError):
             ask(client(served).with_options(timeout=0.2))
-        until(lambda: served.gateway.counters.in_flight._value.get() == 0)
+        until(lambda: served.gateway.room.inside == 0)

@@ -117,8 +117,8 @@ def turn(text: str, picture: str) -> list[Any]:
 @pytest.mark.parametrize("stream", [False, True])
 def test_inspect_asks_through_the_gateway(served: Served, stream: bool) -> None:
     async def both() -> list[Any]:
-        model = inspect(served, stream=stream)
-        return [await model.generate(turn(text, data_url(png()))) for text in ("Hello", f"Please {WORD}")]
+        async with inspect(served, stream=stream) as model:
+            return [await model.generate(turn(text, data_url(png()))) for text in ("Hello", f"Please {WORD}")]
 
     said, blocked = asyncio.run(both())
     assert said.completion.startswith("word 0 word 1 " if stream else "You said: Hello (1 pictures)")
@@ -127,7 +127,8 @@ def test_inspect_asks_through_the_gateway(served: Served, stream: bool) -> None:
 
 def test_inspect_is_told_of_errors(served: Served) -> None:
     async def ask(picture: str, **more: object) -> Any:
-        return await inspect(served, **more).generate(turn("Hello", picture))
+        async with inspect(served, **more) as model:
+            return await model.generate(turn("Hello", picture))
 
     with pytest.raises(Exception, match="404 - there is no such model"):
         asyncio.run(ask(data_url(png()), model="other"))
@@ -139,7 +140,8 @@ def test_inspect_is_told_to_wait_and_may_go(crowded: tuple[Served, Waiting]) -> 
     served, waiting = crowded
 
     async def ask() -> None:
-        await inspect(served).generate("Hello")
+        async with inspect(served) as model:
+            await model.generate("Hello")
 
     async def both() -> None:
         first = asyncio.create_task(ask())

@@ -155,7 +155,7 @@ class ChatClient:
                     task.cancel()
                 await asyncio.gather(source, *calls, return_exceptions=True)
 
-    async def say(self, request: Request, hear: Callable[[str], None]) -> Response:
+    async def say(self, request: Request, hear: Callable[[str], None] | None = None) -> Response:
         """Answer one request, giving `hear` each piece of the text as it comes; cancelled, it drops the call.
 
         A call of which nothing has been heard yet is made again as in `respond`; one that breaks off later is not. The
@@ -166,13 +166,14 @@ class ChatClient:
         def pass_on(piece: str) -> None:
             nonlocal heard
             heard = True
-            hear(piece)
+            if hear is not None:
+                hear(piece)
 
         self._failed = 0
         async with self.connected() as (http, limit):
-            response = await self._answered(http, limit, request, pass_on)
+            response = await self._answered(http, limit, request, None if hear is None else pass_on)
         if response.text and not heard:
-            hear(response.text)
+            pass_on(response.text)
         return response
 
     async def _answered(

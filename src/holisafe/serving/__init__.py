@@ -25,6 +25,7 @@ entry.py       what is known of a request until it is written down
 ledger.py      each request written down once, however it ends
 traffic.py     requests as run records
 keys.py        who may ask
+room.py        how many at once
 gateway.py     one request from its body to its answer
 app.py         the routes
 server.py      uvicorn, and clients that are slow on purpose

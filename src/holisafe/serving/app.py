@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -44,12 +44,12 @@ def application(gateway: Gateway, keys: Keys) -> FastAPI:
 
     app = FastAPI(title="holisafe serve", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     desk = Desk(gateway, keys)
-    app.add_api_route("/v1/chat/completions", desk.route("chat", desk.chat), methods=["POST"])
-    app.add_api_route("/v1/moderations", desk.route("moderations", desk.moderations), methods=["POST"])
-    app.add_api_route("/v1/models", desk.route("models", desk.models), methods=["GET"])
-    app.add_api_route("/v1/models/{name:path}", desk.route("models", desk.model), methods=["GET"])
-    app.add_api_route("/metrics", desk.route("metrics", desk.metrics), methods=["GET"])
-    app.add_api_route("/health", desk.health, methods=["GET"])
+    app.add_route("/v1/chat/completions", desk.route("chat", desk.chat), methods=["POST"])
+    app.add_route("/v1/moderations", desk.route("moderations", desk.moderations), methods=["POST"])
+    app.add_route("/v1/models", desk.route("models", desk.models), methods=["GET"])
+    app.add_route("/v1/models/{name:path}", desk.route("models", desk.model), methods=["GET"])
+    app.add_route("/metrics", desk.route("metrics", desk.metrics), methods=["GET"])
+    app.add_route("/health", desk.health, methods=["GET"])
 
     @app.exception_handler(HTTPException)
     async def _(_: Request, error: HTTPException) -> Response:
@@ -120,7 +120,7 @@ class Desk:
         content = await self._body(request)
 
         async def moderate() -> dict[str, Any]:
-            async with self.gateway.room():
+            async with self.gateway.room:
                 return await self.gateway.moderate(content)
 
         return JSONResponse(await while_there(request, moderate(), until))
@@ -138,7 +138,7 @@ class Desk:
     async def metrics(self, request: Request) -> Response:
         return Response(self.gateway.counters.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    async def health(self) -> Response:
+    async def health(self, request: Request) -> Response:
         """That it runs; it asks neither guard nor model, and tells nothing about them."""
         return JSONResponse({"status": "ok"})
 
@@ -224,22 +224,25 @@ async def _next(flow: AsyncGenerator[Any]) -> Any:
 async def while_there(request: Request, work: Coroutine[Any, Any, Any], until: float) -> Any:
     """What the work comes to. It is dropped, and GoneError raised, when the client goes; TimeoutError at the time
     `until` of the loop's clock."""
-    doing, gone = asyncio.create_task(work), asyncio.create_task(_gone(request))
+    mine, gone = cast("asyncio.Task[Any]", asyncio.current_task()), False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        mine.cancel()
+
+    watching = asyncio.create_task(watch())
     try:
         async with asyncio.timeout_at(until):
-            await asyncio.wait({doing, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if doing.done():
-            return doing.result()
-        raise GoneError
+            return await work
+    except asyncio.CancelledError:
+        if gone and mine.uncancel() == 0:
+            raise GoneError from None
+        raise
     finally:
-        for task in (doing, gone):
-            task.cancel()
-        await asyncio.gather(doing, gone, return_exceptions=True)
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        watching.cancel()
 
 
 def answer(fault: GatewayError) -> Response:

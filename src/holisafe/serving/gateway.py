@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +22,7 @@ from .panel import Panel, Seen
 from .pictures import UNREADABLE, Intake
 from .policy import Decision, Policy, Stage
 from .release import Stopped, released
+from .room import Room
 from .sight import Eyes
 from .traffic import Traffic
 from .upstream import Upstream, opened, pieces
@@ -72,33 +72,17 @@ class Gateway:
         ways = await opened(targets, self._stack)
         self.plain, self.calibrating = ways[0], ways[-1]
         self.eyes = Eyes(self.plain)
-        self._room = asyncio.Semaphore(self.policy.limits.in_flight)
-        self._waiting = 0
+        self.room = Room(self.policy.limits.in_flight, self.policy.limits.waiting)
+        self.counters.in_flight.set_function(lambda: self.room.inside)
         return self
 
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
 
-    @asynccontextmanager
-    async def room(self) -> AsyncIterator[None]:
-        """A place among the requests in flight. Raises GatewayError (429) when too many wait for one already."""
-        if self._room.locked() and self._waiting >= self.policy.limits.waiting:
-            raise GatewayError(429, "rate_limit_exceeded", "too many requests at once; try again", retry_after=1)
-        self._waiting += 1
-        try:
-            await self._room.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            with self.counters.in_flight.track_inprogress():
-                yield
-        finally:
-            self._room.release()
-
     async def answers(self, content: bytes, entry: Entry) -> AsyncGenerator[bytes | dict[str, Any]]:
         """A completion, or the events of one; the request has its place among those in flight until it is closed.
         Raises GatewayError for what is not answered; who closes this, or is raised something, closes the entry."""
-        async with self.room():
+        async with self.room:
             asked = await self.asked(content, entry)
             if not asked.chat.stream:
                 yield await self.complete(asked)

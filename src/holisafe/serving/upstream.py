@@ -41,7 +41,7 @@ class Hosted:
 
     async def answer(self, request: Request, hear: Hear | None = None) -> Response:
         inner: Any = innermost(self.target)
-        if hear is not None and hasattr(inner, "say") and edits_only(self.target):
+        if hasattr(inner, "say") and edits_only(self.target):
             said: Response = await inner.say(edited(self.target, request), hear)
             return replace(said, target=self.name)
         async for response in self.target.respond(stream([request])):
