@@ -50,6 +50,19 @@ def test_a_moderations_score_is_its_largest() -> None:
     assert said.scores == {"hate": 0.01, "violence": 0.71, "sexual": 0.9}
 
 
+def test_a_moderation_of_our_own_server_says_how_unsafe_without_calling_that_a_category() -> None:
+    """Its score is of all categories together; where it is the only one found there is no other word."""
+    flags = {"violence": False, "holisafe/suicide": True, "holisafe/unsafe": True}
+    scores = {"violence": 0.1, "holisafe/suicide": 0.4, "holisafe/unsafe": 0.9}
+    said = moderation.parse(answers.moderated(categories=flags, category_scores=scores))
+    assert (said.unsafe, said.score, said.categories) == (True, 0.9, ("holisafe/suicide",))
+    assert said.scores == {"violence": 0.1, "holisafe/suicide": 0.4}
+    said = moderation.parse(
+        answers.moderated(categories={"holisafe/unsafe": True}, category_scores={"holisafe/unsafe": 0.9})
+    )
+    assert (said.unsafe, said.score, said.categories) == (True, 0.9, ("holisafe/unsafe",))
+
+
 def test_llavaguards_policy_names_every_category_and_the_form_of_the_answer() -> None:
     for name in (*llavaguard.CATEGORIES, llavaguard.NONE, '"rating"', '"category"', '"rationale"', '"Safe"'):
         assert name in llavaguard.POLICY

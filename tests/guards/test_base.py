@@ -106,5 +106,7 @@ def test_the_table_speaks_of_what_there_is() -> None:
     assert {name: len(taxonomy(name)) for name in table} == sizes
     assert taxonomy(OURS)["suicide"] == Meaning("suicide", "suicide", "self_harm")
     assert meaning("moderation", "suicide").label == "suicide", "our own gateway names our labels"
+    assert meaning("moderation", "holisafe/suicide") == Meaning("suicide", "suicide", "self_harm")
+    assert meaning("moderation", "holisafe/violence") == Meaning("violence", None, "violence")
     assert meaning("moderation", "nobody's") == Meaning("nobody's")
     assert meaning(None, "S1") == Meaning("S1"), "a policy of the user's own is in nobody's taxonomy"

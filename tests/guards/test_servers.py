@@ -56,6 +56,18 @@ def test_a_moderation_endpoint_gets_texts_and_pictures_and_its_result_is_read() 
     assert (said["pair"].score, said["answered"].unsafe, said["answered"].labels) == (0.9, False, ("safe",))
 
 
+def test_a_moderation_endpoint_of_pictures_alone_is_shown_pictures_alone() -> None:
+    text = Item(id="text", text="How?")
+    with ApiServer(moderate=lambda body: {"results": [answers.SAFE]}) as server:
+        guard = open_guard(f"moderation/m,base_url={server.url},reads=image")
+        said = {one.item_id: one for one in read_fitted(guard, [PAIR, text])}
+    (body,) = server.stats.bodies
+    assert [part["type"] for part in body["input"]] == ["image_url"]
+    assert (said["pair"].unsafe, said["text"].unsafe, said["text"].invalid) == (False, None, "the guard reads no text")
+    with pytest.raises(InputError, match=r"reads=image\+sound: 'sound' is none of response, pair, image, text"):
+        open_guard("moderation/m,base_url=http://127.0.0.1:9/v1,reads=image+sound")
+
+
 @pytest.mark.parametrize("told", [{}, {"results": []}, {"results": [{}, {}]}, {"results": {"flagged": True}}])
 def test_what_is_no_result_is_a_failed_call(told: dict[str, Any]) -> None:
     with ApiServer(moderate=lambda body: told) as server:

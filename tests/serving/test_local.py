@@ -177,6 +177,8 @@ def test_our_guard_reads_pictures_before_the_model_is_asked(folder: Path) -> Non
     red = Image.new("RGB", (32, 32), "red")
     (expected,) = predict(reader.model, reader.processor, [red], texts=["what is it ?"])  # type: ignore[attr-defined]
     assert told["category_scores"]["holisafe/violence"] == pytest.approx(expected.probabilities["violence"], abs=1e-4)
+    assert told["category_scores"]["holisafe/unsafe"] == pytest.approx(1 - expected.probabilities["safe"], abs=1e-4)
+    assert told["categories"]["holisafe/unsafe"] == told["flagged"], "a rule of the policy flags it"
     with Served(Gateway(target, [reader], Policy(rules=()), settings=SETTINGS, name="tiny")) as served:
         reply = httpx.post(f"{served.url}/chat/completions", json=body, timeout=60).json()
         assert reply["choices"][0]["finish_reason"] in ("stop", "length")

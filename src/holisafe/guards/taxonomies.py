@@ -11,12 +11,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..journal import read_json
-from ..taxonomy import CATEGORY_OF
+from ..taxonomy import CATEGORIES, CATEGORY_OF
 
 FILE = Path(__file__).with_name("categories.json")
 
 OURS = "holisafe"
 """The taxonomy of our own labels."""
+
+PREFIX = f"{OURS}/"
+"""Stands before our labels and categories where ours and OpenAI's are told together, as our gateway does: some are
+spelt alike and mean something else."""
+
+OVERALL = f"{PREFIX}unsafe"
+"""The category that they add to the others: whatever is flagged, and how likely it is unsafe in any way."""
 
 
 class Meaning(NamedTuple):
@@ -40,7 +47,10 @@ def meaning(name: str | None, category: str) -> Meaning:
     of ours means it."""
     if name is None:
         return Meaning(category)
-    return taxonomy(name).get(category) or taxonomy(OURS).get(category, Meaning(category))
+    bare = category.removeprefix(PREFIX)
+    if category != bare and bare in CATEGORIES:
+        return Meaning(bare, category=bare)
+    return taxonomy(name).get(category) or taxonomy(OURS).get(bare, Meaning(category))
 
 
 @cache

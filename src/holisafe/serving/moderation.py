@@ -11,19 +11,16 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from ..guards.taxonomies import OVERALL, PREFIX
 from ..journal import read_json
 from ..taxonomy import CATEGORIES, CATEGORY_OF
 from .chat import Body, ImagePart, TextPart
-from .findings import Finding
+from .findings import UNSAFE, Finding
 from .panel import Seen
 from .policy import Policy, Stage
 
 SDK: dict[str, list[str]] = read_json(Path(__file__).with_name("moderation_categories.json"))
 """OpenAI's category -> our labels and categories that mean the same; none for no equivalent."""
-
-
-OURS = "holisafe/"
-"""Stands before our categories and labels, some of which are spelt like OpenAI's and mean something else."""
 
 HOSTED = "moderation"
 """The taxonomy of guards whose categories are OpenAI's."""
@@ -39,12 +36,13 @@ class ModerationBody(Body):
 def result(seen: Seen, policy: Policy, stage: Stage) -> dict[str, Any]:
     """One entry of `results`. Flagged is what a guard calls unsafe, and whatever a rule does not let pass."""
     told = {name: _told(seen.findings, labels, name) for name, labels in SDK.items()}
-    told |= {f"{OURS}{name}": _told(seen.findings, [name]) for name in (*CATEGORIES, *CATEGORY_OF)}
+    told |= {f"{PREFIX}{name}": _told(seen.findings, [name]) for name in (*CATEGORIES, *CATEGORY_OF)}
     own = dict.fromkeys(name for one in seen.findings for name in one.own if name not in told)
     told |= {name: _told(seen.findings, [name]) for name in own}
-    decided = policy.decide(stage, seen.findings)
+    flagged = policy.decide(stage, seen.findings).action != "pass" or any(one.unsafe for one in seen.findings)
+    told[OVERALL] = (flagged, *_told(seen.findings, [UNSAFE])[1:])
     return {
-        "flagged": decided.action != "pass" or any(one.unsafe for one in seen.findings),
+        "flagged": flagged,
         "categories": {name: found for name, (found, _, _) in told.items()},
         "category_scores": {name: score for name, (_, score, _) in told.items()},
         "category_applied_input_types": {name: applied for name, (_, _, applied) in told.items()},
