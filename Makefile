@@ -2,6 +2,7 @@
 # make test   lint, types, tests
 # make test-real  tests against real models: SmolLM2 behind llama.cpp's server, and OCR; a few minutes
 # make test-litellm  LiteLLM as a client of the gateway; half a minute
+# make test-ray  a scan over a Ray cluster of this machine; two minutes
 # make results  the tables of docs/results.md: about an hour
 # All set up .venv first, with the versions in constraints.txt. Another Python: make PYTHON=python3.12 ...
 
@@ -9,7 +10,7 @@ PYTHON ?= python3
 DEMO_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
-BESIDE := real litellm
+BESIDE := real litellm ray
 TOOLS := build/tools
 COMPILE := --quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
@@ -66,7 +67,8 @@ release:
 test: lint types
 	$(BIN)/pytest -n 2
 
-# Tests in need of packages that stay out of .venv: theirs are in .venv-NAME, and talk with ours over HTTP.
+# Tests in need of packages that stay out of .venv: theirs are in .venv-NAME, and talk with ours over HTTP, or in Ray's
+# case are found by its tests alone.
 $(BESIDE:%=test-%): test-%: $(READY) .venv-%/.ready
 	$(BIN)/pytest tests/$*
 

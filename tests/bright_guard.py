@@ -67,9 +67,13 @@ def load(name: str, options: Mapping[str, str], policy: Policy | None) -> Bright
     )
 
 
-def environment() -> dict[str, str]:
-    """That of a process that imports this module and then types a command."""
-    path = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+def environment(folder: Path) -> dict[str, str]:
+    """That of a process in which this guard is installed, its entry point in `folder`."""
+    info = folder / "bright-1.0.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bright\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[holisafe.guards]\nbright = bright_guard\n")
+    path = [str(folder), str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "COLUMNS": "120"}
 
 

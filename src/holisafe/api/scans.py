@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import InputError
 from ..guards.base import Guard
@@ -60,6 +60,7 @@ def scan(
     guard: str | Path | Guard,
     out: Folder,
     *,
+    engine: Literal["local", "ray"] = "local",
     image_column: str | None = None,
     text_column: str | None = None,
     sensitivity: tuple[int, int] | None = None,
@@ -78,10 +79,11 @@ def scan(
             reads.
         guard: a guarded model's folder or hub id; another's, such as `llama-guard/hf/ID`; or a guard that is open.
         out: the folder of the scan to make, or to carry on.
+        engine: this machine, or a Ray cluster, which needs the guard by its name.
         image_column: a table's column of images; None: the first of the usual names. `text_column` likewise.
         sensitivity: (found, all) of unsafe pictures that people labelled, which with `specificity`, (let pass, all) of
             safe ones, corrects the prevalence.
-        workers: threads that read and decode.
+        workers: threads that read and decode, or Ray's actors.
         sample: pictures of each kind that are kept to be checked by hand.
         progress: called with (stage, done, total); None: a bar in a notebook, nothing elsewhere.
 
@@ -114,7 +116,7 @@ def scan(
     opened: Any = str(guard) if isinstance(guard, Path) else guard
     with watched(progress) as told:
         numbers = scanned(
-            str(source), opened, Path(out), image_column=image_column, text_column=text_column,
+            str(source), opened, Path(out), engine=engine, image_column=image_column, text_column=text_column,
             workers=workers, sample=sample, rates=rates,
             progress=lambda stage, done, total, note="": told(stage, done, total),
         )  # fmt: skip

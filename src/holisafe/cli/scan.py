@@ -23,6 +23,7 @@ def scan(
         str, typer.Option(metavar="SPEC", help="A guarded model, llama-guard/hf/ID ...", autocompletion=known("guards"))
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Rows in parquet, numbers and a page; goes on.")],
+    engine: Annotated[str, typer.Option(metavar="local|ray", help="This machine, or a Ray cluster.")] = "local",
     rates: Annotated[
         Path | None, typer.Option(metavar="DIR", help="What guard eval --out wrote: corrects the prevalence.")
     ] = None,
@@ -38,7 +39,7 @@ def scan(
         int, typer.Option(metavar="N", min=0, help="Pictures of each kind to check by hand.", rich_help_panel=RARE)
     ] = 12,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Decoding threads.", rich_help_panel=RARE)
+        int | None, typer.Option(metavar="N", min=1, help="Decoding threads, or Ray's actors.", rich_help_panel=RARE)
     ] = None,
 ) -> None:
     """holisafe scan photos/ --guard tuned --out scans/photos
@@ -57,7 +58,7 @@ def scan(
     measured = _rates(guard, rates, sensitivity, specificity)
     with showing_progress() as progress:
         found = scanned(
-            source, guard, out, image_column=image_column, text_column=text_column,
+            source, guard, out, engine=engine, image_column=image_column, text_column=text_column,
             policy=open_policy(policy), workers=workers, sample=sample, rates=measured, progress=progress,
         )  # fmt: skip
     page = write_scan_page(found, out / PAGE)

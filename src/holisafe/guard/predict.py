@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, partial
 from itertools import islice, repeat
 from typing import Any, TypeVar
 
@@ -61,9 +62,8 @@ def read_logits(
 ) -> Iterator[list[float]]:
     """The guard's K logits for each image, as `predict` reads them."""
     core = unwrap(model)
-    prompts = (
-        repeat(image_prompt(processor, QUESTION)) if texts is None else (image_prompt(processor, t) for t in texts)
-    )
+    prompt = cache(partial(image_prompt, processor))  # most of many pictures are asked the same
+    prompts = map(prompt, repeat(QUESTION) if texts is None else texts)
     remaining = iter(images)
     while batch := list(islice(remaining, batch_size)):
         inputs = image_batch(processor, core, list(islice(prompts, len(batch))), batch)

@@ -44,13 +44,13 @@ class Fetched:
         return self.image if self.image is not None else decode_image(self.data)
 
 
-def fetch(unit: Unit, source: Source, reads_text: bool, known: Callable[[str], bool]) -> Fetched:
+def fetch(unit: Unit, source: Source, with_text: bool, known: Callable[[str], bool]) -> Fetched:
     """Read and decode one unit; whatever is wrong with it is its fault. What is `known` is not decoded."""
     try:
         data = source.read(unit)
     except InputError as fault:
         return Fetched(unit, fault=fault.problem)
-    found = Fetched(unit, content_hash(data, unit.text if reads_text else ""), data)
+    found = Fetched(unit, content_hash(data, unit.text if with_text else ""), data)
     if not known(str(found.content)):
         look_at(found)
     return found

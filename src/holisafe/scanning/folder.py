@@ -23,7 +23,7 @@ from typing import Any
 from ..errors import InputError
 from ..journal import Journal, clean, locked, make_private, read_json, read_lines, whole_file, write_json, write_text
 from .rows import Row, as_table, from_line, to_be_tried_again, to_line
-from .seen import AT_ONCE, Seen
+from .seen import AT_ONCE, NO_PART, Seen
 from .units import Unit
 
 PART_ROWS = 10_000
@@ -95,6 +95,7 @@ class ScanFolder:
         """Bring the index to what the parts hold, and take out the rows that are to be tried again."""
         there = {int(found[1]): path for path in self.parts.iterdir() if (found := PART.fullmatch(path.name))}
         known = self.seen.parts()
+        self.seen.forget_part(NO_PART)
         for number in known.keys() - there.keys():
             self.seen.forget_part(number)
         for number in sorted(there.keys() - known.keys()):

@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from ..guards.base import Guard, Item, read_fitted
-from ..records import Picture
+from ..guards.base import Guard
 from .fetching import Fetched, fetch, fetched_ahead, look_at
 from .folder import ScanFolder
-from .rows import copy_row, read_row, unread_row
+from .rows import copy_row, unread_row
 from .sampling import Sampler
+from .shown import reads_text, rows_of
 from .sources import Source
-
-TEXTS = frozenset({"pair", "text"})
-"""Kinds of items of which a guard sees the text."""
 
 
 def scan_here(
@@ -30,33 +27,24 @@ def scan_here(
     done: Callable[[], None] = lambda: None,
 ) -> None:
     """Give every unit of the source that has none a row in the folder. `done` is called for each."""
-    waiting: dict[str, Fetched] = {}
-    reads_text = bool(TEXTS & guard.takes)
 
     def known(content: str) -> bool:
         return folder.seen.first_with(content) is not None
 
-    def items() -> Iterator[Item]:
-        fetch_one = partial(fetch, source=source, reads_text=reads_text, known=known)
+    def to_be_read() -> Iterator[Fetched]:
+        """What the guard is shown; all others have their row at once."""
+        fetch_one = partial(fetch, source=source, with_text=reads_text(guard), known=known)
         for found in fetched_ahead(folder.without_row(source.units()), fetch_one, workers):
             first = folder.seen.claim(found.content, found.unit.id) if found.content else found.unit.id
             if first == found.unit.id and found.content and not found.looks and not found.fault:
                 look_at(found)  # known by an earlier row of its own, which was taken out
-            if first != found.unit.id or found.fault:
+            if first == found.unit.id and not found.fault:
+                yield found
+            else:
                 folder.add(copy_row(found, first) if first != found.unit.id else unread_row(found))
                 done()
-            else:
-                waiting[found.unit.id] = found
-                yield item_of(found)
 
-    for reading in read_fitted(guard, items()):
-        found = waiting.pop(reading.item_id)
-        folder.add(read_row(found, reading, sampler.thumb(found, reading)))
+    for row in rows_of(to_be_read(), guard, sampler):
+        folder.add(row)
         done()
     folder.close_part()
-
-
-def item_of(found: Fetched) -> Item:
-    """What the guard is shown."""
-    picture = Picture(found.unit.id, found.open, lambda: found.data)
-    return Item(id=found.unit.id, pictures=(picture,), text=found.unit.text)

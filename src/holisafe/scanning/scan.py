@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..errors import InputError
 from ..guards import is_ours, open_guard
 from ..guards.base import Guard
 from ..guards.policy import Policy
@@ -18,10 +19,15 @@ from ..metrics.prevalence import ErrorRates
 from .folder import SUMMARY, ScanFolder
 from .local import scan_here
 from .sampling import SIZE, Sampler
+from .shown import reads_text
 from .sources import Source, open_source
 from .summary import summary_of
 
+ENGINES = ("local", "ray")
 SCHEMA = 1
+STEADY = 50
+"""Rows after which the speed is told."""
+
 BATCH = 32
 """Pictures that a guard of ours reads at once, unless its spec says otherwise."""
 
@@ -41,6 +47,7 @@ def scan(
     guard: str | Guard,
     out: Path,
     *,
+    engine: str = "local",
     image_column: str | None = None,
     text_column: str | None = None,
     policy: Policy | None = None,
@@ -51,15 +58,25 @@ def scan(
 ) -> dict[str, Any]:
     """Read everything in the source with the guard, and go on where an earlier call with the same ones stopped.
 
-    Returns what `summary_of` makes of all rows, which is also in summary.json. Raises InputError for a source or guard
-    that cannot be used, and a folder that holds another scan.
+    Returns what `summary_of` makes of all rows, which is also in summary.json. Raises InputError for a source,
+    guard or engine that cannot be used, and a folder that holds another scan.
     """
+    if engine not in ENGINES:
+        raise InputError(f"no engine is called {engine!r}; there are: {', '.join(ENGINES)}")
+    if engine == "ray" and not isinstance(guard, str):
+        raise InputError("other machines open the guard by its spec: name it")
     taken = open_source(source, image_column, text_column)
     opened = guard if isinstance(guard, Guard) else open_scanner(guard, policy)
     line = line_of(opened)
     with ScanFolder(out, manifest_of(taken, opened, line)) as folder:
         with telling(taken, folder, progress) as done:
-            scan_here(taken, opened, folder, Sampler(line, sample), workers or _workers(), done)
+            if engine == "ray":
+                from .on_ray import Reading, scan_on_ray
+
+                reading = Reading(taken, str(guard), policy, line, sample)
+                scan_on_ray(reading, reads_text(opened), folder, workers, done)
+            else:
+                scan_here(taken, opened, folder, Sampler(line, sample), workers or _workers(), done)
         found = summary_of(out, folder.manifest, rates=rates, sample=sample)
         write_json(out / SUMMARY, found)
     return found
@@ -106,7 +123,7 @@ def line_of(guard: Guard) -> float | None:
 @contextmanager
 def telling(source: Source, folder: ScanFolder, progress: Tell) -> Iterator[Callable[[], None]]:
     """Gives what is to be called for each row. How many there will be is counted beside the scan."""
-    before, began, counted, told = folder.count(), time.monotonic(), [0], [0.0]
+    before, began, counted, told = folder.count(), [0.0], [0], [0.0]
     done, over = [before], threading.Event()
 
     def count() -> None:
@@ -120,15 +137,16 @@ def telling(source: Source, folder: ScanFolder, progress: Tell) -> Iterator[Call
             counted[0] = -1
 
     def tell() -> None:
-        total = max(counted[0], done[0])
-        speed = (done[0] - before) / max(1e-9, time.monotonic() - began)
-        note = f"{speed:,.0f} a second" if speed >= 10 else f"{speed:.2g} a second"
+        total, so_far = max(counted[0], done[0]), done[0] - before - 1
+        speed = so_far / max(1e-9, time.monotonic() - began[0]) if so_far >= STEADY else 0.0
+        note = f"{speed:,.0f} a second" if speed >= 10 else f"{speed:.2g} a second" if speed else ""
         if counted[0] > 0 and not counting.is_alive() and speed:
             note += f", {in_words((total - done[0]) / speed)} left"
         progress("scan", done[0], total, note)
 
     def one_more() -> None:
         done[0] += 1
+        began[0] = began[0] or time.monotonic()  # what a start takes says nothing of what is left
         if time.monotonic() - told[0] >= 0.2:
             told[0] = time.monotonic()
             tell()

@@ -18,7 +18,11 @@ TABLES = """
 CREATE TABLE IF NOT EXISTS parts (number INTEGER PRIMARY KEY, again INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS items (id TEXT PRIMARY KEY, part INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS contents (content TEXT PRIMARY KEY, id TEXT NOT NULL, part INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS prints (id TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID;
 """
+NO_PART = 0
+"""The part of a content that was claimed, and whose row is in no part yet."""
+
 AT_ONCE = 500
 """Ids that one query asks for."""
 
@@ -58,7 +62,11 @@ class Seen:
             self._known.execute("INSERT OR REPLACE INTO parts VALUES (?, ?)", (number, again))
             self._known.executemany("INSERT OR REPLACE INTO items VALUES (?, ?)", ((row["id"], number) for row in rows))
             first = ((row["content"], row["id"], number) for row in rows if row["content"] and not row["copy_of"])
-            self._known.executemany("INSERT OR IGNORE INTO contents VALUES (?, ?, ?)", first)
+            self._known.executemany(
+                "INSERT INTO contents VALUES (?, ?, ?) "
+                "ON CONFLICT (content) DO UPDATE SET part = excluded.part WHERE id = excluded.id",
+                first,
+            )
             self._known.execute("COMMIT")
             for row in rows:
                 self._fresh_ids.discard(row["id"])
@@ -103,6 +111,34 @@ class Seen:
             with self._lock:
                 self._fresh[content] = name
         return first or name
+
+    def claim_all(self, claims: Sequence[tuple[str, str]]) -> dict[str, str]:
+        """As `claim`, of at most `AT_ONCE` (content, id) in their order, and in no memory."""
+        with self._lock:
+            new = [(content, name, NO_PART) for content, name in claims if content not in self._fresh]
+            self._known.execute("BEGIN IMMEDIATE")
+            self._known.executemany("INSERT OR IGNORE INTO contents VALUES (?, ?, ?)", new)
+            self._known.execute("COMMIT")
+        return {content: str(self.first_with(content)) for content, _ in claims}
+
+    def add_prints(self, prints: Iterable[tuple[str, str]]) -> None:
+        """Keep what the contents of units are that were hashed before they are read, as (id, content)."""
+        with self._lock:
+            self._known.execute("BEGIN IMMEDIATE")
+            self._known.executemany("INSERT OR REPLACE INTO prints VALUES (?, ?)", prints)
+            self._known.execute("COMMIT")
+
+    def prints(self, ids: Sequence[str]) -> dict[str, str]:
+        """The contents that are kept of these units, at most `AT_ONCE`, by id."""
+        with self._lock:
+            marks = ",".join("?" * len(ids))
+            found = self._known.execute(f"SELECT id, content FROM prints WHERE id IN ({marks})", ids)  # noqa: S608
+            return dict(found)
+
+    def forget_prints(self) -> None:
+        """Once every unit has a row."""
+        with self._lock:
+            self._known.execute("DELETE FROM prints")
 
     def count(self) -> int:
         """How many units have a row in a part."""
