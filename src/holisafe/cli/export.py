@@ -1,4 +1,4 @@
-"""`holisafe export`: a run as one table, or as a log of Inspect AI."""
+"""`holisafe export`: a run as one table, or as a log of Inspect AI or lmms-eval."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import InputError
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="What to write: .csv, .parquet, or .eval.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="A .csv, .parquet, .eval or .jsonl file.")] = None,
     training: Annotated[
         Path | None, typer.Option(metavar="FILE.jsonl", help="Instead: its failures, for `holisafe tune --data`.")
     ] = None,
@@ -28,7 +28,8 @@ def export(
     It holds the texts of queries and responses. In CSV, text that a spreadsheet would take for a formula gets a leading
     apostrophe. `holisafe score FILE.csv` computes the run's scores from it.
 
-    An .eval file is a log that Inspect AI's viewer opens: a sample a response, the verdicts as scores.
+    An .eval file is a log that Inspect AI's viewer opens: a sample a response, the verdicts as scores. A .jsonl file is
+    a sample log as lmms-eval writes them. `holisafe import` reads both back as they were.
     """
     if (out is None) == (training is None):
         raise InputError("one of --out and --training is needed", where=run)
@@ -45,6 +46,10 @@ def export(
         from ..interchange.inspect_logs import write_eval_log
 
         rows = write_eval_log(run, out, images, root)
+    elif out.suffix.lower() == ".jsonl":
+        from ..interchange.lmms_eval_log import write_log
+
+        rows = write_log(run, out)
     else:
         from ..interchange.run_table import write_run_table
 

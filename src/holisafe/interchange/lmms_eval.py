@@ -2,19 +2,21 @@
 
 A line has `doc_id`, the document's position in the dataset from 0; `target`; `filtered_resps`, the response as it was
 scored, in a list; `resps`, the raw one, left out where it is the same; `input`, the prompt; hashes; and what the task
-adds. Older logs have `doc`, the dataset's row, and `arguments` instead of `input`.
+adds. Older logs have `doc`, the dataset's row, and `arguments` instead of `input`. What `lmms_eval_log` wrote has the
+whole response in `holisafe`, under its own name and with its repeat.
 
 Source: lmms-eval, `loggers/evaluation_tracker.py` and `evaluator.py`.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..records import Finish, Response, Sample
+from ..records import Finish, Response, ResponseKey, Sample, from_line
 from ..tables import identity as checked_identity
 from ..tables import rows
 from ..thoughts import Marks, part
@@ -45,21 +47,35 @@ def read_log(
     Raises InputError, naming row and field, for a broken line, a line without an id or a response, a document that
     occurs twice or was asked several times, and a prompt that is not the sample's.
     """
-    responses: dict[str, Response] = {}
+    responses: dict[ResponseKey, Response] = {}
     raw: dict[str, Any] = {}
     for row, line in rows(path):
+        if (ours := line.get("holisafe")) is not None and isinstance(ours, dict) and "response" in ours:
+            whole = _whole(ours["response"], line, path, row)
+            if whole.key in responses:
+                raise InputError(f"duplicate id {whole.sample_id!r}", where=path, row=row)
+            responses[whole.key] = whole
+            continue
         identity = _identity(line, id_field, samples, path, row)
-        again = identity in responses
+        again = (identity, 0) in responses
         if again and (line.get("resps") is None or line["resps"] != raw[identity]):
             raise InputError(f"duplicate id {identity!r}", where=path, row=row)
         raw[identity] = line.get("resps")
         scored = "filtered_resps" in line and not again
         parted = part(_text(line, "filtered_resps" if scored else "resps", path, row), own)
         finish: Finish = "truncated" if parted.unfinished else "stop"
-        responses[identity] = Response(
-            sample_id=identity, target=target, text=parted.text, reasoning=parted.reasoning, finish=finish
-        )
+        found = Response(sample_id=identity, target=target, text=parted.text, reasoning=parted.reasoning, finish=finish)
+        responses[found.key] = found
     return list(responses.values())
+
+
+def _whole(stored: Any, line: dict[str, Any], path: Path, row: int) -> Response:
+    """A response of ours as it was. Raises InputError when it is none, or not the one that the line shows."""
+    found = from_line(Response, json.dumps(stored), path, row)
+    checked_identity({"sample_id": found.sample_id}, "sample_id", path, row)
+    if _text(line, "filtered_resps", path, row) != found.text:
+        raise InputError("is not the response in `holisafe`", where=path, row=row, field="filtered_resps")
+    return found
 
 
 def _identity(
