@@ -3,6 +3,7 @@
 # make test-real  tests against real models: SmolLM2 behind llama.cpp's server, and OCR; a few minutes
 # make test-litellm  LiteLLM as a client of the gateway; half a minute
 # make test-ray  a scan over a Ray cluster of this machine; two minutes
+# make test-vllm  guards of ours served by vLLM; minutes, and 3 GB to install
 # make results  the tables of docs/results.md: about an hour
 # All set up .venv first, with the versions in constraints.txt. Another Python: make PYTHON=python3.12 ...
 
@@ -10,7 +11,7 @@ PYTHON ?= python3
 DEMO_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
-BESIDE := real litellm ray
+BESIDE := real litellm ray vllm
 TOOLS := build/tools
 COMPILE := --quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host

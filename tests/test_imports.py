@@ -102,7 +102,7 @@ ALLOWED_FILES: dict[str, set[str]] = {
 OFFERED: dict[str, tuple[str, ...]] = holisafe._PLACES
 """What the package offers under its own name, by the place where it is."""
 
-HEAVY = {"torch", "torchvision", "transformers", "peft", "accelerate"}
+HEAVY = {"torch", "torchvision", "transformers", "peft", "accelerate", "vllm"}
 HEAVY_PLACES = (
     "threads.py",
     "guard/",
@@ -112,6 +112,7 @@ HEAVY_PLACES = (
     "calibration/weight",
     "calibration/decoding",
     "mechanism/",
+    "serving/vllm/",
     "cli/doctor.py",  # asks torch which device there is
 )
 """Where, by the beginning of its path, a file may import the deep-learning stack."""
@@ -208,6 +209,8 @@ PLANTED = {
     "torch under another name": ("metrics/rates.py", "def f():\n    import torch.nn.functional as F", True),
     "transformers in a verb": ("cli/tune.py", "from transformers import Trainer", True),
     "torch where models are": ("tuning/train.py", "import torch\nfrom transformers import Trainer", False),
+    "vLLM beside the gateway": ("serving/upstream.py", "from vllm import PoolingParams", True),
+    "vLLM in its plug-in": ("serving/vllm/model.py", "import torch\nfrom vllm.config import VllmConfig", False),
     "torch beside the pictograms": ("benchmarks/pictosafe/scenes.py", "import torch", True),
     "only the sweep evaluates": ("calibration/sweep.py", "from ..evaluation import run", False),
     "no other calibration evaluates": ("calibration/reminder.py", "from ..evaluation import run", True),

@@ -13,8 +13,9 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-UNPINNED_EXTRAS = {"sprites"}
-"""What only redraws shipped files: never installed by `make`."""
+UNPINNED_EXTRAS = {"sprites", "vllm"}
+"""What only redraws shipped files, never installed by `make`; and what holds torch and transformers to versions of its
+own, in an environment of its own (tests/vllm/requirements.txt)."""
 
 HASH = re.compile(r"sha256:[0-9a-f]{64}")
 

@@ -110,12 +110,14 @@ def save(folder: Path, config: Any, processor: Any, *, seed: int = 0, spread: fl
     return folder
 
 
-def text_config(kind: str, words: PreTrainedTokenizerFast, **more: Any) -> dict[str, Any]:
+def text_config(kind: str, words: PreTrainedTokenizerFast, head: int = TEXT["head_dim"], **more: Any) -> dict[str, Any]:
+    """`head` is the width of an attention head; the decoder has four."""
+    more = {"hidden_size": 4 * head, "head_dim": head, **more}
     ids = {"pad_token_id": words.pad_token_id, "bos_token_id": words.bos_token_id, "eos_token_id": words.eos_token_id}
     return {"model_type": kind, "vocab_size": len(words), **TEXT, **ids, **more}
 
 
-def llava(folder: Path, *, tower: str = "clip", spread: float = 3.0, seed: int = 0) -> Path:
+def llava(folder: Path, *, tower: str = "clip", spread: float = 3.0, seed: int = 0, head: int = 12) -> Path:
     """LLaVA with a CLIP tower (32-pixel images, 16 image tokens) or a Swin tower (the same, 4 tokens)."""
     words = tokenizer("<image>")
     if tower == "clip":
@@ -127,7 +129,7 @@ def llava(folder: Path, *, tower: str = "clip", spread: float = 3.0, seed: int =
         layer, strategy, patch, extra = -1, "full", 16, 0
     config = LlavaConfig(
         vision_config=vision,
-        text_config=text_config("llama", words),
+        text_config=text_config("llama", words, head),
         image_token_id=words.convert_tokens_to_ids("<image>"),
         vision_feature_layer=layer,
         vision_feature_select_strategy=strategy,
@@ -202,14 +204,18 @@ def idefics3(folder: Path) -> Path:
     return save(folder, config, processor)
 
 
-def qwen2_5_vl(folder: Path) -> Path:
+def qwen2_5_vl(folder: Path, *, head: int = 12) -> Path:
     """Qwen2.5-VL: packed image patches, positions in three dimensions, token types for the modalities."""
     special = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
     words = tokenizer(*special)
     start, end, image, video = (words.convert_tokens_to_ids(token) for token in special)
-    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 2, 2]}
+    rope = {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "mrope_section": [head // 2 - 2 * (head // 6), head // 6, head // 6],
+    }
     config = Qwen2_5_VLConfig(
-        text_config=text_config("qwen2_5_vl_text", words, rope_parameters=rope),
+        text_config=text_config("qwen2_5_vl_text", words, head, rope_parameters=rope),
         vision_config={
             "depth": 2,
             "hidden_size": 32,
@@ -218,7 +224,7 @@ def qwen2_5_vl(folder: Path) -> Path:
             "patch_size": 8,
             "temporal_patch_size": 2,
             "spatial_merge_size": 2,
-            "out_hidden_size": TEXT["hidden_size"],
+            "out_hidden_size": 4 * head,
             "window_size": 32,
             "fullatt_block_indexes": [1],
         },

@@ -44,7 +44,7 @@ from .thresholds_kept import remember
 ADAPTER_CONFIG = "adapter_config.json"
 SPARE = 100_000_000
 """So many parameters too many are built and then missed by name, which says more."""
-GUARD_FILE = f"{GUARD_FOLDER}/{SETTINGS_FILE}"
+GUARD_FILE, GUARD_STEM = f"{GUARD_FOLDER}/{SETTINGS_FILE}", f"{GUARD_FOLDER}/model"
 
 READING = (LABELS, "safety_pool", "safety_token_id", "safety_unit", "safety_verdict")
 """Config fields that decide what a head reads and says: an adapter's must be its base's."""
@@ -200,7 +200,7 @@ def _add_guard(model: Any, source: str, fields: dict[str, Any], pool: str | None
     """Attach the guard that lies beside a base model, with its weights."""
     settings = read_settings(fields, model.config, where=f"{source}/{GUARD_FILE}")
     _check_pool(settings.pool, pool, source)
-    weights = dict(open_weights(source, f"{GUARD_FOLDER}/model"))
+    weights = dict(open_weights(source, GUARD_STEM))
     check_head({name: tuple(tensor.shape) for name, tensor in weights.items()}, model, settings, source)
     attach_settings(model, settings)
     getattr(model, HEAD).load_state_dict({name.removeprefix(f"{HEAD}."): tensor for name, tensor in weights.items()})
