@@ -10,6 +10,8 @@ traceback, and memory and time are bounded: `warden.py` watches. A new row is on
 from __future__ import annotations
 
 import csv
+import gzip
+import io
 import json
 import os
 import pickle
@@ -17,6 +19,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -26,6 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import save_file
 
 from holisafe.benchmarks import open_benchmark
@@ -997,6 +1001,97 @@ def _(folder: Path) -> list[str]:
     return command
 
 
+# What is scanned, and a scan's folder.
+
+
+def scanned(folder: Path, source: str = "", **members: bytes) -> list[str]:
+    """A scan of pictures and of a shard with such members (two underscores stand for a dot), by a guard that has no
+    answers."""
+    (folder / "pictures").mkdir(exist_ok=True)
+    Image.new("RGB", (8, 8)).save(folder / "pictures" / "good.png")
+    (folder / "answers.csv").write_text("id,response\na,safe\n")
+    with tarfile.open(folder / "pictures" / "shard.tar", "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name.replace("__", "."))
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    guard = f"llama-guard/replay/{folder / 'answers.csv'}"
+    return ["scan", source or str(folder / "pictures"), "--guard", guard, "--out", str(folder / "scan")]
+
+
+@row("scan", "code")
+def _(folder: Path) -> list[str]:
+    return scanned(folder, a__png=pickle.dumps(Evil()), a__pkl=pickle.dumps(Evil()), a__json=b'{"caption": "x"}')
+
+
+@row("scan", "send")
+def _(folder: Path) -> list[str]:
+    (folder / "pairs.csv").write_text(f"image,text\n{EVIL}/a.png,x\ns3://evil/a.png,y\n//203.0.113.7/a.png,z\n")
+    return scanned(folder, str(folder / "pairs.csv"))
+
+
+@row("scan", "escape")
+def _(folder: Path) -> list[str]:
+    (folder / "pairs.csv").write_text(f"image,text\n../{SECRET_FILE},x\n{folder.parent / SECRET_FILE},y\n")
+    return scanned(folder, str(folder / "pairs.csv"))
+
+
+@row("scan", "escape: links")
+def _(folder: Path) -> list[str]:
+    command = scanned(folder)
+    (folder / "pictures" / "a.png").symlink_to(folder.parent / SECRET_FILE)
+    (folder / "pictures" / "b.tar").symlink_to(folder.parent / SECRET_FILE)
+    (folder / "pictures" / "c").symlink_to(folder.parent)
+    with tarfile.open(folder / "pictures" / "links.tar", "w") as tar:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+            link = tarfile.TarInfo(f"{kind.hex()}.png")
+            link.type, link.linkname = kind, str(folder.parent / SECRET_FILE)
+            tar.addfile(link)
+    return command
+
+
+@row("scan", "escape: link to write through")
+def _(folder: Path) -> list[str]:
+    (folder / "scan" / "parts").mkdir(parents=True)
+    for name in ("index.html", "summary.json", "parts/.part-000001.jsonl", "parts/part-000001.parquet"):
+        (folder / "scan" / name).symlink_to(folder.parent / SECRET_FILE)
+    return scanned(folder)
+
+
+@row("scan", "bomb")
+def _(folder: Path) -> list[str]:
+    command = scanned(folder, a__json=DEEP.encode(), a__txt=b"x" * (2 << 20))
+    with gzip.open(folder / "pictures" / "zeros.tar.gz", "wb", compresslevel=1) as file:
+        info = tarfile.TarInfo("huge.png")
+        info.size = 1 << 40
+        file.write(info.tobuf())
+        for _ in range(64):
+            file.write(bytes(4 << 20))
+    return command
+
+
+@row("scan", "bomb: its own folder")
+def _(folder: Path) -> list[str]:
+    command = scanned(folder)
+    (folder / "scan" / "parts").mkdir(parents=True)
+    (folder / "scan" / "scan.json").write_text(DEEP)
+    return command
+
+
+@row("scan", "drive")
+def _(folder: Path) -> list[str]:
+    (folder / "pairs.jsonl").write_text(json.dumps({"id": DRIVE, "image": DRIVE, "text": DRIVE}) + "\n")
+    return scanned(folder, str(folder / "pairs.jsonl"))
+
+
+@row("scan", "drive: names")
+def _(folder: Path) -> list[str]:
+    name = DRIVE.replace("/", "|")
+    command = scanned(folder, **{f"{name}__png": b"no picture"})
+    Image.new("RGB", (8, 8)).save(folder / "pictures" / f"{name}.png")
+    return command
+
+
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of three pairs."""
@@ -1068,7 +1163,8 @@ def test_the_warden_sees(warden: subprocess.Popen[str], tmp_path: Path) -> None:
 
 def test_every_surface_carries_five_payloads() -> None:
     kinds = {surface: {payload.partition(":")[0] for s, payload in ROWS if s == surface} for surface, _ in ROWS}
-    for surface in ("run", "learned", "recipe", "sweep", "model", "log", "table", "rubric", "benchmark", "yaml"):
+    several = ("run", "learned", "recipe", "sweep", "model", "log", "table", "rubric", "benchmark", "yaml", "scan")
+    for surface in several:
         assert kinds[surface] >= {"code", "send", "escape", "bomb", "drive"}, surface
 
 

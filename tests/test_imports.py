@@ -61,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "calibration": {*GROUND, "runs", "benchmarks", "guard", "targets", "metrics"},
     "report": {*GROUND, "runs", "metrics"},
     "serving": {*GROUND, "runs", "clients", "targets", "guard", "guards", "calibration"},
-    "scanning": {*GROUND, "guards", "metrics"},
+    "scanning": {*GROUND, "runs", "guards", "metrics"},
     "api": {
         *GROUND,
         "runs",

@@ -154,6 +154,18 @@ def test_what_strangers_put_into_a_source_is_a_row_with_its_fault(tmp_path: Path
     assert found["n"] == len(faults)
 
 
+def test_a_table_far_away_stays_in_its_folder(tmp_path: Path) -> None:
+    store, picture = fsspec.filesystem("memory"), paint(tmp_path / "a.png", 1).read_bytes()
+    store.pipe_file("/far/secret.png", picture)
+    store.pipe_file("/far/data/good.png", picture)
+    names = ["good.png", "../secret.png", "/far/secret.png", "x/../../secret.png", "memory://far/secret.png"]
+    store.pipe_file("/far/data/t.csv", "\n".join(["image", *names]).encode())
+    scan("memory://far/data/t.csv", BrightGuard(), tmp_path / "out")
+    faults = list(faults_of(tmp_path / "out").values())
+    assert faults[0] is None
+    assert all(fault and ("leads outside" in fault or "URL" in fault) for fault in faults[1:])
+
+
 def faults_of(out: Path) -> dict[str, str | None]:
     table = pa.concat_tables([parquet.read_table(part) for part in part_files(out)]).to_pylist()
     return {row["id"]: row["fault"] for row in sorted(table, key=lambda row: row["id"])}

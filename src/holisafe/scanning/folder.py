@@ -22,7 +22,8 @@ from typing import Any
 
 from ..errors import InputError
 from ..journal import Journal, clean, locked, make_private, read_json, read_lines, whole_file, write_json, write_text
-from .rows import Row, as_table, from_line, to_be_tried_again, to_line
+from ..runs.manifest import check_plain
+from .rows import Row, as_table, from_line, schema, to_be_tried_again, to_line
 from .seen import AT_ONCE, NO_PART, Seen
 from .units import Unit
 
@@ -49,6 +50,8 @@ class ScanFolder:
     def __enter__(self) -> ScanFolder:
         with ExitStack() as opened:
             make_private(self.path)
+            for place in filter(Path.is_dir, (self.path, self.parts)):
+                check_plain(place)
             opened.enter_context(locked(self.path / ".lock", self.path))
             check_manifest(self.path, self.manifest)
             self.parts.mkdir(exist_ok=True)
@@ -94,6 +97,8 @@ class ScanFolder:
     def _catch_up(self) -> None:
         """Bring the index to what the parts hold, and take out the rows that are to be tried again."""
         there = {int(found[1]): path for path in self.parts.iterdir() if (found := PART.fullmatch(path.name))}
+        for path in there.values():
+            _check_part(path)
         known = self.seen.parts()
         self.seen.forget_part(NO_PART)
         for number in known.keys() - there.keys():
@@ -187,15 +192,24 @@ def part_files(folder: Path) -> list[Path]:
     return sorted(path for path in (folder / "parts").glob("part-*.parquet"))
 
 
-def _indexed(path: Path) -> list[Row]:
-    """What the index needs of a part's rows. Raises InputError for a file that is no part."""
+def _check_part(path: Path) -> None:
+    """Raise InputError for a file that is no part, or another version's."""
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
-        rows: list[Row] = parquet.read_table(path, columns=INDEXED).to_pylist()
+        if parquet.read_schema(path).equals(schema()):
+            return
+        said = "other columns"
     except (pa.ArrowException, OSError, ValueError) as error:
         said = next(iter(str(error).splitlines()), type(error).__name__)
-        problem = f"no part of a scan ({said}); take it away, and its pictures are read again"
-        raise InputError(problem, where=path) from None
+    problem = f"no part of a scan ({said}); take it away, and its pictures are read again"
+    raise InputError(problem, where=path)
+
+
+def _indexed(path: Path) -> list[Row]:
+    """What the index needs of a part's rows."""
+    from pyarrow import parquet
+
+    rows: list[Row] = parquet.read_table(path, columns=INDEXED).to_pylist()
     return rows

@@ -20,6 +20,9 @@ CREATE TABLE IF NOT EXISTS items (id TEXT PRIMARY KEY, part INTEGER NOT NULL) WI
 CREATE TABLE IF NOT EXISTS contents (content TEXT PRIMARY KEY, id TEXT NOT NULL, part INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS prints (id TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID;
 """
+COLUMNS = {"parts": "number, again", "items": "id, part", "contents": "content, id, part", "prints": "id, content"}
+SETTINGS = "PRAGMA trusted_schema=OFF; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+
 NO_PART = 0
 """The part of a content that was claimed, and whose row is in no part yet."""
 
@@ -37,16 +40,18 @@ class Seen:
         self._known = self._open()
 
     def _open(self) -> sqlite3.Connection:
-        known = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
+        known = _connected(self.path)
         try:
-            known.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {TABLES}")
-            known.execute("SELECT count(*) FROM parts")
+            known.executescript(f"{SETTINGS} {TABLES}")
+            if _sound(known):
+                return known
         except sqlite3.DatabaseError:
-            known.close()
-            for suffix in ("", "-wal", "-shm"):
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-            known = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
-            known.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {TABLES}")
+            pass
+        known.close()
+        for suffix in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        known = _connected(self.path)
+        known.executescript(f"{SETTINGS} {TABLES}")
         return known
 
     def parts(self) -> dict[int, int]:
@@ -148,3 +153,15 @@ class Seen:
     def close(self) -> None:
         with suppress(sqlite3.Error):
             self._known.close()
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+
+
+def _sound(known: sqlite3.Connection) -> bool:
+    """Whether it holds our tables and nothing else: another's triggers would act on what we write."""
+    there = known.execute("SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall()
+    for name, columns in COLUMNS.items():
+        known.execute(f"SELECT {columns} FROM {name} LIMIT 1")  # noqa: S608 - names of ours
+    return sorted(there) == sorted(("table", name) for name in COLUMNS)

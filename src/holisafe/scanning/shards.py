@@ -37,6 +37,8 @@ def shard_units(store: Store, shard: str, *, data: bool) -> Iterator[Unit]:
         with store.open(shard) as file, tarfile.open(fileobj=file, mode="r:" if plain else "r|*") as tar:
             key, texts, found, names = None, dict[str, str](), list[Unit](), Counter[str]()
             for member in tar:
+                if not plain and member.size > _most():  # to pass over what it says it holds may take for ever
+                    raise tarfile.ReadError(f"{shown_name(member.name)} says it has {member.size:,} bytes")
                 if not member.isfile():
                     continue
                 folder, _, name = member.name.removeprefix("./").rpartition("/")

@@ -19,7 +19,7 @@ from ..guards.base import CALL_FAILED
 from ..metrics.prevalence import ErrorRates, Share, corrected
 from ..metrics.rates import rate_cell
 from .folder import part_files
-from .likeness import MOST, alike
+from .likeness import BITS, COLOURS, MOST, alike
 from .sampling import GROUPS, apart, group_of
 
 if TYPE_CHECKING:
@@ -147,13 +147,13 @@ def _alike(folder: Path) -> dict[str, Any] | None:
     verdicts: list[bool | None] = []
     looks: list[bytes] = []
     for row in _rows(folder, ("id", "looks", "unsafe", "copy_of")):
-        if row["looks"] is not None and row["copy_of"] is None:
+        if row["copy_of"] is None and len(row["looks"] or b"") == BITS + COLOURS:
             if len(ids) >= MOST:
                 return None
             ids.append(row["id"])
             verdicts.append(row["unsafe"])
             looks.append(row["looks"])
-    group = alike(np.frombuffer(b"".join(looks), dtype=np.uint8).reshape(len(looks), -1))
+    group = alike(np.frombuffer(b"".join(looks), dtype=np.uint8).reshape(len(looks), BITS + COLOURS))
     sizes = np.bincount(group) if len(group) else np.zeros(0, dtype=np.int64)
     several = np.flatnonzero(sizes > 1)
     members: dict[int, list[int]] = {int(number): [] for number in several}
