@@ -50,7 +50,7 @@ audit: $(TOOLS)
 
 # Renew the hashes after a change of pins.
 lock: $(TOOLS)
-	$(TOOLS)/bin/pip-compile $(COMPILE) -c constraints.txt --extra hub --extra inspect --extra local pyproject.toml -o build/all.lock
+	$(TOOLS)/bin/pip-compile $(COMPILE) -c constraints.txt --extra hub --extra inspect --extra local --extra serve pyproject.toml -o build/all.lock
 	printf 'build\nsetuptools>=77\nwheel\n' | $(TOOLS)/bin/pip-compile $(COMPILE) - -o build/build.lock
 	$(PYTHON) tools/lock.py build/all.lock requirements.lock build/build.lock build-requirements.lock
 

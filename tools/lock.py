@@ -8,7 +8,7 @@ from pathlib import Path
 
 HEADS = {
     "requirements.lock": (
-        "# Everything that holisafe[hub,inspect,local] needs, each by version and by content: `make lock` writes it.\n"
+        "# Everything that holisafe[hub,inspect,local,serve] needs, by version and content: `make lock` writes it.\n"
         "# torch is not in it, for which build fits (with or without GPU libraries) is the machine's; install\n"
         "# torch==2.13.0 first.\n"
         "#     pip install --require-hashes --no-deps -r requirements.lock\n"
