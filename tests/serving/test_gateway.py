@@ -166,6 +166,25 @@ def test_pictures_that_do_not_reach_the_model_are_noticed(gate: Any) -> None:
     assert "1 pictures" in gate().said(shown("What is it?", data_url(png())))
 
 
+def blind_guard(body: dict[str, Any], content: str) -> Any:
+    """A guard's server that drops pictures: it counts words alone, and finds every picture safe."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": "safe"}, "finish_reason": "stop"}
+    return web.json_response(completion("guard", choice, 12, 1)) if body["model"] == "guard" else None
+
+
+def test_pictures_that_do_not_reach_the_guard_are_not_taken_for_read(gate: Any) -> None:
+    one, seen = gate(respond=blind_guard), shown("What is it?", data_url(png()))
+    assert one.said("Hello") == "You said: Hello (0 pictures)"
+    for _ in range(2):
+        reply = one.ask(seen)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, "guard_unavailable")
+    assert len(one.asked()) == 1, "of the words alone"
+    assert len(one.asked("guard")) == 4, "the words and their answer, and one look with a picture and without"
+    opened = gate({"failures": {"guard_down": "open"}}, respond=blind_guard)
+    assert opened.said(seen) == "You said: What is it? (1 pictures)"
+    assert opened.count("failures", "guard", "open") == 2
+
+
 def test_without_a_guard_nothing_is_read_and_it_is_counted(gate: Any) -> None:
     bare = gate(guarded=False)
     assert WORD in bare.said(WORD)

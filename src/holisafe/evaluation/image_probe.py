@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any
 
 from ..errors import Notice
-from ..guards.base import Guard, Item, fitted
+from ..guards.base import Guard
+from ..guards.image_probe import guard_probes
 from ..records import GenerationSettings, Request, Response
 from ..stepping import event_loop
 from ..targets.base import Target, innermost
-from ..targets.image_probe import NAMES, guard_verdict, probes, verdict, without_pictures
+from ..targets.image_probe import NAMES, guard_verdict, probes, verdict
 
 
 def needs_probe(target: Target, images: bool, earlier: Any) -> bool:
@@ -35,17 +36,9 @@ def probe(target: Target, settings: GenerationSettings, seed: int = 0) -> dict[s
 def probe_guard(guard: Guard, seed: int = 0) -> dict[str, Any] | None:
     """As `probe`, of a guard behind an API: what it asks first about a harmless picture, with the picture and without.
     None for one on this machine, and one that sends no pictures."""
-    model: Any = getattr(guard, "target", None)
-    if not hasattr(model, "options"):
-        return None
-    _, (shown, _) = probes(GenerationSettings(), seed)
-    (turn,) = shown.messages
-    item = fitted(Item(id=NAMES[0], pictures=turn.pictures, text=turn.text), guard.takes)
+    asked = guard_probes(guard, seed)
     asking: Any = guard
-    first = None if item is None else next(iter(asking.requests(item)), None)
-    if first is None or not any(one.pictures for one in first.messages):
-        return None
-    return _found(model, guard.name, (first, without_pictures(first)), guard_verdict)
+    return None if asked is None else _found(asking.target, guard.name, asked, guard_verdict)
 
 
 def _found(

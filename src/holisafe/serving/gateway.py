@@ -23,7 +23,7 @@ from .pictures import UNREADABLE, Intake
 from .policy import Decision, Policy, Stage
 from .release import Stopped, released
 from .room import Room
-from .sight import Eyes
+from .sight import model_eyes
 from .traffic import Traffic
 from .upstream import Upstream, opened, pieces
 
@@ -71,7 +71,7 @@ class Gateway:
         targets = [self.target, *([self.treated] if self.treated is not None else [])]
         ways = await opened(targets, self._stack)
         self.plain, self.calibrating = ways[0], ways[-1]
-        self.eyes = Eyes(self.plain)
+        self.eyes = model_eyes(self.plain)
         self.room = Room(self.policy.limits.in_flight, self.policy.limits.waiting)
         self.counters.in_flight.set_function(lambda: self.room.inside)
         return self

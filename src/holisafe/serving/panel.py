@@ -19,6 +19,7 @@ from ..guards.base import Guard, Item, Reading, fitted
 from ..records import Message, Picture
 from .batches import Batcher
 from .findings import Finding, finding
+from .sight import Eyes, guard_eyes
 
 LARGEST_BATCH = 32
 
@@ -51,6 +52,7 @@ class Panel:
     def __init__(self, guards: Sequence[Guard], seconds: float) -> None:
         self.guards, self.seconds = tuple(guards), seconds
         self._batchers: dict[int, Batcher[Item, Reading]] = {}
+        self._eyes: dict[int, Eyes | None] = {}
         self._numbers = count()
 
     async def __aenter__(self) -> Panel:
@@ -58,6 +60,7 @@ class Panel:
         for place, guard in enumerate(self.guards):
             inner: Any = getattr(guard, "target", None)
             if in_loop(guard):
+                self._eyes[place] = guard_eyes(guard)
                 if hasattr(inner, "kept_open"):
                     await self._open.enter_async_context(inner.kept_open())
                 continue
@@ -135,6 +138,8 @@ class Panel:
             async with asyncio.timeout(self.seconds):
                 if place in self._batchers:
                     return await self._batchers[place](item)
+                if item.pictures and (eyes := self._eyes[place]) is not None and await eyes.look() == "unseen":
+                    return "pictures do not reach it"
                 async for reading in guard.readings(_alone(item)):
                     found: Reading = reading
                     return found
