@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from api_server import ApiServer, Faults
 from bright_guard import BrightGuard, brightness, paint
 from holisafe.errors import InputError
 from holisafe.scanning import folder as folders
@@ -217,6 +218,27 @@ def test_no_more_is_fetched_than_the_guard_can_take(photos: Path, tmp_path: Path
         scan(str(photos), Slow(), tmp_path / "out")
     assert opened[0] == 40 + 6 + 5 + 150
     assert fetching.AHEAD / 2 < ahead[0] <= fetching.AHEAD + 8 + 11  # a batch, and what never reaches the guard
+
+
+def test_a_guard_behind_a_server_is_asked_once_for_each_content(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls are in flight side by side, some fail, and what was answered is never asked again."""
+    monkeypatch.setenv("OPENAI_API_KEY", "test-key")
+
+    def answer(body: dict[str, Any], content: str) -> dict[str, Any]:
+        said = "unsafe\nS1" if int(content, 16) % 2 else "safe"
+        return {"message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
+
+    with ApiServer(Faults(rate=0.2, kinds=("429", "500", "reset"), seed=2, most=2), answer=answer) as server:
+        guard = f"llama-guard/openai/guard,base_url={server.url},max_in_flight=16"
+        found = scan(str(photos), guard, tmp_path / "out")
+        assert set(server.stats.completed.values()) == {1}
+        assert sum(server.stats.completed.values()) == 40 + 1  # and the large picture, within its limit here
+        again = scan(str(photos), guard, tmp_path / "out")
+        assert sum(server.stats.completed.values()) == 41
+    assert found["verdicts"] == again["verdicts"]
+    assert (found["verdicts"]["none"], found["verdicts"]["unsafe"] + found["verdicts"]["safe"]) == (4, 47)
 
 
 def test_a_folder_of_another_scan_is_refused(photos: Path, tmp_path: Path) -> None:

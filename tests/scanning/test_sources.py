@@ -166,6 +166,33 @@ def test_a_table_far_away_stays_in_its_folder(tmp_path: Path) -> None:
     assert all(fault and ("leads outside" in fault or "URL" in fault) for fault in faults[1:])
 
 
+def test_a_store_that_fails_now_and_then_costs_rows_that_are_tried_again(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = fsspec.filesystem("memory")
+    plain, calls = type(store).cat_file, [0]
+
+    def failing(self: object, path: str, *more: object, **how: object) -> bytes:
+        calls[0] += 1
+        if calls[0] % 3 == 0:
+            raise RuntimeError("slow down")
+        return bytes(plain(self, path, *more, **how))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(store), "cat_file", failing)
+        first = scan("memory://bucket/images", BrightGuard(), tmp_path / "out")
+    assert (first["n"], first["again"]) == (7, 2)
+    assert first["unread"] == {"cannot be read (slow down)": 2}
+    assert scan("memory://bucket/images", BrightGuard(), tmp_path / "out")["again"] == 0
+
+    def lost(*_: object, **__: object) -> None:
+        raise RuntimeError("no route")
+
+    monkeypatch.setattr(type(store), "walk", lost)
+    with pytest.raises(InputError, match=r"the listing: cannot be read \(no route\)"):
+        scan("memory://bucket/images", BrightGuard(), tmp_path / "out")
+
+
 def faults_of(out: Path) -> dict[str, str | None]:
     table = pa.concat_tables([parquet.read_table(part) for part in part_files(out)]).to_pylist()
     return {row["id"]: row["fault"] for row in sorted(table, key=lambda row: row["id"])}

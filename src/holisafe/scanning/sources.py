@@ -93,9 +93,15 @@ class Source:
         """A unit's bytes. Raises InputError when there are none."""
         if unit.fault is not None:
             raise InputError(unit.fault)
-        if unit.data is not None:
-            return unit.data
-        place = unit.place
+        try:
+            return unit.data if unit.data is not None else self._read(unit.place)
+        except InputError:
+            raise
+        except Exception as error:  # noqa: BLE001  (a disk, a store's library or a broken table raise nearly anything)
+            said = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+            raise InputError(f"cannot be read ({said})") from None
+
+    def _read(self, place: Place) -> bytes:
         if place.named is not None:
             return self.store.named(str(PurePosixPath(place.file).parent), place.named)
         if place.column is not None and place.start is not None:

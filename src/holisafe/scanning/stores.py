@@ -115,10 +115,11 @@ class RemoteFolder:
         return self.address
 
     def walk(self) -> Iterator[str]:
-        for folder, inner, names in self.files.walk(self.root):
-            inner.sort()
-            for name in sorted(names):
-                yield f"{folder}/{name}".removeprefix(self.root).lstrip("/")
+        with self._saying("the listing"):
+            for folder, inner, names in self.files.walk(self.root):
+                inner.sort()
+                for name in sorted(names):
+                    yield f"{folder}/{name}".removeprefix(self.root).lstrip("/")
 
     def read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
         most = _most_bytes()
