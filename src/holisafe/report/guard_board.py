@@ -32,7 +32,7 @@ def board_grids(board: Board) -> list[Grid]:
 
 def board_notes(board: Board) -> list[str]:
     """What makes an item unsafe to each guard, and what a reader must know of it."""
-    notes = [f"{name}: unsafe is {of['decides']}. {of['note']}" for name, of in board["guards"].items()]
+    notes = [f"{name}: unsafe where {of['decides']}. {of['note']}" for name, of in board["guards"].items()]
     return [
         *board.get("remarks", ()),
         *notes,

@@ -76,7 +76,7 @@ def _of_pairs(result: Mapping[str, Any]) -> Iterator[Grid]:
 
 def guard_notes(result: Mapping[str, Any]) -> list[str]:
     """What makes an image unsafe to this guard, and what it cannot see."""
-    decides = [f"{result['model']}: unsafe is {result['decides']}"] if "decides" in result else []
+    decides = [f"{result['model']}: unsafe where {result['decides']}"] if "decides" in result else []
     return [*decides, *(f"note: {told}" for told in (*result.get("remarks", ()), result["note"]))]
 
 

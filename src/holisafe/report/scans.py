@@ -98,7 +98,7 @@ def _alike(found: Found) -> Iterator[Grid]:
 def scan_notes(found: Found) -> list[str]:
     """What a reader of the figures must know."""
     guard = found["guard"]
-    notes = [f"{guard['name']}: unsafe is {guard['decides']}. {guard['note']}"]
+    notes = [f"{guard['name']}: unsafe where {guard['decides']}. {guard['note']}"]
     prevalence = found["distinct"]["prevalence"]
     if prevalence is None:
         notes.append(
