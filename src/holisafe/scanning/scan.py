@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import InputError
 from ..guards import is_ours, open_guard
@@ -22,24 +18,12 @@ from .sampling import SIZE, Sampler
 from .shown import reads_text
 from .sources import Source, open_source
 from .summary import summary_of
+from .telling import Tell, telling, unheard
 
 ENGINES = ("local", "ray")
 SCHEMA = 1
-STEADY = 50
-"""Rows after which the speed is told."""
-
 BATCH = 32
 """Pictures that a guard of ours reads at once, unless its spec says otherwise."""
-
-
-class Tell(Protocol):
-    """Hears how far a scan is; `note` has its speed and an estimate."""
-
-    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None: ...
-
-
-def unheard(stage: str, done: int, total: int, note: str = "") -> None:
-    """Nobody watches."""
 
 
 def scan(
@@ -69,7 +53,7 @@ def scan(
     opened = guard if isinstance(guard, Guard) else open_scanner(guard, policy)
     line = line_of(opened)
     with ScanFolder(out, manifest_of(taken, opened, line)) as folder:
-        with telling(taken, folder, progress) as done:
+        with telling(taken, folder.count(), progress) as done:
             if engine == "ray":
                 from .on_ray import Reading, scan_on_ray
 
@@ -118,54 +102,6 @@ def line_of(guard: Guard) -> float | None:
     if limit is not None or stored is not None:
         return limit if limit is not None else float(stored.unsafe) if stored.unsafe is not None else None
     return None if hasattr(guard, "labels") else 0.5
-
-
-@contextmanager
-def telling(source: Source, folder: ScanFolder, progress: Tell) -> Iterator[Callable[[], None]]:
-    """Gives what is to be called for each row. How many there will be is counted beside the scan."""
-    before, began, counted, told = folder.count(), [0.0], [0], [0.0]
-    done, over = [before], threading.Event()
-
-    def count() -> None:
-        try:
-            for more in source.counts():
-                if more < 0 or over.is_set():
-                    counted[0] = -1
-                    return
-                counted[0] += more
-        except Exception:  # noqa: BLE001  (the scan itself will tell)
-            counted[0] = -1
-
-    def tell() -> None:
-        total, so_far = max(counted[0], done[0]), done[0] - before - 1
-        speed = so_far / max(1e-9, time.monotonic() - began[0]) if so_far >= STEADY else 0.0
-        note = f"{speed:,.0f} a second" if speed >= 10 else f"{speed:.2g} a second" if speed else ""
-        if counted[0] > 0 and not counting.is_alive() and speed:
-            note += f", {in_words((total - done[0]) / speed)} left"
-        progress("scan", done[0], total, note)
-
-    def one_more() -> None:
-        done[0] += 1
-        began[0] = began[0] or time.monotonic()  # what a start takes says nothing of what is left
-        if time.monotonic() - told[0] >= 0.2:
-            told[0] = time.monotonic()
-            tell()
-
-    counting = threading.Thread(target=count, name="holisafe-count", daemon=True)
-    counting.start()
-    try:
-        yield one_more
-        tell()
-    finally:
-        over.set()
-
-
-def in_words(seconds: float) -> str:
-    """`40 s`, `12 min`, `3.5 h`, `4.1 days`."""
-    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}" if unit == "min" else f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _workers() -> int:
