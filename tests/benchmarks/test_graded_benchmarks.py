@@ -85,6 +85,17 @@ def test_vlsu_grades_become_what_is_expected_and_combinations_where_they_are_set
         open_benchmark("vlsu", tmp_path)
 
 
+def test_two_pictures_of_one_name_are_told_apart_from_copies(tmp_path: Path, draw: Draw) -> None:
+    write_csv(tmp_path / "data/VLSU.csv", [graded("a", "safe", "safe", "unsafe")])
+    draw(tmp_path, ["images/a.png"])
+    (tmp_path / "images/a.PNG").write_bytes((tmp_path / "images/a.png").read_bytes())
+    (tmp_path / "images/a.txt").write_text("no picture")
+    assert open_benchmark("vlsu", tmp_path).samples[0].images == ("images/a.PNG",)
+    Image.new("RGB", (5, 5)).save(tmp_path / "images/a.png")
+    with pytest.raises(InputError, match=r"another picture than images/a\.PNG, and both go by 'a'"):
+        open_benchmark("vlsu", tmp_path)
+
+
 def prompt(case: int, framing: str, shown: int, **more: Any) -> dict[str, Any]:
     told = {"hazard_category": "Violent Crimes", "hazard_subcategory": "Mass violence", "hazard_subsubcategory": None}
     told |= {"case_id": f"case_{case:04}", "case_text": "do it", "unsafe_image_id": f"unsafe_image_{shown:04}"}
@@ -131,6 +142,11 @@ def test_mossbench_is_to_be_answered(tmp_path: Path, draw: Draw) -> None:
     ]
     assert benchmark.in_words(benchmark.samples[0]) == "Many toys."
     assert not check("mossbench", tmp_path)[0]
+    for field in ("image", "question"):
+        odd = {**records, "3": {**records["2"], "pid": "3", field: float("nan")}}
+        (folder / "information.json").write_text(json.dumps(odd))
+        with pytest.raises(InputError, match=f"information.json, row 3, field '{field}': blank"):
+            open_benchmark("mossbench", tmp_path)
     (folder / "information.json").write_text("[]")
     with pytest.raises(InputError, match="not an object of queries"):
         open_benchmark("mossbench", tmp_path)

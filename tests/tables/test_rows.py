@@ -21,7 +21,7 @@ from pyarrow import parquet
 
 from holisafe.errors import InputError
 from holisafe.limits import SETTING, Limits, limits
-from holisafe.tables import FORMS, identity, read_json, read_text, rows, text_columns
+from holisafe.tables import FORMS, identity, keyed_rows, read_text, rows, text_columns
 
 AB = [(1, {"a": "1", "b": "x"}), (2, {"a": "2", "b": "y"})]
 NUMBERS = [(1, {"a": 1, "b": "x"}), (2, {"a": 2, "b": "y"})]
@@ -321,12 +321,19 @@ def test_text_columns_are_words(tmp_path: Path) -> None:
     assert text_columns(tmp_path / "t.jsonl") == {"a": ["true", ""], "b": ["", "1.5"], "c": ["", '["é"]']}
 
 
-def test_whole_json_and_text(tmp_path: Path) -> None:
-    (tmp_path / "t.json").write_bytes(b'\xef\xbb\xbf{"a": [1, "x"]}')
-    assert read_json(tmp_path / "t.json") == {"a": [1, "x"]}
-    (tmp_path / "t.json").write_bytes(b'{"a": NaN}')
-    with pytest.raises(InputError, match="nan is no finite number"):
-        read_json(tmp_path / "t.json")
+def test_objects_by_name_and_text(tmp_path: Path) -> None:
+    file = tmp_path / "t.json"
+    file.write_bytes(b'\xef\xbb\xbf{"a": {"b": [1, NaN]}, "c": {"d": NaN}}')
+    assert list(keyed_rows(file, "things")) == [(1, "a", {"b": [1, None]}), (2, "c", {"d": None})]
+    for content, told in (
+        ('{"a": {}, "c": {"d": Infinity}}', "row 2, field 'd': inf is no finite number"),
+        ('{"a": {}, "c": 7}', "row 2: not a JSON object"),
+        ("[]", "not an object of things by number"),
+        ("{}", "not an object of things by number"),
+    ):
+        file.write_text(content)
+        with pytest.raises(InputError, match=told):
+            list(keyed_rows(file, "things"))
     (tmp_path / "t.txt").write_bytes(b"\xef\xbb\xbfa\r\nb")
     assert read_text(tmp_path / "t.txt") == "a\nb"
     (tmp_path / "t.txt").write_bytes(b"\xff")

@@ -20,7 +20,7 @@ from typing import Any
 from ..errors import InputError
 from ..records import Sample
 from ..registry import benchmarks
-from ..tables import label, optional_text, read_json, short, text
+from ..tables import keyed_rows, label, optional_text, short, text
 from .base import Benchmark
 from .tables import Place, Table, first_of, read_tables, release
 
@@ -93,12 +93,7 @@ def _samples(base: str, scenario: str, row: dict[str, Any], place: Place) -> Ite
 def _questions(path: Path, member: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
     """The questions of one scenario in file order, each with its number. Raises InputError for any other JSON."""
     del member
-    questions = read_json(path)
-    if not isinstance(questions, dict) or not questions:
-        raise InputError("not an object of questions by number", where=path)
-    for row, (number, question) in enumerate(questions.items(), start=1):
+    for row, number, question in keyed_rows(path, "questions"):
         if not (number.isascii() and number.isdecimal()):
             raise InputError(f"not the number of a question: {short(number)}", where=path, row=row)
-        if not isinstance(question, dict):
-            raise InputError("not a JSON object", where=path, row=row)
         yield row, {**question, "number": number}

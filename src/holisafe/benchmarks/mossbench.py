@@ -18,7 +18,7 @@ from typing import Any
 from ..errors import InputError
 from ..records import Sample
 from ..registry import benchmarks
-from ..tables import identity, optional_text, read_json, short, text
+from ..tables import identity, keyed_rows, optional_text, short, text
 from .base import Benchmark
 from .tables import Place, Table, first_of, picture, read_tables, release
 
@@ -68,10 +68,5 @@ def load(root: Path | None) -> Benchmark:
 def _queries(path: Path, member: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
     """The queries in the file's order. Raises InputError for any other JSON."""
     del member
-    queries = read_json(path)
-    if not isinstance(queries, dict) or not queries:
-        raise InputError("not an object of queries by number", where=path)
-    for row, (number, query) in enumerate(queries.items(), start=1):
-        if not isinstance(query, dict):
-            raise InputError("not a JSON object", where=path, row=row)
+    for row, number, query in keyed_rows(path, "queries"):
         yield row, {"pid": number, **query}

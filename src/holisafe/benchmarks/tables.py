@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from ..errors import InputError
+from ..image_files import SUFFIXES
 from ..images import decode_image, inside, stored
 from ..records import Sample
 from ..tables import Row, rows, text
@@ -55,6 +56,29 @@ def release(root: Path | None, name: str) -> Path:
 def first_of(root: Path, *paths: str) -> str:
     """The first path that exists under `root`, or the first of all, for the message that it is missing."""
     return next((path for path in paths if (root / path).exists()), paths[0])
+
+
+def by_stem(root: Path, *folders: str) -> dict[str, str]:
+    """The pictures of folders under `root` by their files' names without an ending, as `FOLDER/NAME`; of copies the
+    first. Raises InputError for two different ones of one name."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        for path in sorted((root / folder).glob("*")):
+            if path.suffix.lower() in SUFFIXES:
+                name = f"{folder}/{path.name}"
+                first = found.setdefault(path.stem, name)
+                if first != name and not _same(root, first, name):
+                    raise InputError(f"another picture than {first}, and both go by {path.stem!r}", where=root / name)
+    return found
+
+
+def _same(root: Path, *images: str) -> bool:
+    """Whether files hold the same bytes; one that cannot be read is said when it is opened."""
+    try:
+        first, *others = (stored(root, image).read() for image in images)
+    except InputError:
+        return True
+    return all(other == first for other in others)
 
 
 def picture(row: Row, field: str, where: Path, number: int, *, root: Path, folder: str) -> str:

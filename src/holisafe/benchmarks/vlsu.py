@@ -22,7 +22,7 @@ from ..registry import benchmarks
 from ..tables import identity, one_of, optional_text, text
 from ..taxonomy import COMBINATIONS, SAFE, Expected
 from .base import Benchmark
-from .tables import Place, Table, first_of, read_tables, release
+from .tables import Place, Table, by_stem, first_of, read_tables, release
 
 NAME = "vlsu"
 EXPECTED: dict[str, Expected] = {"safe": "answer", "borderline": "borderline", "unsafe": "refuse"}
@@ -43,7 +43,7 @@ CATEGORIES = ("image_category", "text_category")
 def load(root: Path | None) -> Benchmark:
     """Every pair with a picture; `meta.pattern` has the three grades, the cluster is the picture."""
     root = release(root, NAME)
-    files = {path.stem: f"images/{path.name}" for path in sorted((root / "images").glob("*"))}
+    files = by_stem(root, "images")
     left_out = {"is": 0, "grade": 0}
 
     def samples(row: dict[str, Any], place: Place) -> Iterator[Sample]:

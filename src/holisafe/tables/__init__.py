@@ -9,10 +9,10 @@
 
 from .fields import Row, column_of, identity, is_blank, label, one_of, optional_text, short, text, truth
 from .files import read_text
-from .reading import FORMS, read_json, rows, text_columns
+from .reading import FORMS, keyed_rows, rows, text_columns
 from .writing import as_text, csv_text, write_csv
 
 __all__ = [
-    "FORMS", "Row", "as_text", "column_of", "csv_text", "identity", "is_blank", "label", "one_of", "optional_text",
-    "read_json", "read_text", "rows", "short", "text", "text_columns", "truth", "write_csv",
+    "FORMS", "Row", "as_text", "column_of", "csv_text", "identity", "is_blank", "keyed_rows", "label", "one_of",
+    "optional_text", "read_text", "rows", "short", "text", "text_columns", "truth", "write_csv",
 ]  # fmt: skip

@@ -53,19 +53,27 @@ def rows(path: Path, member: str | None = None, *, form: Form | None = None) -> 
     with reading(path):
         for number, row in (form or FORMS[ending])(path, member):
             found = True
-            yield number, _sound_row(row, path, number, True)
+            yield number, _sound_row(row, path, number)
     if not found:
         raise InputError("holds no rows", where=path)
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file's value, whole and sound. Raises InputError as `rows` does."""
+def keyed_rows(path: Path, what: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """The objects of a JSON object by name, each with its number, its name and its values, sound and with NaN blank as
+    those of `rows`. `what` the file should hold by number is told in the InputError for any other JSON."""
     regular_file(path, (".json",))
     with reading(path):
-        return _sound_row({"": json_value(path)}, path, None, False)[""]
+        found = json_value(path)
+        if not isinstance(found, dict) or not found:
+            raise InputError(f"not an object of {what} by number", where=path)
+        for number, (name, row) in enumerate(found.items(), start=1):
+            if not isinstance(row, dict):
+                raise InputError("not a JSON object", where=path, row=number)
+            check_unicode(name, path, number, ascii(name)[1:-1])
+            yield number, name, _sound_row(row, path, number)
 
 
-def _sound_row(row: dict[str, Any], path: Path, number: int | None, nan_is_blank: bool) -> dict[str, Any]:
+def _sound_row(row: dict[str, Any], path: Path, number: int) -> dict[str, Any]:
     """The row with every value checked; the common ones, short text in ASCII, pass at once."""
     most = limits()
 
@@ -79,7 +87,7 @@ def _sound_row(row: dict[str, Any], path: Path, number: int | None, nan_is_blank
         if isinstance(value, float):
             if math.isfinite(value):
                 return value
-            if math.isnan(value) and nan_is_blank:
+            if math.isnan(value):
                 return None
             raise InputError(f"{value} is no finite number", where=path, row=number, field=field)
         if value is None or isinstance(value, bool):
