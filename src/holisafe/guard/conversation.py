@@ -98,10 +98,15 @@ def encode(processor: Any, texts: Sequence[str], images: Sequence[Sequence[Image
     return {name: value for name, value in encoded.items() if isinstance(value, Tensor)}
 
 
-def image_prompt(processor: Any, text: str) -> str:
-    """The prompt of a question about one image. Only its text is wanted here, so no picture is opened."""
+Asked = str | tuple[Message, ...]
+"""What is asked about one image: a question, or a conversation that has the image in one of its turns."""
+
+
+def image_prompt(processor: Any, asked: Asked) -> str:
+    """The prompt of what is asked about one image. Only its text is wanted here, so no picture is opened."""
+    messages = (Message("user", asked, (Picture("image", open=Image),)),) if isinstance(asked, str) else asked
     with one_line("the model's processor", "cannot take an image"):
-        return prompt_text(processor, [Message("user", text, (Picture("image", open=Image),))])
+        return prompt_text(processor, messages)
 
 
 def image_batch(processor: Any, model: Any, prompts: Sequence[str], images: Sequence[Image]) -> dict[str, Tensor]:

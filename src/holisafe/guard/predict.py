@@ -13,7 +13,7 @@ from PIL.Image import Image
 from ..errors import InputError
 from ..records import GuardReading
 from .attach import labels_of, unwrap
-from .conversation import image_batch, image_prompt
+from .conversation import Asked, image_batch, image_prompt
 from .errors import LIBRARY_ERRORS
 
 QUESTION = "What is in this image?"
@@ -28,14 +28,14 @@ def predict(
     processor: Any,
     images: Iterable[Image],
     *,
-    texts: Iterable[str] | None = None,
+    texts: Iterable[Asked] | None = None,
     batch_size: int = 8,
     temperature: float = 1.0,
 ) -> Iterator[GuardReading]:
     """The guard's reading of each image (RGB), in their order; `images` is consumed a batch at a time.
 
-    texts       what is asked about each image; QUESTION where not given. Only a guard that pools text positions, or
-                text before the image, sees it
+    texts       what is asked about each image, or the whole conversation that it is shown in, to the user's last turn;
+                QUESTION where not given. Only a guard that pools text positions, or text before the image, sees it
     temperature divides the logits; see `thresholds`
 
     Raises InputError when the processor cannot take an image, or shows the model none.
@@ -57,7 +57,7 @@ def read_logits(
     processor: Any,
     images: Iterable[Image],
     *,
-    texts: Iterable[str] | None = None,
+    texts: Iterable[Asked] | None = None,
     batch_size: int = 8,
 ) -> Iterator[list[float]]:
     """The guard's K logits for each image, as `predict` reads them."""

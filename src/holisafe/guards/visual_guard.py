@@ -1,6 +1,7 @@
 """`visual-guard/MODEL`, or MODEL alone: our Visual Guard Module, on images or on pairs.
 
-An image head reads pictures, a pair head pictures with their question. The model's folder brings its thresholds along
+An image head reads pictures, a pair head pictures with their question and the conversation before it, as the model that
+is asked sees them. The model's folder brings its thresholds along
 (`holisafe guard thresholds`); a policy of the user's own groups the labels, each group with a threshold.
 """
 
@@ -23,6 +24,7 @@ from .policy import Policy
 from .taxonomies import OURS
 
 if TYPE_CHECKING:
+    from ..guard.conversation import Asked
     from ..guard.thresholds import GuardThresholds
 
 SEES_TEXT = "image_and_text"
@@ -85,7 +87,7 @@ class VisualGuard:
 
     @property
     def version(self) -> str:
-        return digest([self.made_by, self.limit, self.policy and self.policy.digest])[:8]
+        return digest([2, self.made_by, self.limit, self.policy and self.policy.digest])[:8]
 
     @property
     def sees_pairs(self) -> bool:
@@ -124,10 +126,11 @@ class VisualGuard:
         """A batch at a time, one prefill each; nothing is generated."""
         from ..guard.predict import QUESTION, each_or_fault
 
-        def opened(item: Item) -> tuple[Image, str]:
-            if len(item.pictures) != 1:
-                raise InputError(f"the guard reads one picture at a time, not {len(item.pictures)}")
-            return item.pictures[0].open(), (item.text.strip() and item.text) or QUESTION
+        def opened(item: Item) -> tuple[Image, Asked]:
+            if len(item.shown) != 1:
+                raise InputError(f"the guard reads one picture at a time, not {len(item.shown)}")
+            text = (item.text.strip() and item.text) or QUESTION
+            return item.shown[0].open(), replace(item, text=text).messages if item.earlier else text
 
         remaining = iter(items)
         while batch := list(islice(remaining, self.batch_size)):
@@ -140,7 +143,7 @@ class VisualGuard:
                 else:
                     yield self._reading(item, said)
 
-    def probabilities(self, pairs: Sequence[tuple[Image, str]]) -> list[GuardReading]:
+    def probabilities(self, pairs: Sequence[tuple[Image, Asked]]) -> list[GuardReading]:
         """The probabilities of the labels, for pictures (RGB) with what is asked about each."""
         from ..guard.predict import predict
 
