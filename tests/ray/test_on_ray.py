@@ -30,7 +30,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Ray on this machine, its workers with the guard that the tests use."""
     before = dict(os.environ)
     os.environ.update(environment(tmp_path_factory.mktemp("plugin")))
-    ray.init(num_cpus=2, object_store_memory=100 << 20, include_dashboard=False, log_to_driver=False)
+    for left in (2, 1, 0):  # Ray gives a machine half a minute to start, which a busy one may need twice
+        try:
+            ray.init(num_cpus=2, object_store_memory=100 << 20, include_dashboard=False, log_to_driver=False)
+            break
+        except Exception:
+            ray.shutdown()
+            if not left:
+                raise
     yield
     ray.shutdown()
     os.environ.clear()
