@@ -105,7 +105,12 @@ def pairs(
     choose_on: Annotated[
         str | None, typer.Option(metavar="S", help="Choose the threshold on the SSS pairs of this split.")
     ] = None,
-    false_alarms: Annotated[float, typer.Option(help="With --choose-on: the wanted share of SSS pairs above.")] = 0.05,
+    unlabelled: Annotated[
+        str | None,
+        typer.Option(metavar="BENCH", help="Choose it for pairs like these, labels unread, with the split's recall."),
+    ] = None,
+    unsafe_share: Annotated[float | None, typer.Option(help="What share of the unlabelled is unsafe, about.")] = None,
+    false_alarms: Annotated[float, typer.Option(help="When chosen: the wanted share of safe pairs above.")] = 0.05,
     threshold: Threshold = None,
     as_json: AsJson = False,
     seed: Seed = 0,
@@ -129,16 +134,17 @@ def pairs(
         "how": Opening(device, processor, None, pool),
     }  # fmt: skip
     asked |= {"policy": open_policy(policy)} if model else {}
-    by_verdict = choose_on is None and threshold is None and any(not is_ours(name) for name in model or ())
+    alone = choose_on is not None or threshold is not None or unlabelled is not None or unsafe_share is not None
+    by_verdict = not alone and any(not is_ours(name) for name in model or ())
     if len(model or ()) > 1 or out is not None or by_verdict:
-        if choose_on is not None or threshold is not None:
-            raise InputError("--choose-on and --threshold are for one guard without --out")
+        if alone:
+            raise InputError("--choose-on, --unlabelled and --threshold are for one guard without --out")
         _compare("pairs", data, model or [], out, as_json, asked)
         return
     with showing_progress() as progress:
         result = evaluate_pairs(
-            data, model[0] if model else None, choose_on=choose_on, false_alarms=false_alarms, threshold=threshold,
-            progress=progress, **asked,
+            data, model[0] if model else None, choose_on=choose_on, unlabelled=unlabelled, unsafe_share=unsafe_share,
+            false_alarms=false_alarms, threshold=threshold, progress=progress, **asked,
         )  # fmt: skip
     _tell(result, as_json)
 

@@ -14,6 +14,7 @@ from ..guards.base import Guard, Reading, item_of, read_fitted
 from ..records import GuardReading, Response, Sample
 from ..specs import typed_path
 from ..taxonomy import COMBINATIONS, SAFE
+from .guard_thresholds import check_wanted
 from .guards import open_guard
 from .image_probe import probe_guard, remark
 from .progress import Progress, silent
@@ -34,6 +35,8 @@ def evaluate_pairs(
     *,
     split: str | None = None,
     choose_on: str | None = None,
+    unlabelled: str | Benchmark | None = None,
+    unsafe_share: float | None = None,
     false_alarms: float = 0.05,
     threshold: float | None = None,
     seed: int = 0,
@@ -49,20 +52,23 @@ def evaluate_pairs(
     `data` is a benchmark with combinations, which the guard reads (one that is open, or what `open_guard` opens, with
     its options); without a guard it is a run folder, whose stored readings are taken.
     The threshold is 0.5, the one given, or chosen so that at most `false_alarms` of the SSS pairs of the split
-    `choose_on` lie above it. Raises InputError when there is no pair, no reading, no score of the guard's,
-    or no way to a threshold that was asked for.
+    `choose_on` lie above it; with `unlabelled` pairs, of which `unsafe_share` is thought to be unsafe, of safe pairs
+    like those (`metrics.guard_traffic`): the split then tells the recall. Pairs that are measured, or of a cluster with
+    one, are left out of the unlabelled ones. Raises InputError when there is no pair, no reading, no score of the
+    guard's, or no way to a threshold that was asked for.
     """
     from ..metrics.guard_pairs import counted, pair_scores
 
     if choose_on is not None and threshold is not None:
         raise InputError("a threshold that is given is not chosen: one of the two")
-    if not 0 < false_alarms < 1:
-        raise InputError(f"a false-alarm rate of {false_alarms:g} does not lie between 0 and 1")
+    check_wanted(false_alarms, unlabelled, unsafe_share)
+    if unlabelled is not None and (threshold is not None or (unsafe_share and choose_on is None)):
+        raise InputError("unlabelled pairs choose a threshold: give none, and labelled ones (choose_on) for the recall")
     chosen_on: dict[str, Any] | None = None
     probed: dict[str, Any] | None = None
     source = "given" if threshold is not None else "0.5, as none was given"
     if guard is None:
-        if choose_on is not None or isinstance(data, Benchmark):
+        if choose_on is not None or unlabelled is not None or isinstance(data, Benchmark):
             raise InputError("a guard is needed to read pairs; only a run folder holds its readings", where=str(data))
         readings, name, note = _of_run(typed_path(data)), str(data), UNKNOWN
     else:
@@ -75,8 +81,13 @@ def evaluate_pairs(
         probed = probe_guard(guard, seed) if probe_images else None
         name, note = guard.name, BLIND if guard.takes == {"image"} else guard.note
         readings = _read(guard, benchmark, tested, "pairs", progress)
-        if choose_on is not None:
-            calibration = _read(guard, benchmark, chosen, choose_on, progress)
+        calibration = _read(guard, benchmark, chosen, choose_on, progress) if choose_on is not None else []
+        if unlabelled is not None:
+            traffic = unlabelled if isinstance(unlabelled, Benchmark) else open_benchmark(unlabelled)
+            followed = _read(guard, traffic, _others(traffic, tested), "unlabelled", progress)
+            threshold, source = _follow(followed, calibration, unsafe_share or 0.0, false_alarms, traffic.name)
+            chosen_on = counted([*calibration, *followed])
+        elif choose_on is not None:
             threshold, source = _choose(calibration, false_alarms, choose_on)
             chosen_on = counted(calibration)
     limit = 0.5 if threshold is None else threshold
@@ -97,6 +108,39 @@ def _choose(readings: Sequence[PairReading], false_alarms: float, split: str) ->
             f"{split} has {len(safe)} SSS pairs; {false_alarms:.1%} false alarms need {needed(false_alarms)}"
         )
     return limit, f"chosen for at most {false_alarms:.1%} false alarms on the {len(safe):,} SSS pairs of {split}"
+
+
+def _follow(
+    traffic: Sequence[PairReading], known: Sequence[PairReading], share: float, false_alarms: float, name: str
+) -> tuple[float, str]:
+    """The threshold for pairs like the unlabelled ones, whose combinations are not looked at."""
+    from ..metrics.guard_traffic import traffic_quantile
+
+    scores = [reading.score for reading in traffic if reading.score is not None]
+    unsafe = [one.score for one in known if one.combination != "SSS" and one.score is not None]
+    try:
+        limit = traffic_quantile(scores, unsafe, share, false_alarms)
+    except ValueError as error:
+        raise InputError(str(error), where=name) from None
+    told = f"{len(scores):,} unlabelled pairs of {name}, {share:.1%} of them taken for unsafe"
+    if not math.isfinite(limit):
+        raise InputError(f"no threshold gives {false_alarms:.1%} false alarms on {told}: they are too few")
+    return limit, f"chosen for at most {false_alarms:.1%} false alarms on {told}"
+
+
+def _others(benchmark: Benchmark, tested: Sequence[Sample]) -> list[Sample]:
+    """The pairs of one picture that have nothing in common with those that are measured."""
+    known = {(one.benchmark, one.id) for one in tested} | {
+        (one.benchmark, one.cluster) for one in tested if one.cluster
+    }
+    others = [
+        one
+        for one in benchmark.samples
+        if len(one.every_image) == 1 and not known & {(one.benchmark, one.id), (one.benchmark, one.cluster or one.id)}
+    ]
+    if not others:
+        raise InputError(f"{benchmark.name} has no pairs but those that are measured")
+    return others
 
 
 def _pairs(benchmark: Benchmark) -> list[Sample]:

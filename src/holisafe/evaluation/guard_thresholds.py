@@ -49,13 +49,9 @@ def keep_thresholds(
     With `unlabelled` images, of which `unsafe_share` is thought to be unsafe, the thresholds are for images like those.
     Raises InputError when the model is no folder of ours, or the images do not suffice.
     """
-    if (unlabelled is None) != (unsafe_share is None):
-        raise InputError("unlabelled images and the share of them that is unsafe go together")
-    for name, value in (("false-alarm rate", false_alarms), ("coverage", coverage)):
-        if not 0 < value < 1:
-            raise InputError(f"a {name} of {value:g} does not lie between 0 and 1")
-    if unsafe_share is not None and not 0 <= unsafe_share < 1:
-        raise InputError(f"an unsafe share of {unsafe_share:g} is not from 0 and below 1")
+    check_wanted(false_alarms, unlabelled, unsafe_share)
+    if not 0 < coverage < 1:
+        raise InputError(f"a coverage of {coverage:g} does not lie between 0 and 1")
     folder = typed_path(model)
     if not folder.is_dir():
         raise InputError("thresholds are kept in a model's folder, and this is none", where=model)
@@ -105,6 +101,17 @@ def keep_thresholds(
         fitted_on=fitted | ({} if unlabelled is None else {"unlabelled": unlabelled, "unsafe_share": unsafe_share}),
     )
     return Chosen(save_thresholds(kept, folder), kept, chosen)
+
+
+def check_wanted(false_alarms: float, unlabelled: object, unsafe_share: float | None) -> None:
+    """Raise InputError for a false-alarm rate or a share that is none, and for one of the last two without the other:
+    thresholds that follow unlabelled inputs need to know about how many of these are unsafe."""
+    if (unlabelled is None) != (unsafe_share is None):
+        raise InputError("unlabelled inputs and the share of them that is unsafe go together")
+    if not 0 < false_alarms < 1:
+        raise InputError(f"a false-alarm rate of {false_alarms:g} does not lie between 0 and 1")
+    if unsafe_share is not None and not 0 <= unsafe_share < 1:
+        raise InputError(f"an unsafe share of {unsafe_share:g} is not from 0 and below 1")
 
 
 def open_unlabelled(given: str) -> list[Callable[[], Image]]:
