@@ -101,6 +101,10 @@ def test_a_folder_with_a_broken_image(
     code, out, _ = run(capfd, "predict", folder, "--model", model)
     assert code == 3
     assert "not an image: plain text" in out
+    code, out, err = run(capfd, "predict", folder / "0.png", folder / "2.png", "--model", model, "--json")
+    named = [json.loads(line) for line in out.splitlines()]
+    assert (code, err) == (3, "holisafe: 1 of 2 images could not be read\n")
+    assert [line.get("error") for line in named] == [None, "not an image: plain text"]
     (folder / "empty").mkdir()
     assert run(capfd, "predict", folder / "empty", "--model", model)[0] == 2
 

@@ -49,8 +49,8 @@ def predict(
     """holisafe guard predict photos/ --model tuned --out readings.jsonl
 
     Print or write each image's safety labels: one pass of the model, nothing is generated. Thresholds in the model's
-    folder (holisafe guard thresholds) add a verdict. In a folder, or with --out, an image that cannot be read becomes a
-    row with its error, and the exit code is 3.
+    folder (holisafe guard thresholds) add a verdict. Of several images one that cannot be read becomes a row with its
+    error, and the exit code is 3.
     """
     from ..evaluation.guard_readings import found_images, open_reader, write_readings
     from ..guards.visual_guard import Opening
@@ -59,9 +59,9 @@ def predict(
     found, left_out = found_images(images)
     for line in left_out:
         typer.echo(f"holisafe: {line}", err=True)
-    apart = out is not None or any(path.is_dir() for path in images)
+    apart = out is not None or len(images) > 1 or images[0].is_dir()
     if not apart:
-        for opener in found.values():  # all of them before the model is loaded
+        for opener in found.values():  # before the model is loaded
             opener()
     how = Opening(device, processor, vision_tower, pool)
     reader = open_reader(model, threshold=threshold, top=top, batch_size=batch_size, how=how)
