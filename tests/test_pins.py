@@ -69,6 +69,15 @@ def test_a_lock_names_contents_and_no_place(file: str) -> None:
     assert not re.search(r"https?:|file:|@ |--index|--extra-index|--find-links|--trusted-host", text)
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "tests").glob("*/requirements.txt")), ids=lambda file: file.parent.name)
+def test_what_is_beside_is_pinned_and_names_no_place_but_this_one(file: Path) -> None:
+    lines = [line for line in file.read_text().splitlines() if line.strip() and not line.startswith("#")]
+    own = [line for line in lines if line == "-e ."]
+    pinned = re.compile(r"[A-Za-z0-9._-]+(\[[a-z,]+\])?==[A-Za-z0-9.+!-]+")
+    assert not [line for line in lines if line not in own and not pinned.fullmatch(line)]
+    assert len(own) <= 1
+
+
 def test_the_lock_is_of_the_pins() -> None:
     found = {name: number for name, (number, _) in locked("requirements.lock").items() if name != "setuptools"}
     assert found.items() <= pins().items()
