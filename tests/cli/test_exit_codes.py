@@ -70,6 +70,7 @@ def server() -> Iterator[ApiServer]:
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Tables of pairs and of images of which one is blue."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "400")  # a reason is told in one line
     (pictures := tmp_path / "pictures").mkdir()
     for colour in ("red", "blue", "green"):
         Image.new("RGB", (8, 8), colour).save(f"{colour}.png")
