@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from holisafe.guard import model, pooling, reading
+from holisafe.guard import model, pooling, reading, verdict
 from holisafe.guard.pooling import Places, Pooled
 
 from .checks import CHECKS, Case
@@ -19,7 +19,7 @@ PLAIN_POOL = pooling.pool
 PLAIN_GENERATE = model.GuardedModel.generate
 PLAIN_OUTPUT = model.guarded_output
 PLAIN_TEXT = model.text_mask
-PLAIN_SAMPLE = model.of_sample
+PLAIN_SAMPLE = verdict.of_sample
 PLAIN_WEIGHTS = model.GuardedModel.state_dict
 
 
@@ -84,7 +84,7 @@ MUTATIONS: dict[str, tuple[Any, str, Callable[..., Any], list[str]]] = {
     "logits moved by 1e-6": (model, "guarded_output", nudged, ["language_model_is_untouched"]),
     "the first token, not the last": (reading, "_last", first_of_the_tokens, ["every_pool_equals_loop"]),
     "images count as text": (model, "text_mask", images_are_text, ["every_pool_equals_loop"]),
-    "another verdict than asked": (model, "of_sample", best_of, ["each_image_equals_loop"]),
+    "another verdict than asked": (verdict, "of_sample", best_of, ["each_image_equals_loop"]),
     "turns are forgotten": (
         model,
         "reading_of",
