@@ -189,7 +189,7 @@ def test_a_store_that_fails_now_and_then_costs_rows_that_are_tried_again(
         raise RuntimeError("no route")
 
     monkeypatch.setattr(type(store), "walk", lost)
-    with pytest.raises(InputError, match=r"the listing: cannot be read \(no route\)"):
+    with pytest.raises(InputError, match=r"memory://bucket/images: cannot be read \(no route\)"):
         scan("memory://bucket/images", BrightGuard(), tmp_path / "out")
 
 

@@ -115,7 +115,7 @@ class RemoteFolder:
         return self.address
 
     def walk(self) -> Iterator[str]:
-        with self._saying("the listing"):
+        with self._saying(self.address):
             for folder, inner, names in self.files.walk(self.root):
                 inner.sort()
                 for name in sorted(names):
