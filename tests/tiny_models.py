@@ -160,16 +160,17 @@ def pair_guard(folder: Path, *, seed: int = 3, spread: float = 6.0) -> Path:
     return folder
 
 
-def gemma3(folder: Path) -> Path:
+def gemma3(folder: Path, *, head: int = 12) -> Path:
     """Gemma 3: attention among image tokens runs both ways, and text types go in as token_type_ids."""
     words = tokenizer(boi_token="<boi>", eoi_token="<eoi>", image_token="<image_soft_token>")
     config = Gemma3Config(
         text_config=text_config(
             "gemma3_text",
             words,
+            head,
             sliding_window=16,
             layer_types=["sliding_attention", "full_attention"],
-            query_pre_attn_scalar=12,
+            query_pre_attn_scalar=head,
         ),
         vision_config={"model_type": "siglip_vision_model", "vision_use_head": False, **VISION},
         image_token_index=words.image_token_id,

@@ -38,7 +38,7 @@ ENVIRONMENT = {
 BUILT: dict[str, Any] = {
     "llava": partial(tiny_models.llava, head=32),  # vLLM's attention on CPUs has no heads of 12
     "qwen2_5_vl": partial(tiny_models.qwen2_5_vl, head=32),
-    "gemma3": tiny_models.gemma3,
+    "gemma3": partial(tiny_models.gemma3, head=32),
 }
 
 TEXTS = (
