@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..guards.base import CALL_FAILED, Reading
@@ -82,7 +82,7 @@ def read_row(found: Fetched, said: Reading, thumb: bytes | None) -> Row:
     }
 
 
-def to_be_tried_again(row: Row) -> bool:
+def to_be_tried_again(row: Mapping[str, Any]) -> bool:
     """Whether the row's fault may pass: nothing could be read, or the guard could not be asked."""
     fault = row["fault"]
     return fault is not None and (row["content"] is None or fault.startswith(CALL_FAILED))

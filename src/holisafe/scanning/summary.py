@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..guards.base import CALL_FAILED
 from ..metrics.prevalence import ErrorRates, Share, corrected
 from ..metrics.rates import rate_cell
 from .folder import part_files
 from .likeness import BITS, COLOURS, MOST, alike
+from .rows import to_be_tried_again
 from .sampling import GROUPS, apart, group_of
 
 if TYPE_CHECKING:
@@ -117,8 +117,7 @@ def _count(counts: _Counts, row: Mapping[str, Any], times: int, line: float | No
     counts.verdicts[said] += times
     counts.distinct[said] += 1
     if row["fault"] is not None:
-        passing = row["content"] is None or row["fault"].startswith(CALL_FAILED)
-        counts.faults[f"{AGAIN if passing else ''}{row['fault']}"] += times
+        counts.faults[f"{AGAIN if to_be_tried_again(row) else ''}{row['fault']}"] += times
     distance = apart(row["score"], dict(row["scores"] or ()), line)
     if (group := group_of(row["unsafe"], distance)) is None:
         return
