@@ -107,3 +107,6 @@ def test_from_python_it_shows_itself_and_has_a_frame(photos: Path, tmp_path: Pat
     assert (tmp_path / "out" / "index.html").read_text() == render(found)
     with pytest.raises(InputError, match="go together"):
         holisafe.scan(photos, BrightGuard(), tmp_path / "other", sensitivity=(9, 10))
+    for odd in ((5, 3), (0, 0), (-1, 2)):
+        with pytest.raises(InputError, match="such as"):
+            holisafe.scan(photos, BrightGuard(), tmp_path / "other", sensitivity=odd, specificity=(9, 10))

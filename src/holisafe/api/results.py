@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..runs import run as stored
 from ..runs.scores import Scores
 from ..visible import one_line
-from .shown import Shown
+from .shown import Shown, ShownNumbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -218,20 +218,8 @@ class Comparison(Shown):
     __repr__ = Shown.__str__
 
 
-class GuardScores(Shown, Mapping[str, Any]):
+class GuardScores(ShownNumbers):
     """What a guard was found to do, as `holisafe guard eval --json` tells it: docs/guard_eval.md."""
-
-    def __init__(self, found: Mapping[str, Any]) -> None:
-        self._found = found
-
-    def __getitem__(self, name: str) -> Any:
-        return self._found[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
-
-    def __len__(self) -> int:
-        return len(self._found)
 
     def frame(self) -> pd.DataFrame:
         """A row a rate: measure, its path in the mapping joined by dots, and rate, low, high, n and n_invalid."""
@@ -250,8 +238,6 @@ class GuardScores(Shown, Mapping[str, Any]):
         from ..report.guards import guard_grids, guard_notes
 
         return [*guard_grids(self._found), *guard_notes(self._found)]
-
-    __repr__ = Shown.__str__
 
 
 class MechanismStudy(Shown):

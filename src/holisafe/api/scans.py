@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import InputError
 from ..guards.base import Guard
-from ..metrics.prevalence import ErrorRates, Share
+from ..metrics.prevalence import ErrorRates, share_of
 from .bars import watched
 from .measure import Folder, expect
-from .shown import Shown
+from .shown import ShownNumbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,20 +19,12 @@ if TYPE_CHECKING:
     from ..evaluation.progress import Progress
 
 
-class Scan(Shown, Mapping[str, Any]):
+class Scan(ShownNumbers):
     """What a scan found: its numbers by name, as summary.json has them (docs/scan.md), and its rows."""
 
     def __init__(self, found: Mapping[str, Any], folder: Path) -> None:
-        self._found, self.folder = found, folder
-
-    def __getitem__(self, name: str) -> Any:
-        return self._found[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
-
-    def __len__(self) -> int:
-        return len(self._found)
+        super().__init__(found)
+        self.folder = folder
 
     def frame(self) -> pd.DataFrame:
         """A row a picture, in memory: the columns of docs/scan.md but pictures and their hashes, and `p_CATEGORY` for
@@ -51,8 +43,6 @@ class Scan(Shown, Mapping[str, Any]):
         from ..report.scans import scan_grids, scan_notes
 
         return [*scan_grids(self), *scan_notes(self)]
-
-    __repr__ = Shown.__str__
 
 
 def scan(
@@ -111,7 +101,9 @@ def scan(
         raise InputError("sensitivity and specificity go together")
     rates = None
     if sensitivity is not None and specificity is not None:
-        found, passed = (Share(hits / of, of) for hits, of in (sensitivity, specificity))
+        found, passed = share_of(*sensitivity), share_of(*specificity)
+        if found is None or passed is None:
+            raise InputError("sensitivity and specificity are (found, all) and (let pass, all), such as (93, 100)")
         rates = ErrorRates(found, passed, where="what was given")
     opened: Any = str(guard) if isinstance(guard, Path) else guard
     with watched(progress) as told:

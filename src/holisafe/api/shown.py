@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..visible import visible
@@ -41,3 +41,21 @@ class Shown:
         """What IPython shows: HTML where it can, text in a terminal."""
         del include, exclude
         return {"text/plain": str(self), "text/html": self._html()}
+
+
+class ShownNumbers(Shown, Mapping[str, Any]):
+    """Numbers by name that also show themselves."""
+
+    def __init__(self, found: Mapping[str, Any]) -> None:
+        self._found = found
+
+    def __getitem__(self, name: str) -> Any:
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    __repr__ = Shown.__str__

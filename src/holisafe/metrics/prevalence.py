@@ -80,9 +80,15 @@ def corrected(flagged: Share, rates: ErrorRates) -> Prevalence:
 def typed_share(told: str, what: str) -> Share:
     """`93/100` -> 0.93 of 100. Raises InputError for anything else."""
     found = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", told)
-    if found is None or not 0 <= int(found[1]) <= int(found[2]) or int(found[2]) == 0:
+    share = None if found is None else share_of(int(found[1]), int(found[2]))
+    if share is None:
         raise InputError(f"{what} {told!r} is not written FOUND/ALL, such as 93/100")
-    return Share(int(found[1]) / int(found[2]), int(found[2]))
+    return share
+
+
+def share_of(found: int, of: int) -> Share | None:
+    """So many of so many; None where these are no such counts."""
+    return Share(found / of, of) if 0 <= found <= of and of > 0 else None
 
 
 def measured_rates(board: Mapping[str, Any], guard: str, where: str) -> ErrorRates:
