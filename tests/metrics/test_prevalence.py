@@ -88,3 +88,13 @@ def test_a_share_is_written_as_found_of_all(told: str) -> None:
     assert typed_share(" 93 / 100 ", "it").rate == 0.93
     with pytest.raises(InputError, match="is not written FOUND/ALL"):
         typed_share(told, "it")
+
+
+CELL = {"rate": 0.5, "low": 0.4, "high": 0.6, "n": 9}
+
+
+@pytest.mark.parametrize("odd", [1, {}, {"rate": "x"}, {**CELL, "n": "9"}, {**CELL, "n": 0}, {**CELL, "rate": 7}])
+def test_a_strangers_board_is_refused_in_a_line(odd: object) -> None:
+    for own in (odd, {"false_alarms": odd, "recall": CELL}, {"false_alarms": CELL, "recall": odd}):
+        with pytest.raises(InputError, match=r"b\.json: its rates of 'a' are no rates"):
+            measured_rates({"on": "images", "guards": {"a": {"own": own}}}, "a", "b.json")

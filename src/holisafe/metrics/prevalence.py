@@ -99,8 +99,10 @@ def measured_rates(board: Mapping[str, Any], guard: str, where: str) -> ErrorRat
         raise InputError("holds no guards that were measured on images", where=where)
     if guard not in guards:
         raise InputError(f"no figures of {guard!r}; it has those of {', '.join(map(str, guards))}", where=where)
-    own = guards[guard]["own"]
-    alarms, recall = (_share(own[name]) for name in ("false_alarms", "recall"))
+    try:
+        alarms, recall = (_share(guards[guard]["own"][name]) for name in ("false_alarms", "recall"))
+    except (KeyError, TypeError):
+        raise InputError(f"its rates of {guard!r} are no rates with n and an interval", where=where) from None
     return ErrorRates(recall, Share(1 - alarms.rate, alarms.n), where)
 
 
@@ -108,7 +110,9 @@ def _share(cell: Mapping[str, Any]) -> Share:
     """A rate at the size that its interval has: less than n where pictures come in clusters."""
     if cell["rate"] is None:
         raise InputError("a guard's rate on no pictures corrects nothing")
-    rate, wanted = float(cell["rate"]), float(cell["high"]) - float(cell["low"])
+    rate, wanted = cell["rate"], cell["high"] - cell["low"]
+    if not (0 <= rate <= 1 and 0 <= wanted <= 1 and 1 <= cell["n"] < math.inf):
+        raise TypeError
     least, most = 1.0, float(cell["n"])
     for _ in range(60):
         middle = (least + most) / 2
